@@ -1,0 +1,76 @@
+package v1alpha1
+
+// EnvironmentLabel on a Namespace names its environment, such as "production".
+const EnvironmentLabel = "vault.coffer.dev/environment"
+
+// Annotations that Coffer writes.
+const (
+	// ChecksumAnnotation on a Secret is the keyed checksum of its content.
+	ChecksumAnnotation = "vault.coffer.dev/checksum"
+	// OwnerUIDAnnotation on a Secret is the UID of the VaultSecret that owns a
+	// retained Secret, which has no owner reference so that it is not garbage
+	// collected.
+	OwnerUIDAnnotation = "vault.coffer.dev/owner-uid"
+	// StampAnnotationPrefix and a Secret's name on a pod template hold the keyed
+	// checksum of the content that the pods were rolled for.
+	StampAnnotationPrefix = "checksum.vault.coffer.dev/"
+)
+
+// Labels that Coffer writes on its Secrets.
+const (
+	// ManagedByLabel and ManagedByValue mark what Coffer wrote.
+	ManagedByLabel = "app.kubernetes.io/managed-by"
+	ManagedByValue = "coffer"
+)
+
+// Condition types of a VaultSecret, after the kstatus conventions.
+const (
+	// ConditionReady is the summary: the Secret is synced and workloads have it.
+	ConditionReady = "Ready"
+	// ConditionSynced: the Secret holds the wanted versions.
+	ConditionSynced = "Synced"
+	// ConditionRolledOut: every workload that uses the Secret runs with it.
+	ConditionRolledOut = "RolledOut"
+)
+
+// Reasons of the conditions.
+const (
+	// ReasonSynced: the Secret holds what the vault holds.
+	ReasonSynced = "Synced"
+	// ReasonSuspended: spec.suspend is true.
+	ReasonSuspended = "Suspended"
+	// ReasonDenied: the service account may not read a path, or it does not exist.
+	ReasonDenied = "Denied"
+	// ReasonVersionNotFound: a pinned version does not exist.
+	ReasonVersionNotFound = "VersionNotFound"
+	// ReasonServiceAccountNotFound: spec.serviceAccountName names none.
+	ReasonServiceAccountNotFound = "ServiceAccountNotFound"
+	// ReasonPropertyNotFound: a value has no such property, or is not decodable.
+	ReasonPropertyNotFound = "PropertyNotFound"
+	// ReasonTemplateFailed: a template cannot be rendered.
+	ReasonTemplateFailed = "TemplateFailed"
+	// ReasonInvalidSpec: the spec asks for something impossible.
+	ReasonInvalidSpec = "InvalidSpec"
+	// ReasonSecretNotOwned: the target exists and is not this VaultSecret's.
+	ReasonSecretNotOwned = "SecretNotOwned"
+	// ReasonSecretWriteFailed: the API server refused the Secret.
+	ReasonSecretWriteFailed = "SecretWriteFailed"
+	// ReasonVaultUnavailable: the vault's database cannot be reached.
+	ReasonVaultUnavailable = "VaultUnavailable"
+	// ReasonIntegrityFailed: the stored secret fails its integrity check.
+	ReasonIntegrityFailed = "IntegrityFailed"
+	// ReasonRolledOut: every workload runs with the synced content.
+	ReasonRolledOut = "RolledOut"
+	// ReasonNoWorkloads: no workload uses the Secret.
+	ReasonNoWorkloads = "NoWorkloads"
+	// ReasonRolloutDisabled: spec.rollout.mode is None.
+	ReasonRolloutDisabled = "RolloutDisabled"
+	// ReasonRollingOut: pods are being replaced.
+	ReasonRollingOut = "RollingOut"
+	// ReasonRolloutFailed: a workload missed its progress deadline.
+	ReasonRolloutFailed = "RolloutFailed"
+	// ReasonRolloutPaused: a workload waits for a person.
+	ReasonRolloutPaused = "RolloutPaused"
+	// ReasonEnforced: the engine enforces this generation of the VaultPolicy.
+	ReasonEnforced = "Enforced"
+)

@@ -1,0 +1,51 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// watch waits for its standard input to close, then sends signal $2 to every process whose id is in a file $1/*.pid,
+// gives each ten seconds to stop, kills what remains, and removes $1.
+const watch = `
+while read -r _; do :; done
+for f in "$1"/*.pid; do
+	[ -s "$f" ] || continue
+	pid=$(cat "$f")
+	kill -s "$2" "$pid" 2>/dev/null || continue
+	n=0
+	while kill -0 "$pid" 2>/dev/null && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done
+	kill -s KILL "$pid" 2>/dev/null
+done
+rm -rf -- "$1"
+`
+
+// Guard ties a scratch directory, and the servers whose process ids are in it, to the life of this program.
+type Guard struct {
+	cmd  *exec.Cmd
+	pipe io.WriteCloser
+}
+
+// NewGuard starts the watchdog of dir. sig is the name of the signal that stops the servers in it ("INT", "TERM").
+func NewGuard(dir, sig string) (*Guard, error) {
+	cmd := exec.Command("/bin/sh", "-c", watch, "coffer-testkit-watchdog", dir, sig)
+	cmd.Dir = os.TempDir() // not the caller's: a watchdog must not keep a directory busy
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("making the watchdog's pipe: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting the watchdog: %w", err)
+	}
+	return &Guard{cmd: cmd, pipe: pipe}, nil
+}
+
+// Release lets the watchdog clean up now, and waits for it.
+func (g *Guard) Release() error {
+	return errors.Join(g.pipe.Close(), g.cmd.Wait())
+}

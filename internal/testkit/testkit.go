@@ -1,0 +1,108 @@
+package testkit
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/coffer-vault/coffer/internal/testkit/kube"
+	"github.com/coffer-vault/coffer/internal/testkit/postgres"
+	"github.com/coffer-vault/coffer/internal/testkit/redis"
+)
+
+// sharedPostgres is the server all databases of this test process live on. Nobody closes it: it goes with the process.
+var sharedPostgres = sync.OnceValues(func() (*postgres.Server, error) {
+	return postgres.Start(context.Background(), postgres.Options{})
+})
+
+// databases counts the databases made, to name them.
+var databases atomic.Int64
+
+// Postgres returns the address, as superuser, of an empty database of the test's own. Its server is shared by the
+// tests of the process: a test that stops the server wants PostgresServer.
+func Postgres(t testing.TB) string {
+	t.Helper()
+	server, err := sharedPostgres()
+	if err != nil {
+		t.Fatalf("starting PostgreSQL: %v", err)
+	}
+	name := fmt.Sprintf("test_%d", databases.Add(1))
+	dsn, err := server.CreateDatabase(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.DropDatabase(context.Background(), name); err != nil {
+			t.Error(err)
+		}
+	})
+	return dsn
+}
+
+// PostgresServer returns a PostgreSQL of the test's own, to stop, kill and restart.
+func PostgresServer(t testing.TB) *postgres.Server {
+	t.Helper()
+	server, err := postgres.Start(t.Context(), postgres.Options{})
+	if err != nil {
+		t.Fatalf("starting PostgreSQL: %v", err)
+	}
+	closeAfter(t, server.Close)
+	return server
+}
+
+// Redis returns the address of an empty Redis of the test's own. It is a server, not a logical database of a shared
+// one, because Redis shares its channels between logical databases.
+func Redis(t testing.TB) string {
+	t.Helper()
+	return RedisServer(t).URL()
+}
+
+// RedisServer returns a Redis of the test's own, to stop, kill, flush and restart.
+func RedisServer(t testing.TB) *redis.Server {
+	t.Helper()
+	server, err := redis.Start(t.Context())
+	if err != nil {
+		t.Fatalf("starting Redis: %v", err)
+	}
+	closeAfter(t, server.Close)
+	return server
+}
+
+// controlPlanes has a kube-apiserver for each CRD directory asked for, shared by the tests of the process.
+var controlPlanes struct {
+	sync.Mutex
+	byDir map[string]*kube.Server
+}
+
+// Kube returns access, as administrator, to a kube-apiserver that has the CRDs of crdDir. The tests of the process
+// that name the same directory share one: they keep apart by namespaces. A test that needs its own, and a TestMain,
+// use package kube.
+func Kube(t testing.TB, crdDir string) *rest.Config {
+	t.Helper()
+	controlPlanes.Lock()
+	defer controlPlanes.Unlock()
+	if server, ok := controlPlanes.byDir[crdDir]; ok {
+		return rest.CopyConfig(server.Config())
+	}
+	server, err := kube.Start(crdDir)
+	if err != nil {
+		t.Fatalf("starting a kube-apiserver: %v", err)
+	}
+	if controlPlanes.byDir == nil {
+		controlPlanes.byDir = map[string]*kube.Server{}
+	}
+	controlPlanes.byDir[crdDir] = server
+	return rest.CopyConfig(server.Config())
+}
+
+func closeAfter(t testing.TB, closeServer func() error) {
+	t.Cleanup(func() {
+		if err := closeServer(); err != nil {
+			t.Error(err)
+		}
+	})
+}

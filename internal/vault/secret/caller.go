@@ -1,0 +1,51 @@
+package secret
+
+import "fmt"
+
+// Kind says what sort of identity a Caller is.
+type Kind string
+
+// The kinds of caller.
+const (
+	// KindServiceAccount is a Kubernetes service account.
+	KindServiceAccount Kind = "ServiceAccount"
+	// KindUser is any other identity that the API server vouches for.
+	KindUser Kind = "User"
+	// KindSystem is Coffer itself: the policy controller, key maintenance. It
+	// cannot be named in a token.
+	KindSystem Kind = "System"
+)
+
+// Caller is who asks. Its fields come from places the caller cannot write: a
+// TokenReview answer, or the metadata of a Kubernetes object.
+type Caller struct {
+	Kind Kind
+	// Cluster is the name of the cluster that the identity belongs to.
+	Cluster string
+	// Namespace and Name say which service account; Namespace is empty for the
+	// other kinds and Name is then the user name.
+	Namespace, Name string
+	// UID is the service account's UID, so that a recreated account is another.
+	UID string
+	// Groups are the user's groups; empty for service accounts read from objects.
+	Groups []string
+	// Environment is the namespace's environment, such as "production".
+	Environment string
+	// Address is where the request came from: an IP, or "operator".
+	Address string
+	// RequestID ties the audit row to a request or a reconcile.
+	RequestID string
+}
+
+// String names the caller as audit rows and messages do:
+// "payments/api" for a service account, "user:alice", "system:policy-sync".
+func (c Caller) String() string {
+	switch c.Kind {
+	case KindServiceAccount:
+		return c.Namespace + "/" + c.Name
+	case KindSystem:
+		return "system:" + c.Name
+	default:
+		return fmt.Sprintf("user:%s", c.Name)
+	}
+}

@@ -1,0 +1,64 @@
+package secret
+
+import "time"
+
+// Ref names a version of a path; Version 0 is the current one.
+type Ref struct {
+	Path    Path
+	Version int64
+}
+
+// AccessPolicy is the policy on the secret itself: who may read it besides those
+// whom a VaultPolicy allows. The zero AccessPolicy allows nobody. A read needs a
+// match in both lists.
+type AccessPolicy struct {
+	// AllowedServices are "namespace/serviceaccount", "namespace/*" or "*".
+	AllowedServices []string `json:"allowedServices"`
+	// AllowedEnvironments are environment names or "*".
+	AllowedEnvironments []string `json:"allowedEnvironments"`
+}
+
+// Metadata is everything about a secret but its value.
+type Metadata struct {
+	Path    Path
+	Version int64
+	// Description, Tags and RotateAfterDays (0: no reminder) are the owner's.
+	Description     string
+	Tags            map[string]string
+	RotateAfterDays int
+	Access          AccessPolicy
+	// CreatedAt and CreatedBy are of this version, not of the path.
+	CreatedAt time.Time
+	CreatedBy string
+}
+
+// Secret is one opened version. Clear its Value after use.
+type Secret struct {
+	Metadata
+	Value Value
+}
+
+// PutRequest writes a new version of a path. A nil field leaves what the path
+// has; on a new path it is the zero value.
+type PutRequest struct {
+	Path            Path
+	Value           Value
+	Description     *string
+	Tags            map[string]string
+	RotateAfterDays *int
+	// Access replaces the policy on the secret; it needs the share capability.
+	Access *AccessPolicy
+	// ExpectedVersion, when not nil, is compare-and-set: the write happens only
+	// when the current version is this one; 0 means the path must not exist.
+	ExpectedVersion *int64
+}
+
+// Overdue is a path whose current version is older than its RotateAfterDays.
+type Overdue struct {
+	Path            Path
+	Version         int64
+	RotateAfterDays int
+	RotatedAt       time.Time
+	// DaysOverdue counts whole days past the due time, at least 0.
+	DaysOverdue int
+}
