@@ -1,0 +1,151 @@
+package app
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+)
+
+// envPrefix and a flag's name in upper snake case name the environment variable
+// that sets the flag when the command line does not.
+const envPrefix = "COFFER_"
+
+// Config is all that an administrator can set.
+type Config struct {
+	// DatabaseURLFile and RedisURLFile hold the connection URLs; DatabaseURL and
+	// RedisURL, from the environment, win over them.
+	DatabaseURLFile, RedisURLFile string
+	DatabaseURL, RedisURL         string
+	// RootKeyFile or RootPassphraseFile, not both, hold the root key.
+	RootKeyFile, RootPassphraseFile string
+
+	ClusterName        string
+	DefaultEnvironment string
+	LeaderElect        bool
+	LeaderElectionID   string
+
+	APIBindAddress         string
+	MetricsBindAddress     string
+	HealthProbeBindAddress string
+
+	// Namespace is where this process runs and keeps its lease and certificate.
+	Namespace  string
+	APIService string
+	APITLSSANs stringList
+	APITLSDir  string
+
+	TokenAudience string
+	LogLevel      slog.Level
+}
+
+// stringList is a flag that may be given several times or hold a comma-separated
+// list.
+type stringList []string
+
+func (l *stringList) String() string { return strings.Join(*l, ",") }
+
+func (l *stringList) Set(s string) error {
+	for item := range strings.SplitSeq(s, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			*l = append(*l, item)
+		}
+	}
+	return nil
+}
+
+// ParseConfig reads the command line and the environment. Usage and flag errors
+// are written to output; flag.ErrHelp is returned after -h.
+func ParseConfig(args []string, getenv func(string) string, output io.Writer) (Config, error) {
+	c := Config{
+		DatabaseURL: getenv(envPrefix + "DATABASE_URL"),
+		RedisURL:    getenv(envPrefix + "REDIS_URL"),
+		Namespace:   getenv("POD_NAMESPACE"),
+	}
+	fs := flag.NewFlagSet("manager", flag.ContinueOnError)
+	fs.SetOutput(output)
+	c.bind(fs)
+	config.RegisterFlags(fs)
+	if err := fs.Parse(args); err != nil {
+		return Config{}, err
+	}
+	if fs.NArg() > 0 {
+		return Config{}, fmt.Errorf("unexpected argument %q; see --help", fs.Arg(0))
+	}
+	if err := setFromEnvironment(fs, getenv); err != nil {
+		return Config{}, err
+	}
+	return c, c.validate()
+}
+
+func (c *Config) bind(fs *flag.FlagSet) {
+	fs.StringVar(&c.DatabaseURLFile, "database-url-file", "/etc/coffer/database/url", "file with the Postgres URL; COFFER_DATABASE_URL wins over it")
+	fs.StringVar(&c.RedisURLFile, "redis-url-file", "/etc/coffer/redis/url", "file with the Redis URL; COFFER_REDIS_URL wins over it")
+	fs.StringVar(&c.RootKeyFile, "root-key-file", "", "file with the root key (see docs/operations.md)")
+	fs.StringVar(&c.RootPassphraseFile, "root-passphrase-file", "", "file with a passphrase to derive the root key from; for development")
+	fs.StringVar(&c.ClusterName, "cluster-name", "default", "name of this cluster among those that share the database")
+	fs.StringVar(&c.DefaultEnvironment, "default-environment", "", "environment of namespaces without the label vault.coffer.dev/environment; none when empty")
+	fs.BoolVar(&c.LeaderElect, "leader-elect", true, "let one replica at a time reconcile; all serve the API")
+	fs.StringVar(&c.LeaderElectionID, "leader-election-id", "coffer.vault.coffer.dev", "name of the lease")
+	fs.StringVar(&c.APIBindAddress, "api-bind-address", ":8443", "address of the HTTPS API")
+	fs.StringVar(&c.MetricsBindAddress, "metrics-bind-address", ":8080", "address of the metrics; 0 turns them off")
+	fs.StringVar(&c.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "address of the probes")
+	fs.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of this installation; POD_NAMESPACE when empty")
+	fs.StringVar(&c.APIService, "api-service", "coffer", "name of the API's Service, for its certificate")
+	fs.Var(&c.APITLSSANs, "api-tls-san", "further DNS name or IP address for the API's certificate; may be repeated")
+	fs.StringVar(&c.APITLSDir, "api-tls-dir", "", "folder with a supplied tls.crt and tls.key; self-managed when empty")
+	fs.StringVar(&c.TokenAudience, "token-audience", "coffer", "audience that bearer tokens must be issued for")
+	fs.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+}
+
+func setFromEnvironment(fs *flag.FlagSet, getenv func(string) string) error {
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	var errs []error
+	fs.VisitAll(func(f *flag.Flag) {
+		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value := getenv(name)
+		if given[f.Name] || value == "" {
+			return
+		}
+		if err := f.Value.Set(value); err != nil {
+			errs = append(errs, fmt.Errorf("environment variable %s: %w", name, err))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.RootKeyFile == "" && c.RootPassphraseFile == "":
+		return errors.New("no root key: set --root-key-file (or, for development, --root-passphrase-file)")
+	case c.RootKeyFile != "" && c.RootPassphraseFile != "":
+		return errors.New("two root keys: set either --root-key-file or --root-passphrase-file")
+	case c.Namespace == "":
+		return errors.New("the namespace of this installation is not known: set --namespace or POD_NAMESPACE")
+	case c.ClusterName == "":
+		return errors.New("--cluster-name is empty: name this cluster, such as default")
+	}
+	return nil
+}
+
+// readURL returns value, or the trimmed content of file when value is empty.
+func readURL(what, value, file string) (string, error) {
+	if value != "" {
+		return value, nil
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read the %s URL: %w; put the URL into that file, or name another", what, err)
+	}
+	url := strings.TrimSpace(string(content))
+	if url == "" {
+		return "", fmt.Errorf("read the %s URL: %s is empty", what, file)
+	}
+	return url, nil
+}

@@ -1,0 +1,101 @@
+package app
+
+import (
+	"errors"
+	"flag"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func environment(pairs ...string) func(string) string {
+	return func(name string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+func TestParseConfigPrefersTheCommandLine(t *testing.T) {
+	c, err := ParseConfig(
+		[]string{"--root-key-file=/k", "--api-tls-san=10.0.0.1", "--api-tls-san=a.example,b.example", "--log-level=debug"},
+		environment("POD_NAMESPACE", "coffer-system", "COFFER_ROOT_KEY_FILE", "/other", "COFFER_CLUSTER_NAME", "east",
+			"COFFER_DATABASE_URL", "postgres://x", "COFFER_LEADER_ELECT", "false"), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []any{c.RootKeyFile, c.ClusterName, c.DatabaseURL, c.LeaderElect, c.Namespace, []string(c.APITLSSANs), c.LogLevel}
+	want := []any{"/k", "east", "postgres://x", false, "coffer-system", []string{"10.0.0.1", "a.example", "b.example"}, slog.LevelDebug}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestParseConfigSaysWhatToDo(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		env  []string
+		want string
+	}{
+		"no root key":     {nil, []string{"POD_NAMESPACE", "n"}, "set --root-key-file"},
+		"two root keys":   {[]string{"--root-key-file=a", "--root-passphrase-file=b"}, []string{"POD_NAMESPACE", "n"}, "either"},
+		"no namespace":    {[]string{"--root-key-file=a"}, nil, "POD_NAMESPACE"},
+		"no cluster name": {[]string{"--root-key-file=a", "--cluster-name="}, []string{"POD_NAMESPACE", "n"}, "--cluster-name"},
+		"argument":        {[]string{"--root-key-file=a", "up"}, []string{"POD_NAMESPACE", "n"}, `"up"`},
+		"bad environment": {[]string{"--root-key-file=a"}, []string{"POD_NAMESPACE", "n", "COFFER_LEADER_ELECT", "maybe"}, "COFFER_LEADER_ELECT"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := ParseConfig(test.args, environment(test.env...), io.Discard)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want an error that says %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestParseConfigHelp(t *testing.T) {
+	var usage strings.Builder
+	if _, err := ParseConfig([]string{"-h"}, environment(), &usage); !errors.Is(err, flag.ErrHelp) {
+		t.Fatalf("got %v", err)
+	}
+	if !strings.Contains(usage.String(), "-root-key-file") {
+		t.Errorf("usage does not list the flags:\n%s", usage.String())
+	}
+}
+
+func TestReadURL(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(file, []byte(" postgres://db \n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct{ value, file, want, wantErr string }{
+		"from the environment": {"postgres://env", file, "postgres://env", ""},
+		"from the file":        {"", file, "postgres://db", ""},
+		"no file":              {"", file + "x", "", "put the URL into that file"},
+		"empty file":           {"", empty, "", "is empty"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := readURL("Postgres", test.value, test.file)
+			if got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+			if (err == nil) != (test.wantErr == "") || err != nil && !strings.Contains(err.Error(), test.wantErr) {
+				t.Errorf("got error %v, want %q", err, test.wantErr)
+			}
+		})
+	}
+}
