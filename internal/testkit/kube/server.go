@@ -39,7 +39,7 @@ func Start(crdDirs ...string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a scratch directory: %w", err)
 	}
-	guard, err := process.NewGuard(dir, "TERM")
+	guard, err := process.NewGuard(dir, "KILL") // nothing here is worth an orderly stop
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -54,6 +54,11 @@ func Start(crdDirs ...string) (*Server, error) {
 }
 
 func environment(assets, dir string, crdDirs []string) (*envtest.Environment, error) {
+	for _, sub := range []string{"etcd-data", "certs"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			return nil, fmt.Errorf("making a scratch directory: %w", err)
+		}
+	}
 	env := &envtest.Environment{CRDDirectoryPaths: crdDirs, ErrorIfCRDPathMissing: true}
 	etcd, err := recordingProcessID(dir, filepath.Join(assets, "etcd"))
 	if err != nil {
@@ -63,9 +68,9 @@ func environment(assets, dir string, crdDirs []string) (*envtest.Environment, er
 	if err != nil {
 		return nil, err
 	}
-	env.ControlPlane.Etcd = &envtest.Etcd{Path: etcd}
+	env.ControlPlane.Etcd = &envtest.Etcd{Path: etcd, DataDir: filepath.Join(dir, "etcd-data")}
 	env.ControlPlane.Etcd.Configure().Set("unsafe-no-fsync", "true") // its data is thrown away
-	env.ControlPlane.APIServer = &envtest.APIServer{Path: apiServer}
+	env.ControlPlane.APIServer = &envtest.APIServer{Path: apiServer, CertDir: filepath.Join(dir, "certs")}
 	return env, nil
 }
 

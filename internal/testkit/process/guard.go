@@ -10,16 +10,20 @@ import (
 )
 
 // watch waits for its standard input to close, then sends signal $2 to every process whose id is in a file $1/*.pid,
-// gives each ten seconds to stop, kills what remains, and removes $1.
+// gives each ten seconds to stop, kills what remains, and removes $1. A process that has ended but that nobody has
+// collected yet (state Z: some containers' init is slow at it) counts as stopped.
 const watch = `
+running() {
+	kill -0 "$1" 2>/dev/null && ! grep -q ') Z ' "/proc/$1/stat" 2>/dev/null
+}
 while read -r _; do :; done
 for f in "$1"/*.pid; do
 	[ -s "$f" ] || continue
 	pid=$(cat "$f")
 	kill -s "$2" "$pid" 2>/dev/null || continue
 	n=0
-	while kill -0 "$pid" 2>/dev/null && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done
-	kill -s KILL "$pid" 2>/dev/null
+	while running "$pid" && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done
+	! running "$pid" || kill -s KILL "$pid" 2>/dev/null
 done
 rm -rf -- "$1"
 `
@@ -30,7 +34,7 @@ type Guard struct {
 	pipe io.WriteCloser
 }
 
-// NewGuard starts the watchdog of dir. sig is the name of the signal that stops the servers in it ("INT", "TERM").
+// NewGuard starts the watchdog of dir. sig is the name of the signal that stops the servers in it ("INT", "TERM", "KILL").
 func NewGuard(dir, sig string) (*Guard, error) {
 	cmd := exec.Command("/bin/sh", "-c", watch, "coffer-testkit-watchdog", dir, sig)
 	cmd.Dir = os.TempDir() // not the caller's: a watchdog must not keep a directory busy
