@@ -1,0 +1,146 @@
+# Coffer. `make help` lists the targets; CONTRIBUTING.md says when to use which.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/coffer-vault/coffer/internal/version.version=$(VERSION)
+
+# Tools are built from the pinned modules under hack/tools, and rebuilt when a pin moves.
+BIN := $(CURDIR)/bin
+CONTROLLER_GEN := $(BIN)/controller-gen
+GOLANGCI_LINT := $(BIN)/golangci-lint
+GOTESTSUM := $(BIN)/gotestsum
+GOVULNCHECK := $(BIN)/govulncheck
+HELM := $(BIN)/helm
+
+# The local environment: a control plane and a node from pinned sources.
+LOCAL := $(GO) run ./hack/local
+
+# Packages whose +kubebuilder:rbac markers make the manager's ClusterRole.
+RBAC_PACKAGES := paths=./controllers/... paths=./internal/authn/... paths=./internal/rollout/... paths=./internal/app/...
+
+# How long `make fuzz` spends on each target.
+FUZZTIME ?= 10s
+
+.PHONY: help
+help: ## List the targets.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Try it
+
+.PHONY: demo
+demo: ## Show the main job on a local cluster: sync, mount, rotate, roll. DEMO_EXIT=1 takes all down after.
+	$(LOCAL) demo
+
+.PHONY: up
+up: ## Start the local environment; prints how to use it.
+	$(LOCAL) up
+
+.PHONY: down
+down: ## Stop the local environment and leave nothing of it.
+	$(LOCAL) down
+
+.PHONY: deploy
+deploy: ## Install Coffer onto the cluster that KUBECONFIG names.
+	$(LOCAL) deploy
+
+##@ Build
+
+.PHONY: build
+build: ## Build the manager and the CLI into bin/.
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+.PHONY: image
+image: ## Build the manager's image without a daemon.
+	$(LOCAL) image
+
+.PHONY: assets
+assets: ## Build or find kube-apiserver, etcd and kubectl for tests; prints their folder.
+	@$(LOCAL) assets
+
+.PHONY: deps
+deps: ## Install the Debian packages that are missing (root), or say which.
+	@$(LOCAL) deps
+
+##@ Change
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Write generated Go code and the API and CLI references.
+	$(CONTROLLER_GEN) object paths=./api/...
+	$(GO) generate ./...
+
+.PHONY: manifests
+manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's ClusterRole, for kustomize and for the chart.
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
+	$(CONTROLLER_GEN) rbac:roleName=coffer-manager $(RBAC_PACKAGES) output:rbac:artifacts:config=config/rbac
+	mkdir -p charts/coffer/files/crds
+	cp config/crd/bases/*.yaml charts/coffer/files/crds/
+	cp config/rbac/role.yaml charts/coffer/files/role.yaml
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the Go code.
+	$(GOLANGCI_LINT) fmt
+
+##@ Check
+
+.PHONY: verify
+verify: ## Check all that needs no test run: generated files, format, lint, vulnerabilities, chart.
+	hack/tools/unchanged.sh $(MAKE) generate manifests fmt
+	$(GO) mod tidy -diff
+	$(MAKE) lint vuln chart
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run golangci-lint, import direction included.
+	$(GOLANGCI_LINT) run
+
+.PHONY: vuln
+vuln: $(GOVULNCHECK) ## Look for known vulnerabilities. GOVULNDB names another database.
+	hack/tools/vuln.sh $(GOVULNCHECK) ./...
+
+.PHONY: chart
+chart: $(HELM) ## Lint the chart, and check that it and config/default install the same.
+	$(HELM) lint --strict charts/coffer
+	cd hack/tools/helm && $(GO) test ./...
+
+.PHONY: test
+test: $(GOTESTSUM) deps ## Run every test: unit, real Postgres, Redis and kube-apiserver, then the node.
+	assets="$${KUBEBUILDER_ASSETS:-$$($(LOCAL) assets)}"; \
+	KUBEBUILDER_ASSETS="$$assets" $(GOTESTSUM) --format standard-quiet -- -race -timeout 20m ./...
+	$(MAKE) test-e2e
+
+.PHONY: test-e2e
+test-e2e: ## Run the end-to-end tests on the local cluster.
+	$(LOCAL) test-e2e
+
+.PHONY: fuzz
+fuzz: ## Fuzz each target for FUZZTIME (10s).
+	hack/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: ## Run the benchmarks.
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+##@ Clean
+
+.PHONY: clean
+clean: ## Remove what was built into bin/ and dist/.
+	rm -rf bin dist
+
+# --- tools ---
+
+$(CONTROLLER_GEN): hack/tools/go.mod hack/tools/go.sum
+	cd hack/tools && $(GO) build -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(GOTESTSUM): hack/tools/go.mod hack/tools/go.sum
+	cd hack/tools && $(GO) build -o $@ gotest.tools/gotestsum
+
+$(GOVULNCHECK): hack/tools/go.mod hack/tools/go.sum
+	cd hack/tools && $(GO) build -o $@ golang.org/x/vuln/cmd/govulncheck
+
+$(GOLANGCI_LINT): hack/tools/golangci-lint/go.mod hack/tools/golangci-lint/go.sum
+	cd hack/tools/golangci-lint && $(GO) build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(HELM): hack/tools/helm/go.mod hack/tools/helm/go.sum
+	cd hack/tools/helm && $(GO) build -o $@ helm.sh/helm/v3/cmd/helm
