@@ -1,0 +1,11 @@
+// Package keyring holds the keys of a vault: the key-encryption keys that wrap the
+// data key of each secret version, and the secret from which MAC keys derive. All
+// of them are one keyset, stored in the database and wrapped by a root key that
+// comes from outside:
+//
+//	root key ── wraps ──> keyset ──> key-encryption keys ── wrap ──> data keys
+//	(Root)                      └──> MAC secret ── HKDF per purpose ──> MAC keys
+//
+// A Root is the door to the root key. PassphraseRoot and KeyFileRoot hold it in
+// this process; a KMS plugin or a transit engine fits behind the same two methods.
+package keyring

@@ -1,0 +1,37 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// AccessRule is how decisions name the access policy on the secret.
+const AccessRule = "the secret's access policy"
+
+// accessGrants reports whether the access policy on a secret is about capability at
+// all: reading, and listing what one may read. It is never about those who manage
+// secrets.
+func accessGrants(capability Capability) bool { return capability == Read || capability == List }
+
+// accessIncludes reports whether one of the allowed services is the caller, who must
+// be a service account.
+func accessIncludes(access secret.AccessPolicy, c secret.Caller) bool {
+	if c.Kind != secret.KindServiceAccount || c.Namespace == "" || c.Name == "" {
+		return false
+	}
+	return slices.ContainsFunc(access.AllowedServices, func(service string) bool {
+		if service == anyName {
+			return true
+		}
+		namespace, name, ok := strings.Cut(service, "/")
+		return ok && namespace == c.Namespace && nameMatches(name, c.Name)
+	})
+}
+
+// environmentListed reports whether a caller of an environment, "" for none, is
+// meant by the list. An empty list means nobody.
+func environmentListed(list []string, environment string) bool {
+	return slices.Contains(list, anyName) || environment != "" && slices.Contains(list, environment)
+}

@@ -1,0 +1,131 @@
+package policy
+
+import (
+	"slices"
+	"time"
+
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// Outcome is what came of a rule that is about the path, the capability and the
+// caller.
+type Outcome string
+
+// The outcomes.
+const (
+	// Applied rules have their effect.
+	Applied Outcome = "applied"
+	// Expired rules had it once.
+	Expired Outcome = "expired"
+	// OtherEnvironment rules are about callers of other environments.
+	OtherEnvironment Outcome = "other-environment"
+)
+
+// Match is a rule that names the path, the capability and the caller, and what came
+// of it.
+type Match struct {
+	// Rule is the name of the rule, as Decision.Rule.
+	Rule    string  `json:"rule"`
+	Effect  Effect  `json:"effect"`
+	Outcome Outcome `json:"outcome"`
+	// Environments and ExpiresAt are those of the rule.
+	Environments []string  `json:"environments,omitempty"`
+	ExpiresAt    time.Time `json:"expiresAt,omitzero"`
+}
+
+// Decision is the answer to one question, and why.
+type Decision struct {
+	Allowed bool `json:"allowed"`
+	// Rule is what decided: "VaultPolicy admins rule 1", AccessRule, or "" when
+	// nothing allows the caller.
+	Rule string `json:"rule,omitempty"`
+	// Matched holds the rules that name the path, the capability and the caller, in
+	// their order, the access policy on the secret last.
+	Matched []Match `json:"matched,omitempty"`
+}
+
+// ForSubject is what may be told to the subject of the decision itself: without an
+// access policy that does not allow it, since knowing of one is knowing that the
+// path exists.
+func (d Decision) ForSubject() Decision {
+	d.Matched = slices.DeleteFunc(slices.Clone(d.Matched), func(m Match) bool {
+		return m.Rule == AccessRule && (m.Outcome != Applied || !d.Allowed)
+	})
+	return d
+}
+
+// Decide says whether caller may do capability on path at the time now.
+//
+// rules are all rules of the caller's cluster; access is the access policy on the
+// secret, nil when the path does not exist. The first denying rule that applies
+// decides; otherwise the first allowing one; otherwise the access policy; otherwise
+// the caller is not allowed. Callers of secret.KindSystem are never allowed here:
+// the engine decides about Coffer itself.
+func Decide(rules []Rule, access *secret.AccessPolicy, caller secret.Caller, path secret.Path,
+	capability Capability, now time.Time,
+) Decision {
+	var d Decision
+	allowed, denied := "", ""
+	for i := range rules {
+		rule := &rules[i]
+		if !rule.names(caller, path, capability) {
+			continue
+		}
+		m := rule.match(caller, now)
+		d.Matched = append(d.Matched, m)
+		switch {
+		case m.Outcome != Applied:
+		case m.Effect == Allow && allowed == "":
+			allowed = m.Rule
+		case m.Effect != Allow && denied == "":
+			denied = m.Rule
+		}
+	}
+	if m, ok := matchAccess(access, caller, capability); ok {
+		d.Matched = append(d.Matched, m)
+		if m.Outcome == Applied && allowed == "" {
+			allowed = m.Rule
+		}
+	}
+	d.Allowed = denied == "" && allowed != ""
+	d.Rule = allowed
+	if denied != "" {
+		d.Rule = denied
+	}
+	return d
+}
+
+// names reports whether r is about the question, whatever the time and environment.
+func (r *Rule) names(caller secret.Caller, path secret.Path, capability Capability) bool {
+	return slices.Contains(r.Capabilities, capability) &&
+		r.Subjects.includes(caller) &&
+		slices.ContainsFunc(r.Paths, func(p Pattern) bool { return p.Match(path) })
+}
+
+// match says what comes of a rule that is about the question.
+func (r *Rule) match(caller secret.Caller, now time.Time) Match {
+	m := Match{
+		Rule: r.Name(), Effect: r.Effect, Outcome: Applied,
+		Environments: r.Environments, ExpiresAt: r.ExpiresAt,
+	}
+	switch {
+	case !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt):
+		m.Outcome = Expired
+	case len(r.Environments) > 0 && !environmentListed(r.Environments, caller.Environment):
+		m.Outcome = OtherEnvironment
+	}
+	return m
+}
+
+// matchAccess is match for the access policy on the secret; ok is false when it does
+// not name the caller.
+func matchAccess(access *secret.AccessPolicy, caller secret.Caller, capability Capability) (m Match, ok bool) {
+	if access == nil || !accessGrants(capability) || !accessIncludes(*access, caller) {
+		return Match{}, false
+	}
+	m = Match{Rule: AccessRule, Effect: Allow, Outcome: Applied, Environments: access.AllowedEnvironments}
+	if !environmentListed(access.AllowedEnvironments, caller.Environment) {
+		m.Outcome = OtherEnvironment
+	}
+	return m, true
+}
