@@ -19,8 +19,8 @@ const (
 
 // Pattern selects paths. It is a path (see secret.Path) whose segments may also be
 //
-//	*    any one segment
-//	**   any number of segments, none included
+//   - any one segment
+//     **   any number of segments, none included
 //
 // so "production/payments/**" selects production/payments and all below it, and
 // "*/payments/*" selects production/payments/database and not
