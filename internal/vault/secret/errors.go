@@ -12,6 +12,9 @@ var (
 	ErrVersionNotFound = errors.New("the path has no such version")
 	// ErrConflict is a compare-and-set whose expected version is not current.
 	ErrConflict = errors.New("the current version is not the expected one")
+	// ErrInvalid is wrapped by errors about a request that cannot succeed as it is,
+	// such as a tag without a name. What to mend is in the message.
+	ErrInvalid = errors.New("invalid request")
 	// ErrTampered means that what is stored is not what the engine wrote: a row
 	// moved, changed or replayed. Nothing is served.
 	ErrTampered = errors.New("the stored secret fails its integrity check")

@@ -1,0 +1,35 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/keyring"
+)
+
+// EngineConfig is where the vault lives and what opens it.
+type EngineConfig struct {
+	// DatabaseURL is a Postgres URL; RedisURL a Redis URL, or empty for a vault
+	// without Redis.
+	DatabaseURL, RedisURL string
+	Root                  keyring.Root
+	Logger                *slog.Logger
+	Registerer            prometheus.Registerer
+}
+
+// OpenEngine connects to the vault, migrates its database and opens its keyring,
+// making it on first use. Replicas may do so at the same time. The returned
+// function closes the connections, after the last operation.
+func OpenEngine(ctx context.Context, c EngineConfig) (*vault.Engine, func(), error) {
+	engine, closeEngine, err := vault.Open(ctx, vault.Options{
+		DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, Root: c.Root, Logger: c.Logger, Registerer: c.Registerer,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the vault: %w", err)
+	}
+	return engine, closeEngine, nil
+}

@@ -1,0 +1,103 @@
+// Package audit holds the terms of the audit log: what one entry says and how
+// the log is asked. The rows are written and read by package store; who may see
+// which is decided by the engine.
+package audit
+
+import "time"
+
+// Decision is how an operation ended.
+type Decision string
+
+// The decisions.
+const (
+	// Allowed: the operation was authorised. The entry is durable before any value
+	// leaves, so a read that then fails to open has a second entry, Failed.
+	Allowed Decision = "allowed"
+	// Denied: the caller may not do this, or the path does not exist.
+	Denied Decision = "denied"
+	// Failed: authorised, or not to be decided, and not done: an integrity check, a
+	// compare-and-set, a version that is not there.
+	Failed Decision = "failed"
+)
+
+// Action is what was asked.
+type Action string
+
+// The actions.
+const (
+	Put      Action = "put"
+	Rotate   Action = "rotate"
+	Read     Action = "read"
+	Check    Action = "check"
+	Metadata Action = "metadata"
+	List     Action = "list"
+	Overdue  Action = "overdue"
+	Delete   Action = "delete"
+	Audit    Action = "audit"
+	Explain  Action = "explain"
+	// Policy is a replaced set of VaultPolicies.
+	Policy Action = "policy"
+)
+
+// Entry is one row of the log. It never holds a value.
+type Entry struct {
+	// ID grows with every entry. Two entries written at the same time may be
+	// numbered in either order.
+	ID int64 `json:"id"`
+	// At is the database's clock.
+	At      time.Time `json:"at"`
+	Cluster string    `json:"cluster,omitempty"`
+	// CallerKind is a secret.Kind.
+	CallerKind string `json:"callerKind"`
+	// Caller is secret.Caller.String: "payments/api", "user:alice", "system:policy-sync".
+	Caller      string `json:"caller"`
+	Namespace   string `json:"namespace,omitempty"`
+	CallerUID   string `json:"callerUID,omitempty"`
+	Environment string `json:"environment,omitempty"`
+	Action      Action `json:"action"`
+	// Path is the path asked for; the prefix, ending in "/" or empty, of a list,
+	// an overdue list and an audit search; and empty for a policy change.
+	Path string `json:"path"`
+	// Version is the version written, served or asked for; 0 when none.
+	Version  int64    `json:"version,omitempty"`
+	Decision Decision `json:"decision"`
+	// Rule is what decided, such as "VaultPolicy admins rule 1", or why a failed
+	// operation failed.
+	Rule      string `json:"rule,omitempty"`
+	Address   string `json:"address,omitempty"`
+	RequestID string `json:"requestID,omitempty"`
+}
+
+// Limits of Query.Limit.
+const (
+	DefaultLimit = 100
+	MaxLimit     = 1000
+)
+
+// Query selects entries, newest first. Zero fields select all.
+type Query struct {
+	// PathPrefix selects entries whose path starts with it, byte by byte:
+	// "production/payments/" everything below, "production/payments/database" the
+	// one path.
+	PathPrefix string
+	// Caller is compared with Entry.Caller.
+	Caller   string
+	Action   Action
+	Decision Decision
+	// Since is inclusive and Until exclusive.
+	Since, Until time.Time
+	// Before selects entries with a smaller ID: the ID of the last entry of a page
+	// gives the next page.
+	Before int64
+	// Limit is 1 to MaxLimit; 0 is DefaultLimit.
+	Limit int
+}
+
+// Normal returns q with its Limit in range.
+func (q Query) Normal() Query {
+	if q.Limit <= 0 {
+		q.Limit = DefaultLimit
+	}
+	q.Limit = min(q.Limit, MaxLimit)
+	return q
+}

@@ -1,0 +1,174 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/internal/vault/store"
+)
+
+// Rules of audit rows that no policy decided.
+const (
+	ruleMissing       = "the path does not exist"
+	ruleNoVersion     = "the path has no such version"
+	ruleNeverSynced   = "the cluster's policies were never synced"
+	ruleSystem        = "a system caller may not do this"
+	rulePolicyMAC     = "the policies fail their integrity check"
+	ruleSecretMAC     = "the path's row fails its integrity check"
+	ruleVersionMAC    = "the version's row fails its integrity check"
+	ruleVersionAbsent = "the version's row is missing"
+	ruleBox           = "the sealed value fails its integrity check"
+	ruleConflict      = "the expected version is not the current one"
+)
+
+// request is one question for authorisation.
+type request struct {
+	caller secret.Caller
+	action audit.Action
+	ref    secret.Ref
+	// need are the capabilities: one is enough, or all when needAll is set.
+	need    []policy.Capability
+	needAll bool
+}
+
+// verdict is an answer: the audit row it calls for, and the error for the caller,
+// nil when allowed.
+type verdict struct {
+	entry audit.Entry
+	err   error
+}
+
+// entry is an audit row about r.
+func (r request) entry(decision audit.Decision, rule string) audit.Entry {
+	return newEntry(r.caller, r.action, r.ref.Path.String(), r.ref.Version, decision, rule)
+}
+
+func newEntry(c secret.Caller, action audit.Action, path string, version int64, decision audit.Decision, rule string) audit.Entry {
+	return audit.Entry{
+		Cluster: c.Cluster, CallerKind: string(c.Kind), Caller: c.String(), Namespace: c.Namespace, CallerUID: c.UID,
+		Environment: c.Environment, Action: action, Path: path, Version: version, Decision: decision, Rule: rule,
+		Address: c.Address, RequestID: c.RequestID,
+	}
+}
+
+// denied is the error of denial. It is one for every reason.
+func (r request) denied() error {
+	return fmt.Errorf("%s %s: %w", r.action, r.ref.Path, secret.ErrDenied)
+}
+
+func (r request) fail(err error, rule string) verdict {
+	return verdict{r.entry(audit.Failed, rule), fmt.Errorf("%s %s: %w", r.action, r.ref.Path, err)}
+}
+
+func (r request) deny(rule string) verdict { return verdict{r.entry(audit.Denied, rule), r.denied()} }
+
+// decide asks the policies, and the access policy of the path's live secret. The
+// error is of reading the policies.
+func (e *Engine) decide(ctx context.Context, r request, head store.Head) (policy.Decision, error) {
+	if r.caller.Kind == secret.KindSystem {
+		return policy.Decision{Rule: ruleSystem}, nil
+	}
+	rules, synced, err := e.rules(ctx, r.caller.Cluster, head.Policies)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	if !synced {
+		return policy.Decision{Rule: ruleNeverSynced}, nil
+	}
+	access := accessOf(head.Secret)
+	var decision policy.Decision
+	for _, capability := range r.need {
+		decision = policy.Decide(rules, access, r.caller, r.ref.Path, capability, e.now())
+		if decision.Allowed != r.needAll {
+			break
+		}
+	}
+	return decision, nil
+}
+
+// accessOf is the policy on a live secret, nil when there is none.
+func accessOf(s *store.Secret) *secret.AccessPolicy {
+	if !isLive(s) {
+		return nil
+	}
+	return &secret.AccessPolicy{AllowedServices: s.AllowedServices, AllowedEnvironments: s.AllowedEnvironments}
+}
+
+func isLive(s *store.Secret) bool { return s != nil && s.DeletedAt == nil }
+
+// judge authorises without regard to whether the path exists, and checks the
+// integrity of its row. A caller who would be denied is told so also when the row
+// is corrupt; the audit row says what was found.
+func (e *Engine) judge(ctx context.Context, r request, head store.Head) verdict {
+	decision, err := e.decide(ctx, r, head)
+	switch {
+	case errors.Is(err, secret.ErrTampered):
+		return r.fail(err, rulePolicyMAC)
+	case err != nil:
+		return r.fail(err, "")
+	case head.Secret != nil && !e.verifySecret(head.Secret):
+		v := r.fail(secret.ErrTampered, ruleSecretMAC)
+		if !decision.Allowed {
+			v.err = r.denied()
+		}
+		return v
+	case !decision.Allowed:
+		return r.deny(decision.Rule)
+	}
+	return verdict{entry: r.entry(audit.Allowed, decision.Rule)}
+}
+
+// judgeVersion authorises access to a version that must exist.
+func (e *Engine) judgeVersion(ctx context.Context, r request, head store.Head) verdict {
+	v := e.judge(ctx, r, head)
+	if v.err != nil {
+		return v
+	}
+	s := head.Secret
+	switch {
+	case !isLive(s):
+		return r.deny(ruleMissing)
+	case r.ref.Version != 0 && (r.ref.Version < s.FirstVersion || r.ref.Version > s.LastVersion):
+		return r.fail(secret.ErrVersionNotFound, ruleNoVersion)
+	case head.Version == nil:
+		return r.fail(secret.ErrTampered, ruleVersionAbsent)
+	case !e.verifyVersion(head.Version):
+		return r.fail(secret.ErrTampered, ruleVersionMAC)
+	}
+	v.entry.Version = head.Version.Version
+	return v
+}
+
+// record makes the verdict's audit row durable and returns the verdict's error, or
+// secret.ErrUnavailable when the row cannot be written: then nothing may leave. A
+// caller that went away does not keep its row from being written.
+func (e *Engine) record(ctx context.Context, v verdict) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), operationTimeout)
+	defer cancel()
+	if err := e.store.InsertAudit(ctx, &v.entry); err != nil {
+		return fmt.Errorf("%s %s: %w", v.entry.Action, v.entry.Path, err)
+	}
+	if errors.Is(v.err, secret.ErrTampered) {
+		e.logger.ErrorContext(ctx, "integrity check failed", "action", v.entry.Action, "path", v.entry.Path, "finding", v.entry.Rule)
+	}
+	return v.err
+}
+
+// head reads what decides about one reference.
+func (e *Engine) head(ctx context.Context, caller secret.Caller, ref secret.Ref) (store.Head, error) {
+	if ref.Path.IsZero() {
+		return store.Head{}, fmt.Errorf("%w: no path was given", secret.ErrInvalid)
+	}
+	if ref.Version < 0 {
+		return store.Head{}, fmt.Errorf("%w: version %d; versions count from 1", secret.ErrInvalid, ref.Version)
+	}
+	heads, err := e.store.Heads(ctx, caller.Cluster, store.Wanted{Path: ref.Path.String(), Version: ref.Version})
+	if err != nil {
+		return store.Head{}, fmt.Errorf("%s: %w", ref.Path, err)
+	}
+	return heads[0], nil
+}

@@ -1,0 +1,40 @@
+package changes
+
+import (
+	"time"
+
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// Kind says what changed.
+type Kind string
+
+// The kinds of change.
+const (
+	// Put is a new version of a path, which may also change its access policy.
+	Put Kind = "put"
+	// Rotate is a new version written by a rotation.
+	Rotate Kind = "rotate"
+	// Delete is a path taken away.
+	Delete Kind = "delete"
+	// Access is a changed access policy without a new version.
+	Access Kind = "access"
+	// Policy is a replaced set of VaultPolicies; the change has no path: anybody's
+	// rights may have changed.
+	Policy Kind = "policy"
+)
+
+// Change is one row of the feed. It carries names only, never a value.
+type Change struct {
+	// Position identifies the change. Positions are handed out in the order of
+	// writing; changes may be delivered in another.
+	Position int64
+	Kind     Kind
+	// Path is zero for Policy.
+	Path secret.Path
+	// Version is the current version after the change; 0 for Policy.
+	Version int64
+	// CommittedAt is when the change was written, shortly before its commit, by the
+	// database's clock.
+	CommittedAt time.Time
+}

@@ -1,0 +1,99 @@
+package vault
+
+import (
+	"context"
+	"encoding/hex"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/coffer-vault/coffer/internal/vault/cache"
+	"github.com/coffer-vault/coffer/internal/vault/changes"
+	"github.com/coffer-vault/coffer/internal/vault/envelope"
+	"github.com/coffer-vault/coffer/internal/vault/store"
+)
+
+// operationTimeout bounds one operation: a database that is half open must not
+// hold callers forever.
+const operationTimeout = 10 * time.Second
+
+// Keyring wraps data keys and computes keyed MACs. *keyring.Ring implements it.
+type Keyring interface {
+	envelope.KeyWrapper
+	// MAC is stable for the life of the vault; it separates purposes and parts.
+	MAC(purpose string, parts ...[]byte) [32]byte
+}
+
+// Config is what an Engine works with. Store, VaultID and Keyring are needed.
+type Config struct {
+	Store   *store.Store
+	VaultID store.ID
+	Keyring Keyring
+	// Cache may be nil.
+	Cache *cache.Cache
+	// Announcer may be nil; then followers learn of changes by polling.
+	Announcer *changes.Announcer
+	// Waker wakes Follow early; it may be nil.
+	Waker changes.Waker
+	// Clock dates versions and decides about expiry and overdue rotations;
+	// time.Now when nil.
+	Clock func() time.Time
+	// Logger defaults to slog.Default.
+	Logger *slog.Logger
+	// Registerer takes the metrics; none when nil.
+	Registerer prometheus.Registerer
+}
+
+// Engine is the vault. It is safe for concurrent use, also by several processes
+// on one database.
+type Engine struct {
+	store     *store.Store
+	vaultID   store.ID
+	keyring   Keyring
+	cache     *cache.Cache
+	announcer *changes.Announcer
+	waker     changes.Waker
+	clock     func() time.Time
+	logger    *slog.Logger
+	metrics   *metrics
+
+	mu       sync.RWMutex
+	policies map[string]*ruleSet // by cluster: the last verified set
+}
+
+// New returns an engine. Open makes one from addresses.
+func New(c Config) *Engine {
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return &Engine{
+		store: c.Store, vaultID: c.VaultID, keyring: c.Keyring, cache: c.Cache, announcer: c.Announcer,
+		waker: c.Waker, clock: c.Clock, logger: c.Logger, metrics: newMetrics(c.Registerer),
+		policies: map[string]*ruleSet{},
+	}
+}
+
+// now is the engine's time, as Postgres stores it: UTC, whole microseconds.
+func (e *Engine) now() time.Time { return e.clock().UTC().Truncate(time.Microsecond) }
+
+// Ready reports whether the engine can serve: whether Postgres answers. Redis is
+// not needed.
+func (e *Engine) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	return e.store.Ping(ctx)
+}
+
+// Fingerprint returns 64 hex digits that change when data changes and that tell
+// nothing about it without the vault's keys: what may stand on a Kubernetes object
+// in place of a hash. Different domains give unrelated fingerprints, and so do
+// different splits of the same bytes.
+func (e *Engine) Fingerprint(domain string, data ...[]byte) string {
+	mac := e.keyring.MAC("fingerprint/"+domain, data...)
+	return hex.EncodeToString(mac[:])
+}

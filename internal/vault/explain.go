@@ -1,0 +1,53 @@
+package vault
+
+import (
+	"context"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/internal/vault/store"
+)
+
+// Explain says whether subject may do capability on path, and why. Callers may ask
+// about themselves; about others they need the audit capability on the path.
+//
+// To who may not audit the path, a refusal is explained without the access policy
+// on the secret: whether there is one would tell whether the path exists.
+//
+// Errors: secret.ErrDenied, secret.ErrTampered, secret.ErrUnavailable,
+// secret.ErrInvalid.
+func (e *Engine) Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability) (_ policy.Decision, err error) {
+	ctx, done := e.begin(ctx, audit.Explain)
+	defer func() { done(err) }()
+	ref := secret.Ref{Path: path}
+	head, err := e.head(ctx, caller, ref)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	r := request{caller: caller, action: audit.Explain, ref: ref, need: []policy.Capability{policy.Audit}}
+	permission := e.judge(ctx, r, head)
+	audits := permission.err == nil
+	if permission.entry.Decision == audit.Denied && sameIdentity(caller, subject) {
+		permission = verdict{entry: r.entry(audit.Allowed, "callers may ask about themselves")}
+		subject = caller // as who they are, not with an environment or groups they would like
+	}
+	if err := e.record(ctx, permission); err != nil {
+		return policy.Decision{}, err
+	}
+	if subject.Cluster != caller.Cluster {
+		if head, err = e.head(ctx, subject, ref); err != nil {
+			return policy.Decision{}, err
+		}
+	}
+	about := request{caller: subject, action: audit.Explain, ref: ref, need: []policy.Capability{capability}}
+	decision, err := e.decide(ctx, about, head)
+	if err == nil && !audits && !decision.Allowed {
+		decision, err = e.decide(ctx, about, store.Head{Policies: head.Policies})
+	}
+	return decision, err
+}
+
+func sameIdentity(a, b secret.Caller) bool {
+	return a.Kind == b.Kind && a.Cluster == b.Cluster && a.Namespace == b.Namespace && a.Name == b.Name
+}

@@ -1,0 +1,135 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/internal/vault/store"
+)
+
+// Limits of List.
+const (
+	DefaultListLimit = 100
+	MaxListLimit     = 1000
+	// listBatch is how many rows are read at a time: some may not be shown.
+	listBatch = 500
+)
+
+// List describes the paths below prefix that caller may list, in byte order,
+// beginning after the path after, at most limit (DefaultListLimit when 0). There
+// may be more when limit were returned; pass the last path to go on. It needs the
+// list capability on each path; without any the list is empty.
+//
+// Errors: secret.ErrTampered, secret.ErrUnavailable.
+func (e *Engine) List(ctx context.Context, caller secret.Caller, prefix secret.Prefix, after secret.Path, limit int) (_ []secret.Metadata, err error) {
+	ctx, done := e.begin(ctx, audit.List)
+	defer func() { done(err) }()
+	if limit <= 0 {
+		limit = DefaultListLimit
+	}
+	limit = min(limit, MaxListLimit)
+	var found []secret.Metadata
+	filter := store.Filter{Prefix: prefix.String(), After: after.String(), Limit: listBatch}
+	err = e.walk(ctx, caller, audit.List, filter, func(m secret.Metadata) bool {
+		found = append(found, m)
+		return len(found) < limit
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// Overdue lists the paths below prefix that caller may list and whose current
+// version is older than their RotateAfterDays, in byte order.
+//
+// Errors are those of List.
+func (e *Engine) Overdue(ctx context.Context, caller secret.Caller, prefix secret.Prefix) (_ []secret.Overdue, err error) {
+	ctx, done := e.begin(ctx, audit.Overdue)
+	defer func() { done(err) }()
+	now := e.now()
+	var found []secret.Overdue
+	filter := store.Filter{Prefix: prefix.String(), Scheduled: true, Limit: listBatch}
+	err = e.walk(ctx, caller, audit.Overdue, filter, func(m secret.Metadata) bool {
+		if overdue, ok := overdueAt(m, now); ok {
+			found = append(found, overdue)
+		}
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+const day = 24 * time.Hour
+
+// overdueAt reports whether the version of m is older than its rotation interval.
+func overdueAt(m secret.Metadata, now time.Time) (secret.Overdue, bool) {
+	due := m.CreatedAt.Add(time.Duration(m.RotateAfterDays) * day)
+	if m.RotateAfterDays <= 0 || !now.After(due) {
+		return secret.Overdue{}, false
+	}
+	return secret.Overdue{
+		Path: m.Path, Version: m.Version, RotateAfterDays: m.RotateAfterDays, RotatedAt: m.CreatedAt,
+		DaysOverdue: int(now.Sub(due) / day),
+	}, true
+}
+
+// walk audits a list and gives show each path that the caller may list, until it
+// returns false.
+func (e *Engine) walk(ctx context.Context, caller secret.Caller, action audit.Action, filter store.Filter, show func(secret.Metadata) bool) error {
+	heads, err := e.store.Heads(ctx, caller.Cluster, store.Wanted{})
+	if err != nil {
+		return fmt.Errorf("%s %q: %w", action, filter.Prefix, err)
+	}
+	policies := store.Head{Policies: heads[0].Policies}
+	entry := newEntry(caller, action, filter.Prefix, 0, audit.Allowed, "")
+	if err := e.record(ctx, verdict{entry: entry}); err != nil {
+		return err
+	}
+	for {
+		items, err := e.store.Items(ctx, filter)
+		if err != nil {
+			return fmt.Errorf("%s %q: %w", action, filter.Prefix, err)
+		}
+		for _, item := range items {
+			m, ok, err := e.listed(ctx, caller, action, policies, item)
+			if err != nil {
+				return err
+			}
+			if ok && !show(m) {
+				return nil
+			}
+			filter.After = item.Secret.Path
+		}
+		if len(items) < filter.Limit {
+			return nil
+		}
+	}
+}
+
+// listed decides whether caller may list item, and verifies what it says. A path
+// that may not be listed is passed over whatever its state, so that a list tells
+// nothing of it.
+func (e *Engine) listed(ctx context.Context, caller secret.Caller, action audit.Action, policies store.Head, item store.Item) (secret.Metadata, bool, error) {
+	path, err := secret.ParsePath(item.Secret.Path)
+	if err != nil {
+		return secret.Metadata{}, false, nil // not written by an engine: no policy matches it
+	}
+	r := request{caller: caller, action: action, ref: secret.Ref{Path: path}, need: []policy.Capability{policy.List}}
+	head := store.Head{Policies: policies.Policies, Secret: &item.Secret, Version: item.Version}
+	v := e.judgeVersion(ctx, r, head)
+	switch {
+	case v.err == nil:
+		return metadata(path, head.Secret, head.Version), true, nil
+	case v.entry.Decision == audit.Denied:
+		return secret.Metadata{}, false, nil
+	default:
+		return secret.Metadata{}, false, e.record(ctx, v)
+	}
+}

@@ -1,0 +1,75 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// metrics never carry a path: a label for each would grow without bound, and paths
+// are names that a scraper need not know.
+type metrics struct {
+	operations    *prometheus.HistogramVec // by operation and result
+	cache         *prometheus.CounterVec   // by result: hit, miss, bad
+	announcements *prometheus.CounterVec   // by result: ok, failed
+}
+
+func newMetrics(registerer prometheus.Registerer) *metrics {
+	m := &metrics{
+		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "coffer", Subsystem: "engine", Name: "operation_seconds",
+			Help:    "Time of the engine's operations, by operation and result.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+		}, []string{"operation", "result"}),
+		cache: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "coffer", Subsystem: "engine", Name: "cache_reads_total",
+			Help: "Reads by how the cache answered: hit, miss, or bad when what it held did not open.",
+		}, []string{"result"}),
+		announcements: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "coffer", Subsystem: "engine", Name: "announcements_total",
+			Help: "Changes announced on Redis, by result: ok or failed.",
+		}, []string{"result"}),
+	}
+	if registerer != nil {
+		registerer.MustRegister(m.operations, m.cache, m.announcements)
+	}
+	return m
+}
+
+// result is the metric label of an error.
+func result(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, secret.ErrDenied):
+		return "denied"
+	case errors.Is(err, secret.ErrTampered):
+		return "tampered"
+	case errors.Is(err, secret.ErrUnavailable):
+		return "unavailable"
+	case errors.Is(err, secret.ErrConflict):
+		return "conflict"
+	case errors.Is(err, secret.ErrVersionNotFound):
+		return "version_not_found"
+	case errors.Is(err, secret.ErrInvalid), errors.Is(err, secret.ErrInvalidPath), errors.Is(err, secret.ErrInvalidValue):
+		return "invalid"
+	default:
+		return "error"
+	}
+}
+
+// begin bounds an operation in time; the returned function ends it and counts how
+// it went.
+func (e *Engine) begin(ctx context.Context, action audit.Action) (context.Context, func(error)) {
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	return ctx, func(err error) {
+		cancel()
+		e.metrics.operations.WithLabelValues(string(action), result(err)).Observe(time.Since(start).Seconds())
+	}
+}

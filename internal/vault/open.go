@@ -1,0 +1,112 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/coffer-vault/coffer/internal/vault/cache"
+	"github.com/coffer-vault/coffer/internal/vault/changes"
+	"github.com/coffer-vault/coffer/internal/vault/keyring"
+	"github.com/coffer-vault/coffer/internal/vault/store"
+)
+
+// Options are the addresses and the root key of a vault.
+type Options struct {
+	// DatabaseURL is a Postgres URL.
+	DatabaseURL string
+	// RedisURL is a Redis URL; empty: the engine works without Redis.
+	RedisURL string
+	// Root opens the vault's keyset.
+	Root       keyring.Root
+	Clock      func() time.Time
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Open connects to Postgres, brings its schema up to date, makes the vault's
+// keyset when the database is new or opens it with the root key, and returns an
+// engine and what closes it. Replicas may open one database at the same time.
+// Redis need not answer.
+func Open(ctx context.Context, o Options) (_ *Engine, closeAll func(), err error) {
+	db, err := store.Open(ctx, o.DatabaseURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	closers := []func(){db.Close}
+	closeAll = func() {
+		for i := len(closers) - 1; i >= 0; i-- {
+			closers[i]()
+		}
+	}
+	defer func() {
+		if err != nil {
+			closeAll()
+		}
+	}()
+	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer}
+	if err := db.Migrate(ctx); err != nil {
+		return nil, nil, err
+	}
+	if config.VaultID, config.Keyring, err = openKeyring(ctx, db, o.Root); err != nil {
+		return nil, nil, err
+	}
+	if o.RedisURL != "" {
+		options, err := redisOptions(o.RedisURL)
+		if err != nil {
+			return nil, nil, err
+		}
+		client := redis.NewClient(options)
+		closers = append(closers, func() { _ = client.Close() })
+		config.Cache = cache.New(client)
+		config.Announcer = changes.NewAnnouncer(client)
+		config.Waker = changes.NewRedisWaker(options)
+	}
+	return New(config), closeAll, nil
+}
+
+// openKeyring loads the keyset of the database's vault, making both when there is
+// none.
+func openKeyring(ctx context.Context, db *store.Store, root keyring.Root) (store.ID, *keyring.Ring, error) {
+	vault, err := db.LoadOrCreateVault(ctx, func() (store.Vault, error) {
+		wrapped, err := keyring.Generate(ctx, root)
+		if err != nil {
+			return store.Vault{}, fmt.Errorf("make the vault's keyset: %w", err)
+		}
+		return store.Vault{ID: uuid.New(), WrappedKeyset: wrapped}, nil
+	})
+	if err != nil {
+		return store.ID{}, nil, err
+	}
+	ring, err := keyring.Load(ctx, root, vault.WrappedKeyset)
+	if err != nil {
+		return store.ID{}, nil, fmt.Errorf("open the vault's keyset: %w; is this the root key that the vault was made with?", err)
+	}
+	return vault.ID, ring, nil
+}
+
+// redisOptions are those of the URL, with the patience of a cache.
+func redisOptions(url string) (*redis.Options, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		// The error may repeat the URL, password and all.
+		return nil, errors.New("read the Redis URL: it is not like redis://:password@host:6379/0")
+	}
+	options.DialTimeout = 250 * time.Millisecond
+	options.ReadTimeout = 250 * time.Millisecond
+	options.WriteTimeout = 250 * time.Millisecond
+	options.PoolTimeout = 250 * time.Millisecond
+	options.MaxRetries = -1
+	options.DialerRetries = 1
+	options.ContextTimeoutEnabled = true
+	options.DisableIdentity = true
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return options, nil
+}

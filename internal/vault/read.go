@@ -1,0 +1,136 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/envelope"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/internal/vault/store"
+)
+
+// Read opens one version of a path: the current one when ref.Version is 0. It
+// needs the read capability. Clear the value after use.
+//
+// Errors: secret.ErrDenied (also when the path does not exist),
+// secret.ErrVersionNotFound, secret.ErrTampered, secret.ErrUnavailable,
+// secret.ErrInvalid.
+func (e *Engine) Read(ctx context.Context, caller secret.Caller, ref secret.Ref) (_ secret.Secret, err error) {
+	ctx, done := e.begin(ctx, audit.Read)
+	defer func() { done(err) }()
+	head, err := e.head(ctx, caller, ref)
+	if err != nil {
+		return secret.Secret{}, err
+	}
+	r := request{caller: caller, action: audit.Read, ref: ref, need: []policy.Capability{policy.Read}}
+	if err := e.record(ctx, e.judgeVersion(ctx, r, head)); err != nil {
+		return secret.Secret{}, err
+	}
+	value, err := e.open(ctx, ref.Path, head.Version)
+	if errors.Is(err, secret.ErrTampered) {
+		return secret.Secret{}, e.record(ctx, r.at(head.Version.Version).fail(err, ruleBox))
+	}
+	if err != nil {
+		return secret.Secret{}, fmt.Errorf("read %s: %w", ref.Path, err)
+	}
+	return secret.Secret{Metadata: metadata(ref.Path, head.Secret, head.Version), Value: value}, nil
+}
+
+// at is r about a version that is known by now.
+func (r request) at(version int64) request {
+	r.ref.Version = version
+	return r
+}
+
+// open finds the box in the cache or the database, and opens it. A cached box
+// that does not open is a miss.
+func (e *Engine) open(ctx context.Context, path secret.Path, v *store.Version) (secret.Value, error) {
+	name := e.cacheName(v.SecretID, v.Version)
+	binding := e.binding(v.SecretID, path, v.Version)
+	unseal := func(box []byte) (secret.Value, error) {
+		plaintext, err := envelope.Open(ctx, e.keyring, binding, envelope.Sealed{WrappedKey: v.WrappedKey, Box: box})
+		if err != nil {
+			return secret.Value{}, err
+		}
+		return secret.NewValue(plaintext)
+	}
+	outcome := "miss"
+	if box, ok := e.cache.Get(ctx, name); ok {
+		value, err := unseal(box)
+		if err == nil {
+			e.metrics.cache.WithLabelValues("hit").Inc()
+			return value, nil
+		}
+		outcome = "bad"
+	}
+	e.metrics.cache.WithLabelValues(outcome).Inc()
+	box, err := e.store.Box(ctx, v.SecretID, v.Version)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	value, err := unseal(box)
+	if err == nil {
+		e.cache.Put(ctx, name, box)
+	}
+	return value, err
+}
+
+func metadata(path secret.Path, s *store.Secret, v *store.Version) secret.Metadata {
+	return secret.Metadata{
+		Path: path, Version: v.Version, Description: s.Description, Tags: s.Tags, RotateAfterDays: s.RotateAfterDays,
+		Access:    secret.AccessPolicy{AllowedServices: s.AllowedServices, AllowedEnvironments: s.AllowedEnvironments},
+		CreatedAt: v.CreatedAt.UTC(), CreatedBy: v.CreatedBy,
+	}
+}
+
+// Check authorises caller to read every ref, and returns, in their order, what
+// Read would return but for the values. It opens nothing. Only a refusal is
+// audited: the first one ends the check, and its error names the path.
+//
+// Errors are those of Read.
+func (e *Engine) Check(ctx context.Context, caller secret.Caller, refs []secret.Ref) (_ []secret.Metadata, err error) {
+	ctx, done := e.begin(ctx, audit.Check)
+	defer func() { done(err) }()
+	wanted := make([]store.Wanted, len(refs))
+	for i, ref := range refs {
+		if ref.Path.IsZero() || ref.Version < 0 {
+			return nil, fmt.Errorf("%w: reference %d names no path or no version", secret.ErrInvalid, i+1)
+		}
+		wanted[i] = store.Wanted{Path: ref.Path.String(), Version: ref.Version}
+	}
+	heads, err := e.store.Heads(ctx, caller.Cluster, wanted...)
+	if err != nil {
+		return nil, fmt.Errorf("check: %w", err)
+	}
+	found := make([]secret.Metadata, len(refs))
+	for i, ref := range refs {
+		r := request{caller: caller, action: audit.Check, ref: ref, need: []policy.Capability{policy.Read}}
+		if v := e.judgeVersion(ctx, r, heads[i]); v.err != nil {
+			return nil, e.record(ctx, v)
+		}
+		found[i] = metadata(ref.Path, heads[i].Secret, heads[i].Version)
+	}
+	return found, nil
+}
+
+// Metadata describes the current version of a path. It needs the list or the read
+// capability.
+//
+// Errors are those of Read.
+func (e *Engine) Metadata(ctx context.Context, caller secret.Caller, path secret.Path) (_ secret.Metadata, err error) {
+	ctx, done := e.begin(ctx, audit.Metadata)
+	defer func() { done(err) }()
+	ref := secret.Ref{Path: path}
+	head, err := e.head(ctx, caller, ref)
+	if err != nil {
+		return secret.Metadata{}, err
+	}
+	r := request{caller: caller, action: audit.Metadata, ref: ref, need: []policy.Capability{policy.List, policy.Read}}
+	if err := e.record(ctx, e.judgeVersion(ctx, r, head)); err != nil {
+		return secret.Metadata{}, err
+	}
+	return metadata(path, head.Secret, head.Version), nil
+}

@@ -1,0 +1,120 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/internal/vault/store"
+)
+
+const (
+	// auditBatch is how many entries are read at a time: some may not be shown.
+	auditBatch = 1000
+	// maxAuditBatches bounds one search by a caller who may see little of much.
+	maxAuditBatches = 20
+	// anyChild is the last segment of a path that stands for any child of a prefix.
+	anyChild = "_"
+)
+
+// Audit searches the audit log, newest entries first, and shows those about paths
+// on which caller has the audit capability. An entry about a prefix, or about no
+// path, is shown to who may audit any child of it. A caller to whom nothing can be
+// shown is denied.
+//
+// Errors: secret.ErrDenied, secret.ErrUnavailable, secret.ErrInvalid.
+func (e *Engine) Audit(ctx context.Context, caller secret.Caller, q audit.Query) (_ []audit.Entry, err error) {
+	ctx, done := e.begin(ctx, audit.Audit)
+	defer func() { done(err) }()
+	if err := validateText("the path prefix", q.PathPrefix, secret.MaxPathBytes); err != nil {
+		return nil, err
+	}
+	q = q.Normal()
+	heads, err := e.store.Heads(ctx, caller.Cluster, store.Wanted{})
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	reader := &auditReader{engine: e, caller: caller, head: store.Head{Policies: heads[0].Policies}, decided: map[string]bool{}}
+	whole, err := reader.may(ctx, q.PathPrefix)
+	if err != nil {
+		return nil, e.record(ctx, reader.request(secret.Path{}).fail(err, rulePolicyMAC))
+	}
+	entries, err := reader.search(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	v := verdict{entry: newEntry(caller, audit.Audit, q.PathPrefix, 0, audit.Allowed, "")}
+	if !whole && len(entries) == 0 {
+		v.entry.Decision = audit.Denied
+		v.err = fmt.Errorf("audit %q: %w", q.PathPrefix, secret.ErrDenied)
+	}
+	if err := e.record(ctx, v); err != nil {
+		return nil, err
+	}
+	return entries, nil
+}
+
+// auditReader is one search.
+type auditReader struct {
+	engine  *Engine
+	caller  secret.Caller
+	head    store.Head
+	decided map[string]bool // by Entry.Path
+}
+
+func (a *auditReader) request(path secret.Path) request {
+	return request{caller: a.caller, action: audit.Audit, ref: secret.Ref{Path: path}, need: []policy.Capability{policy.Audit}}
+}
+
+func (a *auditReader) search(ctx context.Context, q audit.Query) ([]audit.Entry, error) {
+	var shown []audit.Entry
+	limit := q.Limit
+	q.Limit = auditBatch
+	for range maxAuditBatches {
+		batch, err := a.engine.store.Audit(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range batch {
+			may, err := a.may(ctx, entry.Path)
+			if err != nil {
+				return nil, err
+			}
+			if may {
+				shown = append(shown, entry)
+			}
+			if len(shown) == limit {
+				return shown, nil
+			}
+			q.Before = entry.ID
+		}
+		if len(batch) < auditBatch {
+			break
+		}
+	}
+	return shown, nil
+}
+
+// may reports whether the caller may audit path, or any child of a prefix.
+func (a *auditReader) may(ctx context.Context, path string) (bool, error) {
+	if may, ok := a.decided[path]; ok {
+		return may, nil
+	}
+	exact := path
+	if path == "" || strings.HasSuffix(path, "/") {
+		exact += anyChild
+	}
+	parsed, err := secret.ParsePath(exact)
+	if err != nil {
+		return false, nil // no path, so no policy matches it
+	}
+	decision, err := a.engine.decide(ctx, a.request(parsed), a.head)
+	if err != nil {
+		return false, err
+	}
+	a.decided[path] = decision.Allowed
+	return decision.Allowed, nil
+}

@@ -1,0 +1,39 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// SQLSTATE codes, from the appendix "PostgreSQL Error Codes" of its manual.
+const (
+	codeSerializationFailure = "40001"
+	codeDeadlockDetected     = "40P01"
+	codeUniqueViolation      = "23505"
+)
+
+// translate is the one place where Postgres errors become the engine's.
+func translate(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: %w", secret.ErrUnavailable, doing, err)
+}
+
+// isRace reports that a transaction lost against another, and that the same again
+// may win.
+func isRace(err error) bool {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return false
+	}
+	switch pgErr.Code {
+	case codeSerializationFailure, codeDeadlockDetected, codeUniqueViolation:
+		return true
+	}
+	return false
+}

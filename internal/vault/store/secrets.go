@@ -1,0 +1,273 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Secret is the head row of a path. MAC covers all other fields but Newest.
+type Secret struct {
+	ID   ID
+	Path string
+	// CurrentVersion is the one that a read without a version gets.
+	CurrentVersion int64
+	// FirstVersion is the oldest that can be read: a path that was deleted and
+	// written again does not show the versions of its former life.
+	FirstVersion int64
+	// LastVersion is the highest number ever given out.
+	LastVersion int64
+	// Revision counts the writes of this row, from 1.
+	Revision            int64
+	Description         string
+	Tags                map[string]string
+	RotateAfterDays     int
+	AllowedServices     []string
+	AllowedEnvironments []string
+	DeletedAt           *time.Time
+	MAC                 []byte
+	// Newest is the highest version that has a row in secret_versions. It is
+	// LastVersion, unless somebody put an older head row back.
+	Newest int64
+}
+
+// Version is one sealed version. MAC covers SecretID, Version, CreatedAt and
+// CreatedBy.
+type Version struct {
+	SecretID   ID
+	Version    int64
+	WrappedKey []byte
+	CreatedAt  time.Time
+	CreatedBy  string
+	MAC        []byte
+}
+
+// PolicySetHead says which policy set of a cluster is current.
+type PolicySetHead struct {
+	Revision int64
+	MAC      []byte
+}
+
+// Head is what decides about one path, as of one moment.
+type Head struct {
+	// Policies is nil when the cluster's policies were never synced.
+	Policies *PolicySetHead
+	// Secret is nil when no row has the path.
+	Secret *Secret
+	// Version is the version asked for, or the current one; nil when there is none.
+	Version *Version
+}
+
+const secretColumns = `s.id, s.path, s.current_version, s.first_version, s.last_version, s.revision, s.description,
+	s.tags, s.rotate_after_days, s.allowed_services, s.allowed_environments, s.deleted_at, s.mac,
+	(SELECT coalesce(max(n.version), 0) FROM secret_versions n WHERE n.secret_id = s.id)`
+
+const versionColumns = `v.version, v.wrapped_key, v.created_at, v.created_by, v.mac`
+
+// One row for each path asked for, in order, whatever exists.
+const queryHeads = `SELECT p.revision, p.mac, ` + secretColumns + `, ` + versionColumns + `
+	FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS want (path, version, n)
+	LEFT JOIN policy_sets p ON p.cluster = $3
+	LEFT JOIN secrets s ON s.path = want.path COLLATE "C"
+	LEFT JOIN secret_versions v ON v.secret_id = s.id
+		AND v.version = CASE want.version WHEN 0 THEN s.current_version ELSE want.version END
+	ORDER BY want.n`
+
+// Wanted names a path and a version; 0 is the current one.
+type Wanted struct {
+	Path    string
+	Version int64
+}
+
+// Heads reads, in one statement, the heads of the wanted paths, in their order,
+// and the policy set of cluster.
+func (s *Store) Heads(ctx context.Context, cluster string, wanted ...Wanted) ([]Head, error) {
+	paths, versions := make([]string, len(wanted)), make([]int64, len(wanted))
+	for i, w := range wanted {
+		paths[i], versions[i] = w.Path, w.Version
+	}
+	rows, err := s.pool.Query(ctx, queryHeads, paths, versions, cluster)
+	if err != nil {
+		return nil, translate("read the path", err)
+	}
+	heads, err := pgx.CollectRows(rows, scanHead)
+	return heads, translate("read the path", err)
+}
+
+// nullable holds the columns of an outer join.
+type nullable struct {
+	policyRevision *int64
+	policyMAC      []byte
+
+	id                             *ID
+	path                           *string
+	current, first, last, revision *int64
+	description                    *string
+	tags                           map[string]string
+	rotateAfterDays                *int
+	services, environments         []string
+	deletedAt                      *time.Time
+	mac                            []byte
+	newest                         *int64
+	version                        *int64
+	wrappedKey                     []byte
+	createdAt                      *time.Time
+	createdBy                      *string
+	versionMAC                     []byte
+}
+
+func (n *nullable) policyColumns() []any { return []any{&n.policyRevision, &n.policyMAC} }
+
+func (n *nullable) secretColumns() []any {
+	return []any{
+		&n.id, &n.path, &n.current, &n.first, &n.last, &n.revision, &n.description,
+		&n.tags, &n.rotateAfterDays, &n.services, &n.environments, &n.deletedAt, &n.mac, &n.newest,
+	}
+}
+
+func (n *nullable) versionColumns() []any {
+	return []any{&n.version, &n.wrappedKey, &n.createdAt, &n.createdBy, &n.versionMAC}
+}
+
+func (n *nullable) secret() *Secret {
+	if n.id == nil {
+		return nil
+	}
+	return &Secret{
+		ID: *n.id, Path: *n.path, CurrentVersion: *n.current, FirstVersion: *n.first, LastVersion: *n.last,
+		Revision: *n.revision, Description: *n.description, Tags: n.tags, RotateAfterDays: *n.rotateAfterDays,
+		AllowedServices: n.services, AllowedEnvironments: n.environments, DeletedAt: n.deletedAt, MAC: n.mac,
+		Newest: *n.newest,
+	}
+}
+
+func (n *nullable) versionRow() *Version {
+	if n.version == nil {
+		return nil
+	}
+	return &Version{
+		SecretID: *n.id, Version: *n.version, WrappedKey: n.wrappedKey, CreatedAt: *n.createdAt,
+		CreatedBy: *n.createdBy, MAC: n.versionMAC,
+	}
+}
+
+func scanHead(row pgx.CollectableRow) (Head, error) {
+	var n nullable
+	columns := append(n.policyColumns(), n.secretColumns()...)
+	if err := row.Scan(append(columns, n.versionColumns()...)...); err != nil {
+		return Head{}, err
+	}
+	head := Head{Secret: n.secret(), Version: n.versionRow()}
+	if n.policyRevision != nil {
+		head.Policies = &PolicySetHead{Revision: *n.policyRevision, MAC: n.policyMAC}
+	}
+	return head, nil
+}
+
+// Box reads the sealed bytes of a version; nil when it has no row.
+func (s *Store) Box(ctx context.Context, secretID ID, version int64) ([]byte, error) {
+	var box []byte
+	err := s.pool.QueryRow(ctx, `SELECT box FROM secret_versions WHERE secret_id = $1 AND version = $2`, secretID, version).Scan(&box)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	return box, translate("read the version", err)
+}
+
+// Item is one live path of a list with its current version; Version is nil only
+// when its row is missing.
+type Item struct {
+	Secret  Secret
+	Version *Version
+}
+
+// Filter selects live paths.
+type Filter struct {
+	// Prefix is "" or ends in "/".
+	Prefix string
+	// After selects paths that sort after it, byte by byte.
+	After string
+	// Scheduled selects paths that have RotateAfterDays.
+	Scheduled bool
+	Limit     int
+}
+
+const queryItems = `SELECT ` + secretColumns + `, ` + versionColumns + `
+	FROM secrets s
+	LEFT JOIN secret_versions v ON v.secret_id = s.id AND v.version = s.current_version
+	WHERE s.deleted_at IS NULL AND s.path > $1
+		AND ($2 = '' OR s.path < $2)
+		AND (NOT $3 OR s.rotate_after_days > 0)
+	ORDER BY s.path LIMIT $4`
+
+// Items lists live paths in byte order.
+func (s *Store) Items(ctx context.Context, f Filter) ([]Item, error) {
+	rows, err := s.pool.Query(ctx, queryItems, max(f.Prefix, f.After), prefixEnd(f.Prefix), f.Scheduled, f.Limit)
+	if err != nil {
+		return nil, translate("list paths", err)
+	}
+	items, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Item, error) {
+		var n nullable
+		if err := row.Scan(append(n.secretColumns(), n.versionColumns()...)...); err != nil {
+			return Item{}, err
+		}
+		return Item{Secret: *n.secret(), Version: n.versionRow()}, nil
+	})
+	return items, translate("list paths", err)
+}
+
+// prefixEnd is the first string that sorts after everything below prefix: '0'
+// follows '/' in ASCII.
+func prefixEnd(prefix string) string {
+	if prefix == "" {
+		return ""
+	}
+	return strings.TrimSuffix(prefix, "/") + "0"
+}
+
+// LockSecret reads the head row of path and holds it until the transaction ends;
+// nil when there is none.
+func (t *Tx) LockSecret(ctx context.Context, path string) (*Secret, error) {
+	var n nullable
+	err := t.tx.QueryRow(ctx, `SELECT `+secretColumns+` FROM secrets s WHERE s.path = $1 FOR UPDATE OF s`, path).Scan(n.secretColumns()...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, translate("lock the path", err)
+	}
+	return n.secret(), nil
+}
+
+// InsertSecret writes the head row of a new path. It reports false, and writes
+// nothing, when another transaction made the path meanwhile.
+func (t *Tx) InsertSecret(ctx context.Context, s *Secret) (bool, error) {
+	tag, err := t.tx.Exec(ctx, `INSERT INTO secrets (id, path, current_version, first_version, last_version, revision,
+		description, tags, rotate_after_days, allowed_services, allowed_environments, deleted_at, mac)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (path) DO NOTHING`,
+		s.ID, s.Path, s.CurrentVersion, s.FirstVersion, s.LastVersion, s.Revision,
+		s.Description, s.Tags, s.RotateAfterDays, s.AllowedServices, s.AllowedEnvironments, s.DeletedAt, s.MAC)
+	if err != nil {
+		return false, translate("write the path", err)
+	}
+	return tag.RowsAffected() == 1, nil
+}
+
+// UpdateSecret replaces the head row that LockSecret gave.
+func (t *Tx) UpdateSecret(s *Secret) {
+	t.batch.Queue(`UPDATE secrets SET current_version = $2, first_version = $3, last_version = $4, revision = $5,
+		description = $6, tags = $7, rotate_after_days = $8, allowed_services = $9, allowed_environments = $10,
+		deleted_at = $11, mac = $12 WHERE id = $1`,
+		s.ID, s.CurrentVersion, s.FirstVersion, s.LastVersion, s.Revision, s.Description, s.Tags, s.RotateAfterDays,
+		s.AllowedServices, s.AllowedEnvironments, s.DeletedAt, s.MAC)
+}
+
+// InsertVersion writes a sealed version. A number that was used before fails the
+// transaction.
+func (t *Tx) InsertVersion(v *Version, box []byte) {
+	t.batch.Queue(`INSERT INTO secret_versions (secret_id, version, wrapped_key, box, created_at, created_by, mac)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`, v.SecretID, v.Version, v.WrappedKey, box, v.CreatedAt, v.CreatedBy, v.MAC)
+}

@@ -1,0 +1,129 @@
+package store
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+const (
+	connectTimeout = 5 * time.Second
+	// maxAttempts bounds how often a transaction that lost a race runs again.
+	maxAttempts = 5
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Store is a pool of connections to the vault's database.
+type Store struct{ pool *pgxpool.Pool }
+
+// Open returns a store on the database at url. It does not wait for the database
+// to answer; Close it after use.
+func Open(ctx context.Context, url string) (*Store, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// The error of pgx names the URL with its password masked.
+		return nil, fmt.Errorf("read the database URL: %w", err)
+	}
+	config.ConnConfig.ConnectTimeout = connectTimeout
+	config.AfterConnect = ensureDurable
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, translate("open the connection pool", err)
+	}
+	return &Store{pool}, nil
+}
+
+// ensureDurable overrides a database or role whose default lets a commit return
+// before it is on disk: an audit row must outlive a crash of the server. Stronger
+// settings stay.
+func ensureDurable(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'on', false)
+		WHERE current_setting('synchronous_commit') = 'off'`)
+	return err
+}
+
+// Close waits for connections in use and closes them all.
+func (s *Store) Close() { s.pool.Close() }
+
+// Migrate brings the schema up to date. Replicas that start together take turns
+// under an advisory lock.
+func (s *Store) Migrate(ctx context.Context) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
+	if err != nil {
+		return err
+	}
+	db := stdlib.OpenDBFromPool(s.pool)
+	defer func() { _ = db.Close() }()
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
+	if err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return translate("migrate the schema", err)
+	}
+	return nil
+}
+
+// Ping asks the database for an answer that needs the schema.
+func (s *Store) Ping(ctx context.Context) error {
+	var ok bool
+	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM vault)`).Scan(&ok)
+	return translate("ask the database", err)
+}
+
+// InTx runs f in one transaction and commits when f returns nil. A transaction
+// that lost a race against another is run again, so f must have no effect outside
+// of it. Errors of f are returned as they are.
+func (s *Store) InTx(ctx context.Context, f func(*Tx) error) error {
+	var err error
+	for range maxAttempts {
+		if err = s.inTx(ctx, f); !isRace(err) {
+			return err
+		}
+	}
+	return err
+}
+
+func (s *Store) inTx(ctx context.Context, f func(*Tx) error) error {
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return translate("begin a transaction", err)
+	}
+	// After a commit this does nothing. The context may have ended: roll back all
+	// the same, so that the connection can be used again.
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if err := f(&Tx{tx: tx}); err != nil {
+		return err
+	}
+	return translate("commit", tx.Commit(ctx))
+}
+
+// Tx is one transaction. Its writes are sent together, by Flush.
+type Tx struct {
+	tx    pgx.Tx
+	batch pgx.Batch
+}
+
+// Flush sends the writes made so far in one round trip.
+func (t *Tx) Flush(ctx context.Context) error {
+	if t.batch.Len() == 0 {
+		return nil
+	}
+	batch := t.batch
+	t.batch = pgx.Batch{}
+	return translate("write", t.tx.SendBatch(ctx, &batch).Close())
+}

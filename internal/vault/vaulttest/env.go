@@ -1,0 +1,167 @@
+package vaulttest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coffer-vault/coffer/internal/testkit"
+	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/keyring"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// adminCluster keeps Env.Admin's policy apart from the sets that the code under
+// test replaces.
+const adminCluster = "vaulttest"
+
+// Env is a vault of the test's own.
+type Env struct {
+	// DSN is the Postgres URL, as superuser.
+	DSN string
+	// RedisURL is empty when Config.NoRedis was set.
+	RedisURL string
+	// Root opens the vault's keyset.
+	Root keyring.Root
+	// Engine is the first engine on the vault.
+	Engine *vault.Engine
+	// Admin may do everything on every path. It is of a cluster of its own, so
+	// ReplacePolicies for another cluster does not take its rights away.
+	Admin secret.Caller
+
+	clock func() time.Time
+
+	mu      sync.Mutex
+	allowed map[string][]policy.Rule // by cluster
+}
+
+// Config changes what Start makes.
+type Config struct {
+	// Clock of the engines; time.Now when nil.
+	Clock func() time.Time
+	// DSN of an empty database, and RedisURL, of servers that the test runs itself.
+	DSN, RedisURL string
+	// NoRedis makes engines without Redis.
+	NoRedis bool
+}
+
+// New returns an engine on a vault of the test's own.
+func New(t testing.TB) *vault.Engine {
+	t.Helper()
+	return Start(t).Engine
+}
+
+// Start makes a vault.
+func Start(t testing.TB) *Env {
+	t.Helper()
+	return StartWith(t, Config{})
+}
+
+// StartWith makes a vault as c says.
+func StartWith(t testing.TB, c Config) *Env {
+	t.Helper()
+	env := &Env{
+		DSN: c.DSN, RedisURL: c.RedisURL, Root: root(t), clock: c.Clock, allowed: map[string][]policy.Rule{},
+		Admin: secret.Caller{Kind: secret.KindUser, Cluster: adminCluster, Name: "admin", Address: "127.0.0.1"},
+	}
+	if env.DSN == "" {
+		env.DSN = testkit.Postgres(t)
+	}
+	if env.RedisURL == "" && !c.NoRedis {
+		env.RedisURL = testkit.Redis(t)
+	}
+	env.Engine = env.Open(t)
+	env.AllowAll(t, env.Admin, "**")
+	return env
+}
+
+// Open returns another engine on the vault, as another replica is. It is closed
+// with the test.
+func (e *Env) Open(t testing.TB) *vault.Engine {
+	t.Helper()
+	engine, closeEngine, err := vault.Open(t.Context(), vault.Options{
+		DatabaseURL: e.DSN, RedisURL: e.RedisURL, Root: e.Root, Clock: e.clock, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatalf("open an engine: %v", err)
+	}
+	t.Cleanup(closeEngine)
+	return engine
+}
+
+// AllowAll adds a rule to the policies of caller's cluster: caller may do
+// everything on the paths of pattern. It replaces what others made of that
+// cluster's policies.
+func (e *Env) AllowAll(t testing.TB, caller secret.Caller, pattern string) {
+	t.Helper()
+	e.Allow(t, caller, pattern, policy.Capabilities()...)
+}
+
+// Allow is AllowAll for some capabilities.
+func (e *Env) Allow(t testing.TB, caller secret.Caller, pattern string, capabilities ...policy.Capability) {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	paths, err := policy.ParsePattern(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.allowed[caller.Cluster] = append(e.allowed[caller.Cluster], policy.Rule{
+		Effect: policy.Allow, Paths: []policy.Pattern{paths}, Capabilities: capabilities, Subjects: subjects(caller),
+	})
+	e.replace(t, caller.Cluster)
+}
+
+// Sync makes the cluster known, with the rules allowed so far: an engine allows
+// nothing to a cluster whose policies were never synced.
+func (e *Env) Sync(t testing.TB, cluster string) {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.replace(t, cluster)
+}
+
+func (e *Env) replace(t testing.TB, cluster string) {
+	t.Helper()
+	var set []policy.Policy
+	if rules := e.allowed[cluster]; len(rules) > 0 {
+		named, err := policy.New("vaulttest", rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set = append(set, named)
+	}
+	if _, err := e.Engine.ReplacePolicies(context.Background(), cluster, set); err != nil {
+		t.Fatalf("replace the policies: %v", err)
+	}
+}
+
+func subjects(c secret.Caller) policy.Subjects {
+	if c.Kind == secret.KindServiceAccount {
+		return policy.Subjects{ServiceAccounts: []policy.ServiceAccount{{Namespace: c.Namespace, Name: c.Name}}}
+	}
+	return policy.Subjects{Users: []string{c.Name}}
+}
+
+// root is a key file root with a new key.
+func root(t testing.TB) keyring.Root {
+	t.Helper()
+	var key [32]byte
+	_, _ = rand.Read(key[:])
+	file := filepath.Join(t.TempDir(), "root-key")
+	if err := os.WriteFile(file, []byte("current: "+base64.StdEncoding.EncodeToString(key[:])+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := keyring.KeyFileRoot(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}

@@ -1,0 +1,278 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/changes"
+	"github.com/coffer-vault/coffer/internal/vault/envelope"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/internal/vault/store"
+)
+
+// Put writes a new version of a path, which it makes when there is none. It needs
+// the write capability, and share besides when the request has an access policy.
+// The request's value stays the caller's to clear.
+//
+// A path that was deleted begins anew, without its former description, tags and
+// access policy, and goes on with the next version number; its former versions
+// cannot be read.
+//
+// Errors: secret.ErrDenied, secret.ErrConflict, secret.ErrInvalid,
+// secret.ErrInvalidValue, secret.ErrTampered, and secret.ErrUnavailable: then the
+// version may have been written all the same.
+func (e *Engine) Put(ctx context.Context, caller secret.Caller, req secret.PutRequest) (secret.Metadata, error) {
+	return e.write(ctx, caller, req, writeKind{action: audit.Put, change: changes.Put, capability: policy.Write})
+}
+
+// Rotate writes a new version of a path that exists. It needs the rotate
+// capability, and share besides when the request has an access policy.
+//
+// Errors are those of Put.
+func (e *Engine) Rotate(ctx context.Context, caller secret.Caller, req secret.PutRequest) (secret.Metadata, error) {
+	return e.write(ctx, caller, req, writeKind{action: audit.Rotate, change: changes.Rotate, capability: policy.Rotate, mustExist: true})
+}
+
+// writeKind is what tells Put from Rotate.
+type writeKind struct {
+	action     audit.Action
+	change     changes.Kind
+	capability policy.Capability
+	mustExist  bool
+}
+
+func (e *Engine) write(ctx context.Context, caller secret.Caller, req secret.PutRequest, kind writeKind) (_ secret.Metadata, err error) {
+	ctx, done := e.begin(ctx, kind.action)
+	defer func() { done(err) }()
+	if err := validate(req); err != nil {
+		return secret.Metadata{}, err
+	}
+	r := request{caller: caller, action: kind.action, ref: secret.Ref{Path: req.Path}, need: []policy.Capability{kind.capability}, needAll: true}
+	if req.Access != nil {
+		r.need = append(r.need, policy.Share)
+	}
+	head, err := e.head(ctx, caller, r.ref)
+	if err != nil {
+		return secret.Metadata{}, err
+	}
+	verdict := e.judge(ctx, r, head)
+	if verdict.err == nil && kind.mustExist && !isLive(head.Secret) {
+		verdict = r.deny(ruleMissing)
+	}
+	if verdict.err != nil {
+		return secret.Metadata{}, e.record(ctx, verdict)
+	}
+	w := &writing{engine: e, request: r, kind: kind, put: req, allowed: verdict.entry, now: e.now()}
+	if err := w.seal(ctx, head.Secret); err != nil {
+		return secret.Metadata{}, fmt.Errorf("%s %s: %w", kind.action, req.Path, err)
+	}
+	if err := e.store.InTx(ctx, func(tx *store.Tx) error { return w.run(ctx, tx) }); err != nil {
+		return secret.Metadata{}, e.recordFailedWrite(ctx, r, err)
+	}
+	e.announce(ctx, w.change)
+	return metadata(req.Path, w.row, w.version), nil
+}
+
+// recordFailedWrite audits a write that was allowed and found under the lock that
+// it cannot be.
+func (e *Engine) recordFailedWrite(ctx context.Context, r request, err error) error {
+	switch {
+	case errors.Is(err, secret.ErrConflict):
+		return e.record(ctx, r.fail(err, ruleConflict))
+	case errors.Is(err, secret.ErrTampered):
+		return e.record(ctx, r.fail(err, ruleSecretMAC))
+	case errors.Is(err, secret.ErrDenied):
+		return e.record(ctx, r.deny(ruleMissing))
+	}
+	return fmt.Errorf("%s %s: %w", r.action, r.ref.Path, err)
+}
+
+// writing is one Put or Rotate under way.
+type writing struct {
+	engine  *Engine
+	request request
+	kind    writeKind
+	put     secret.PutRequest
+	allowed audit.Entry
+	now     time.Time
+
+	// binding and sealed belong together. They are made before the lock is taken,
+	// for the version that will most likely be next, and again under the lock when
+	// another writer was faster.
+	binding envelope.Binding
+	sealed  envelope.Sealed
+
+	// What run wrote.
+	row     *store.Secret
+	version *store.Version
+	change  changes.Change
+}
+
+// seal seals the value for the version after current, unless that is done.
+func (w *writing) seal(ctx context.Context, current *store.Secret) error {
+	binding := w.engine.binding(store.ID{}, w.put.Path, 1)
+	switch {
+	case current != nil:
+		binding.Secret, binding.Version = current.ID, current.LastVersion+1
+	case w.binding.Version == 1:
+		binding.Secret = w.binding.Secret // the id once chosen for a new path
+	default:
+		binding.Secret = uuid.New()
+	}
+	if binding == w.binding {
+		return nil
+	}
+	sealed, err := envelope.Seal(ctx, w.engine.keyring, binding, w.put.Value.Bytes())
+	if err != nil {
+		return err
+	}
+	w.binding, w.sealed = binding, sealed
+	return nil
+}
+
+// run writes the version in tx. It may be run again when tx lost a race.
+func (w *writing) run(ctx context.Context, tx *store.Tx) error {
+	current, err := tx.LockSecret(ctx, w.put.Path.String())
+	if err != nil {
+		return err
+	}
+	if current == nil {
+		if current, err = w.create(ctx, tx); err != nil {
+			return err
+		}
+	}
+	if current != nil {
+		if err := w.update(ctx, tx, current); err != nil {
+			return err
+		}
+	}
+	w.version = &store.Version{
+		SecretID: w.row.ID, Version: w.row.CurrentVersion, WrappedKey: w.sealed.WrappedKey,
+		CreatedAt: w.now, CreatedBy: w.request.caller.String(),
+	}
+	w.version.MAC = w.engine.versionMAC(w.version)
+	tx.InsertVersion(w.version, w.sealed.Box)
+	w.change = changes.Change{Kind: w.kind.change, Path: w.put.Path, Version: w.row.CurrentVersion}
+	tx.InsertChange(w.change)
+	entry := w.allowed
+	entry.Version = w.row.CurrentVersion
+	tx.InsertAudit(&entry)
+	return tx.Flush(ctx)
+}
+
+// create writes the head row of a new path. When another writer made the path
+// meanwhile, it returns that row, locked, and has written nothing.
+func (w *writing) create(ctx context.Context, tx *store.Tx) (*store.Secret, error) {
+	if err := w.mayFollow(nil); err != nil {
+		return nil, err
+	}
+	if err := w.seal(ctx, nil); err != nil {
+		return nil, err
+	}
+	row := w.next(nil)
+	inserted, err := tx.InsertSecret(ctx, row)
+	if err != nil || inserted {
+		w.row = row
+		return nil, err
+	}
+	return tx.LockSecret(ctx, row.Path)
+}
+
+func (w *writing) update(ctx context.Context, tx *store.Tx, current *store.Secret) error {
+	if !w.engine.verifySecret(current) {
+		return secret.ErrTampered
+	}
+	if err := w.mayFollow(current); err != nil {
+		return err
+	}
+	if err := w.seal(ctx, current); err != nil {
+		return err
+	}
+	w.row = w.next(current)
+	tx.UpdateSecret(w.row)
+	return nil
+}
+
+// mayFollow is what only the locked row can tell: whether the path exists, and
+// compare-and-set.
+func (w *writing) mayFollow(current *store.Secret) error {
+	var version int64
+	if isLive(current) {
+		version = current.CurrentVersion
+	}
+	if w.kind.mustExist && version == 0 {
+		return secret.ErrDenied
+	}
+	if expected := w.put.ExpectedVersion; expected != nil && *expected != version {
+		return fmt.Errorf("%w: expected %d, it is %d", secret.ErrConflict, *expected, version)
+	}
+	return nil
+}
+
+// next is the head row after the write.
+func (w *writing) next(current *store.Secret) *store.Secret {
+	row := &store.Secret{ID: w.binding.Secret, Path: w.put.Path.String()}
+	if current != nil {
+		row.Revision = current.Revision
+	}
+	if isLive(current) {
+		row.FirstVersion = current.FirstVersion
+		row.Description, row.Tags, row.RotateAfterDays = current.Description, current.Tags, current.RotateAfterDays
+		row.AllowedServices, row.AllowedEnvironments = current.AllowedServices, current.AllowedEnvironments
+	} else {
+		row.FirstVersion = w.binding.Version
+	}
+	row.Revision++
+	row.CurrentVersion, row.LastVersion, row.Newest = w.binding.Version, w.binding.Version, w.binding.Version
+	applyPut(row, w.put)
+	row.MAC = w.engine.secretMAC(row)
+	return row
+}
+
+// applyPut sets what the request gives. Lists and tags are never nil: a nil is
+// NULL in Postgres.
+func applyPut(row *store.Secret, req secret.PutRequest) {
+	if req.Description != nil {
+		row.Description = *req.Description
+	}
+	if req.Tags != nil {
+		row.Tags = maps.Clone(req.Tags)
+	}
+	if req.RotateAfterDays != nil {
+		row.RotateAfterDays = *req.RotateAfterDays
+	}
+	if req.Access != nil {
+		row.AllowedServices = slices.Clone(req.Access.AllowedServices)
+		row.AllowedEnvironments = slices.Clone(req.Access.AllowedEnvironments)
+	}
+	if row.Tags == nil {
+		row.Tags = map[string]string{}
+	}
+	if row.AllowedServices == nil {
+		row.AllowedServices = []string{}
+	}
+	if row.AllowedEnvironments == nil {
+		row.AllowedEnvironments = []string{}
+	}
+}
+
+// announce tells Redis of a committed change. Followers find it without, later.
+func (e *Engine) announce(ctx context.Context, change changes.Change) {
+	if e.announcer == nil {
+		return
+	}
+	if err := e.announcer.Announce(ctx, change); err != nil {
+		e.metrics.announcements.WithLabelValues("failed").Inc()
+		e.logger.WarnContext(ctx, "a change was not announced; followers will find it by polling", "error", err)
+		return
+	}
+	e.metrics.announcements.WithLabelValues("ok").Inc()
+}
