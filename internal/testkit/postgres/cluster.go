@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Superuser is the name of the role every server here is made with.
@@ -140,4 +142,13 @@ func (c Cluster) settings() []string {
 		settings = append(settings, "fsync=off", "full_page_writes=off")
 	}
 	return settings
+}
+
+// Ping reports whether the server answers.
+func (c Cluster) Ping(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, c.DSN("postgres"))
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
 }

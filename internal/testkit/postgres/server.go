@@ -85,13 +85,7 @@ func (s *Server) launch(ctx context.Context) error {
 }
 
 // Ping reports whether the server answers.
-func (s *Server) Ping(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, s.DSN())
-	if err != nil {
-		return err
-	}
-	return conn.Close(ctx)
-}
+func (s *Server) Ping(ctx context.Context) error { return s.cluster.Ping(ctx) }
 
 // DSN is the superuser's address of the database "postgres".
 func (s *Server) DSN() string { return s.cluster.DSN("postgres") }
