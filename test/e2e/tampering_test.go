@@ -13,7 +13,7 @@ import (
 // TestTamperedRowsFailClosed edits Postgres by hand, as somebody with the
 // database's password could, and reads through the API.
 func TestTamperedRowsFailClosed(t *testing.T) {
-	const swap = `UPDATE secret_versions a SET sealed = b.sealed, wrapped_key = b.wrapped_key
+	const swap = `UPDATE secret_versions a SET box = b.box, wrapped_key = b.wrapped_key
 		FROM secret_versions b, secrets sa, secrets sb
 		WHERE a.secret_id = sa.id AND b.secret_id = sb.id AND a.version = 1 AND b.version = 1
 		AND ((sa.path = $1 AND sb.path = $2) OR (sa.path = $2 AND sb.path = $1))`
