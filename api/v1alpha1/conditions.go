@@ -7,6 +7,15 @@ const EnvironmentLabel = "vault.coffer.dev/environment"
 const (
 	// ChecksumAnnotation on a Secret is the keyed checksum of its content.
 	ChecksumAnnotation = "vault.coffer.dev/checksum"
+	// InputsAnnotation on a Secret is the keyed checksum of what its content was made
+	// from: the spec and the versions.
+	InputsAnnotation = "vault.coffer.dev/inputs"
+	// VaultAnnotation on a Secret is a keyed checksum that tells the vault it was
+	// written from: it changes with the vault's keys.
+	VaultAnnotation = "vault.coffer.dev/vault"
+	// ManagedMetadataAnnotation on a Secret names the labels and annotations that
+	// came from spec.target.
+	ManagedMetadataAnnotation = "vault.coffer.dev/managed-metadata"
 	// OwnerUIDAnnotation on a Secret is the UID of the VaultSecret that owns a
 	// retained Secret, which has no owner reference so that it is not garbage
 	// collected.
@@ -73,4 +82,7 @@ const (
 	ReasonRolloutPaused = "RolloutPaused"
 	// ReasonEnforced: the engine enforces this generation of the VaultPolicy.
 	ReasonEnforced = "Enforced"
+	// ReasonBlocked: another VaultPolicy that denies something is invalid, so no
+	// change of policy takes effect.
+	ReasonBlocked = "Blocked"
 )

@@ -44,6 +44,7 @@ type VaultPolicyRule struct {
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
 	Environments []string `json:"environments,omitempty"`
 
 	// ExpiresAt is when the rule ends; never when empty.
@@ -56,6 +57,7 @@ type VaultPolicyRule struct {
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=512
 // +kubebuilder:validation:Pattern=`^([a-z0-9._-]+|\*{1,2})(/([a-z0-9._-]+|\*{1,2})){0,15}$`
+// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '.' || s == '..')",message="a path has no '.' or '..' segment; write the whole path"
 type PathPattern string
 
 // PolicyEffect is what a matching rule does.
@@ -85,11 +87,13 @@ type PolicySubjects struct {
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=1
 	Users []string `json:"users,omitempty"`
 	// Groups by the name that the API server gives them.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=1
 	Groups []string `json:"groups,omitempty"`
 }
 

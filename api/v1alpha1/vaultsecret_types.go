@@ -215,7 +215,7 @@ type SourceStatus struct {
 
 // TargetStatus is the written Secret.
 type TargetStatus struct {
-	// Name of the Secret.
+	// Name of the Secret; empty after it was taken away because access is denied.
 	Name string `json:"name"`
 	// Keys of the Secret, sorted.
 	// +optional

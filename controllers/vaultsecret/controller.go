@@ -1,0 +1,179 @@
+package vaultsecret
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/rollout"
+)
+
+// +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultsecrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultsecrets/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups="",resources=serviceaccounts;namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="";events.k8s.io,resources=events,verbs=create;patch
+
+// name of the controller, in logs, metrics, events and managed fields.
+const name = "vaultsecret"
+
+// fieldOwner stands in the managed fields of what the operator writes.
+const fieldOwner = "coffer"
+
+// Bounds of the backoff of a VaultSecret that fails for a reason that may pass by
+// itself: short enough that all converge soon after an outage.
+const (
+	minBackoff = 200 * time.Millisecond
+	maxBackoff = 30 * time.Second
+)
+
+// reconcileTimeout bounds one reconcile, should the API server or the vault hang.
+const reconcileTimeout = 2 * time.Minute
+
+// Options of Setup.
+type Options struct {
+	// Vault is the engine.
+	Vault Vault
+	// Changes tells what changes in it.
+	Changes ChangeSource
+	// Cluster is the name of this cluster in the vault's policies.
+	Cluster string
+	// DefaultEnvironment is that of namespaces without the label; none when empty.
+	DefaultEnvironment string
+	// Workers reconcile at the same time; a multiple of the cores when 0.
+	Workers int
+	// Registerer takes the metrics; controller-runtime's when nil.
+	Registerer prometheus.Registerer
+}
+
+// Reconciler keeps the Secret of a VaultSecret equal to the vault.
+type Reconciler struct {
+	// Client reads from the cache that CacheByObject describes and sees its own
+	// writes.
+	client.Client
+	// APIReader reads from the API server.
+	APIReader client.Reader
+	Vault     Vault
+
+	Cluster, DefaultEnvironment string
+
+	Recorder events.EventRecorder
+	Clock    clock.PassiveClock
+
+	roller  rollout.Roller
+	metrics *instruments
+}
+
+// Setup adds the reconciler to mgr, whose cache must have been made with
+// CacheByObject.
+func Setup(mgr ctrl.Manager, opts Options) error {
+	if opts.Registerer == nil {
+		opts.Registerer = metrics.Registry
+	}
+	instruments, err := newInstruments(opts.Registerer)
+	if err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
+	}
+	consistent, err := newClient(mgr)
+	if err != nil {
+		return err
+	}
+	r := &Reconciler{
+		Client: consistent, APIReader: mgr.GetAPIReader(), Vault: opts.Vault,
+		Cluster: opts.Cluster, DefaultEnvironment: opts.DefaultEnvironment,
+		Recorder: mgr.GetEventRecorder(name), Clock: clock.RealClock{},
+		roller: rollout.Roller{Client: consistent}, metrics: instruments,
+	}
+	if err := addIndexes(mgr); err != nil {
+		return err
+	}
+	return r.setupController(mgr, opts)
+}
+
+// newClient makes a client that waits for the cache to show its own writes: a
+// reconcile that follows at once on another must not take the state before it for
+// a change, read the vault again and audit it.
+func newClient(mgr ctrl.Manager) (client.Client, error) {
+	c, err := client.New(mgr.GetConfig(), client.Options{
+		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
+		FieldOwner: fieldOwner, Log: mgr.GetLogger(),
+		Cache: &client.CacheOptions{Reader: mgr.GetCache(), EnableReadYourWritesConsistency: ptr.To(true)},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the client of the %s controller: %w", name, err)
+	}
+	return c, nil
+}
+
+func (r *Reconciler) setupController(mgr ctrl.Manager, opts Options) error {
+	workers := opts.Workers
+	if workers == 0 {
+		workers = max(8, 4*runtime.GOMAXPROCS(0)) // a worker mostly waits for the network
+	}
+	w := watches{reader: mgr.GetCache(), metrics: r.metrics}
+	b := ctrl.NewControllerManagedBy(mgr).
+		Named(name).
+		For(&vaultv1alpha1.VaultSecret{}, specChanges()).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: workers,
+			ReconciliationTimeout:   reconcileTimeout,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, maxBackoff),
+		})
+	w.add(b)
+	if opts.Changes != nil {
+		b.WatchesRawSource(&changeFeed{source: opts.Changes, watches: w, logger: mgr.GetLogger().WithName("changes")})
+	}
+	if err := b.Complete(r); err != nil {
+		return fmt.Errorf("set up the %s controller: %w", name, err)
+	}
+	return nil
+}
+
+// Reconcile brings one VaultSecret into step.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	object := &vaultv1alpha1.VaultSecret{}
+	if err := r.Get(ctx, req.NamespacedName, object); err != nil {
+		r.metrics.take(req.NamespacedName)
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !object.DeletionTimestamp.IsZero() {
+		// There is no finalizer of ours: the garbage collector does the rest.
+		return ctrl.Result{}, nil
+	}
+	s := newScope(object)
+	return r.finish(ctx, s, r.run(ctx, s))
+}
+
+// run goes through the steps until one fails.
+func (r *Reconciler) run(ctx context.Context, s *scope) error {
+	if s.object.Spec.Suspend {
+		return nil
+	}
+	for _, step := range []func(context.Context, *scope) error{
+		r.identify,  // who asks
+		r.authorise, // may it, and which versions
+		r.inspect,   // what is there
+		r.sync,      // make the Secret right
+		r.prune,     // take earlier targets away
+		r.roll,      // let workloads follow
+	} {
+		if err := step(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}

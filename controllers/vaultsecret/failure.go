@@ -1,0 +1,183 @@
+package vaultsecret
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/controllers/vaultsecret/content"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// recheckInterval is how often a failure is looked at again that no event ends: a
+// foreign Secret in the way, a write that the API server refused.
+const recheckInterval = time.Minute
+
+// failure is why a reconcile stopped: a reason for the conditions, a message for
+// people that holds no value, and what is to happen next.
+type failure struct {
+	reason  string
+	message string
+	// retry asks for another try soon, with backoff. Otherwise an event or the
+	// refresh interval brings the next.
+	retry bool
+	// recheck is when to look again, if not 0.
+	recheck time.Duration
+	// revoked says that the caller may not, or no longer, have the content.
+	revoked bool
+}
+
+func (f *failure) Error() string { return f.reason + ": " + f.message }
+
+// errConflict ends a reconcile that lost a race; the next one starts from what
+// won.
+var errConflict = errors.New("an object changed meanwhile")
+
+// failureOf turns any error of a step into a failure. A failure passes through.
+func failureOf(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &failure{reason: vaultv1alpha1.ReasonSecretWriteFailed, message: "the API server cannot be reached: " + err.Error(), retry: true}
+}
+
+// contentFailure classifies the errors of package content.
+func contentFailure(err error) *failure {
+	reason := vaultv1alpha1.ReasonInvalidSpec
+	switch {
+	case errors.Is(err, content.ErrProperty):
+		reason = vaultv1alpha1.ReasonPropertyNotFound
+	case errors.Is(err, content.ErrTemplate):
+		reason = vaultv1alpha1.ReasonTemplateFailed
+	}
+	return &failure{reason: reason, message: err.Error()}
+}
+
+// vaultFailure classifies an error of the engine for the paths asked for.
+func vaultFailure(err error, caller secret.Caller, refs []secret.Ref) *failure {
+	switch {
+	case errors.Is(err, secret.ErrDenied):
+		return denied(caller, deniedPaths(err, refs))
+	case errors.Is(err, secret.ErrVersionNotFound):
+		return &failure{
+			reason:  vaultv1alpha1.ReasonVersionNotFound,
+			message: fmt.Sprintf("%s has no such version; name one that exists, or 0 for the current one", strings.Join(pinnedRefs(refs), ", ")),
+		}
+	case errors.Is(err, secret.ErrInvalid):
+		return &failure{reason: vaultv1alpha1.ReasonInvalidSpec, message: err.Error()}
+	case errors.Is(err, secret.ErrTampered):
+		return &failure{
+			reason:  vaultv1alpha1.ReasonIntegrityFailed,
+			message: fmt.Sprintf("what the vault's database holds for %s is not what Coffer wrote; the Secret is left as it is; see the audit log: coffer audit", strings.Join(pathsOf(refs), ", ")),
+			recheck: recheckInterval,
+		}
+	default:
+		return &failure{
+			reason:  vaultv1alpha1.ReasonVaultUnavailable,
+			message: "the vault's database cannot be reached now; the Secret is left as it is and syncing goes on by itself",
+			retry:   true,
+		}
+	}
+}
+
+// denied tells who asked for what and how to find out why, and not whether the
+// path exists.
+func denied(caller secret.Caller, paths []string) *failure {
+	return &failure{
+		reason: vaultv1alpha1.ReasonDenied,
+		message: fmt.Sprintf("the service account %s asked for %s: it does not exist, or the account may not read it; see: coffer explain %s --service-account %s --capability read",
+			caller, strings.Join(paths, ", "), paths[0], caller),
+		revoked: true,
+	}
+}
+
+// deniedPaths are the paths that err names; all that were asked for when it names
+// none. The longest name wins where one path is the beginning of another.
+func deniedPaths(err error, refs []secret.Ref) []string {
+	all := pathsOf(refs)
+	text := err.Error()
+	found := ""
+	for _, path := range all {
+		if len(path) > len(found) && strings.Contains(text, path) {
+			found = path
+		}
+	}
+	if found != "" {
+		return []string{found}
+	}
+	return all
+}
+
+func pathsOf(refs []secret.Ref) []string {
+	paths := make([]string, len(refs))
+	for i, ref := range refs {
+		paths[i] = ref.Path.String()
+	}
+	return paths
+}
+
+func pinnedRefs(refs []secret.Ref) []string {
+	var pinned []string
+	for _, ref := range refs {
+		if ref.Version != 0 {
+			pinned = append(pinned, fmt.Sprintf("%s version %d", ref.Path, ref.Version))
+		}
+	}
+	return pinned
+}
+
+// writeFailure classifies an error of the API server about the Secret. Of a
+// refusal it keeps the fields only, since the message may quote the data.
+func writeFailure(what string, err error) error {
+	switch {
+	case apierrors.IsConflict(err):
+		return errConflict
+	case apierrors.HasStatusCause(err, "NamespaceTerminating"):
+		return &failure{reason: vaultv1alpha1.ReasonSecretWriteFailed, message: what + ": the namespace is being deleted"}
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
+		return &failure{
+			reason:  vaultv1alpha1.ReasonSecretWriteFailed,
+			message: fmt.Sprintf("%s: the API server refuses it as invalid%s; see spec.target", what, invalidFields(err)),
+			recheck: recheckInterval,
+		}
+	case apierrors.IsForbidden(err):
+		return &failure{
+			reason:  vaultv1alpha1.ReasonSecretWriteFailed,
+			message: fmt.Sprintf("%s: the API server forbids it: a quota, an admission policy, or the rights of Coffer's service account", what),
+			recheck: recheckInterval,
+		}
+	default:
+		return &failure{
+			reason:  vaultv1alpha1.ReasonSecretWriteFailed,
+			message: fmt.Sprintf("%s: the API server answers %s; it is tried again", what, orUnknown(apierrors.ReasonForError(err))),
+			retry:   true,
+		}
+	}
+}
+
+func invalidFields(err error) string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return ""
+	}
+	var fields []string
+	for _, cause := range status.Status().Details.Causes {
+		fields = append(fields, fmt.Sprintf("%s (%s)", cause.Field, cause.Type))
+	}
+	if len(fields) == 0 {
+		return ""
+	}
+	return " in " + strings.Join(fields, ", ")
+}
+
+func orUnknown[S ~string](reason S) string {
+	if reason == "" {
+		return "with an error, or not at all"
+	}
+	return string(reason)
+}

@@ -1,0 +1,115 @@
+package vaultsecret
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/controllers/vaultsecret/content"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// operatorAddress stands in audit rows where an API request has an IP address.
+const operatorAddress = "operator"
+
+// identify makes the caller from what a tenant cannot write: the namespace of the
+// VaultSecret's metadata, the account that exists there, with its UID, and the
+// namespace's environment.
+func (r *Reconciler) identify(ctx context.Context, s *scope) error {
+	namespace := s.object.Namespace
+	account, err := r.serviceAccount(ctx, types.NamespacedName{Namespace: namespace, Name: s.object.Spec.ServiceAccountName})
+	if err != nil {
+		return err
+	}
+	environment, err := r.environment(ctx, namespace)
+	if err != nil {
+		return err
+	}
+	s.caller = secret.Caller{
+		Kind:        secret.KindServiceAccount,
+		Cluster:     r.Cluster,
+		Namespace:   namespace,
+		Name:        account.Name,
+		UID:         string(account.UID),
+		Environment: environment,
+		Address:     operatorAddress,
+		RequestID:   string(controller.ReconcileIDFromContext(ctx)),
+	}
+	return nil
+}
+
+// serviceAccount reads from the cache, and before it says that an account does not
+// exist, from the API server: the answer takes a Secret away.
+func (r *Reconciler) serviceAccount(ctx context.Context, key types.NamespacedName) (*metav1.PartialObjectMetadata, error) {
+	account := serviceAccountMetadata()
+	err := r.Get(ctx, key, account)
+	if apierrors.IsNotFound(err) {
+		account = serviceAccountMetadata()
+		err = r.APIReader.Get(ctx, key, account)
+	}
+	if apierrors.IsNotFound(err) || err == nil && !account.DeletionTimestamp.IsZero() {
+		return nil, &failure{
+			reason:  vaultv1alpha1.ReasonServiceAccountNotFound,
+			message: fmt.Sprintf("the service account %s does not exist; create it, or name another in spec.serviceAccountName", key),
+			revoked: true,
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get the service account %s: %w", key, err)
+	}
+	return account, nil
+}
+
+// environment is the namespace's label, or the operator's default.
+func (r *Reconciler) environment(ctx context.Context, name string) (string, error) {
+	namespace := namespaceMetadata()
+	err := r.Get(ctx, client.ObjectKey{Name: name}, namespace)
+	if apierrors.IsNotFound(err) { // new, and not yet in the cache
+		err = r.APIReader.Get(ctx, client.ObjectKey{Name: name}, namespace)
+	}
+	if err != nil {
+		return "", fmt.Errorf("get the namespace %s: %w", name, err)
+	}
+	if environment := namespace.Labels[vaultv1alpha1.EnvironmentLabel]; environment != "" {
+		return environment, nil
+	}
+	return r.DefaultEnvironment, nil
+}
+
+// authorise asks the engine whether the caller may read every path, and which
+// versions they stand for. Nothing is opened.
+func (r *Reconciler) authorise(ctx context.Context, s *scope) error {
+	refs, err := content.Refs(&s.object.Spec)
+	if err != nil {
+		return contentFailure(err)
+	}
+	versions, err := r.Vault.Check(ctx, s.caller, refs)
+	if err != nil {
+		return r.vaultError(ctx, s, refs, err)
+	}
+	if len(versions) != len(refs) {
+		return fmt.Errorf("the engine answered for %d of %d paths", len(versions), len(refs))
+	}
+	s.refs, s.versions = refs, versions
+	s.inputs, err = inputsChecksum(r.Vault, s.object, refs, versions)
+	return err
+}
+
+// vaultError classifies and logs an error of the engine; errors of the engine name
+// paths and never values.
+func (r *Reconciler) vaultError(ctx context.Context, s *scope, refs []secret.Ref, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	f := vaultFailure(err, s.caller, refs)
+	if f.retry {
+		return fmt.Errorf("%w (%w)", f, err)
+	}
+	return f
+}

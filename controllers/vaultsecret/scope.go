@@ -1,0 +1,79 @@
+package vaultsecret
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/rollout"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// scope holds what one reconcile finds out. Each step reads what those before it
+// left here.
+type scope struct {
+	// object is the VaultSecret; its status is changed as the steps go and written
+	// once, at the end. before is as it was read.
+	object *vaultv1alpha1.VaultSecret
+	before *vaultv1alpha1.VaultSecret
+
+	caller secret.Caller // identify
+
+	refs     []secret.Ref      // authorise
+	versions []secret.Metadata // authorise: one for each of refs
+	inputs   string            // authorise: the keyed checksum of spec and versions
+
+	existing *corev1.Secret // inspect: the target as cached, without data; nil when there is none
+
+	checksum string // sync: the keyed checksum of the data
+	// written says that this run wrote the Secret, changed that its data differ from
+	// the last synced, restored that somebody else had changed or deleted it.
+	written, changed, restored bool
+
+	rolled rollout.Report // roll
+	// rolling says that workloads are looked after at all, cameToRollout that all
+	// steps before the rollout are done: a failure is then one of the rollout.
+	rolling, cameToRollout bool
+}
+
+func newScope(object *vaultv1alpha1.VaultSecret) *scope {
+	return &scope{object: object, before: object.DeepCopy()}
+}
+
+func (s *scope) key() types.NamespacedName {
+	return types.NamespacedName{Namespace: s.object.Namespace, Name: s.object.Name}
+}
+
+// targetName is the name of the native Secret.
+func targetName(object *vaultv1alpha1.VaultSecret) string {
+	if object.Spec.Target.Name != "" {
+		return object.Spec.Target.Name
+	}
+	return object.Name
+}
+
+// targetType is the type of the native Secret.
+func targetType(object *vaultv1alpha1.VaultSecret) corev1.SecretType {
+	if object.Spec.Target.Type != "" {
+		return corev1.SecretType(object.Spec.Target.Type)
+	}
+	return corev1.SecretTypeOpaque
+}
+
+// retains says whether the Secret is to outlive its VaultSecret and its rights.
+func retains(object *vaultv1alpha1.VaultSecret) bool {
+	return object.Spec.DeletionPolicy == vaultv1alpha1.DeletionRetain
+}
+
+// defaultRefreshInterval is used when spec.refreshInterval is empty.
+const defaultRefreshInterval = time.Hour
+
+// refreshInterval is the time between two safety resyncs; 0 is never.
+func refreshInterval(object *vaultv1alpha1.VaultSecret) time.Duration {
+	if object.Spec.RefreshInterval != nil {
+		return object.Spec.RefreshInterval.Duration
+	}
+	return defaultRefreshInterval
+}

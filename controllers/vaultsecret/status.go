@@ -1,0 +1,247 @@
+package vaultsecret
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+)
+
+// conflictDelay is how long a reconcile that lost a race waits for the cache to
+// see what won.
+const conflictDelay = 50 * time.Millisecond
+
+// refreshJitter spreads the safety resyncs, as a share of the interval.
+const refreshJitter = 0.1
+
+// finish turns the outcome of the steps into conditions, events, one status write
+// at most, and the Result. It is the only place that does.
+func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Result, error) {
+	if errors.Is(err, errConflict) {
+		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+	}
+	if ctx.Err() != nil {
+		return ctrl.Result{}, ctx.Err()
+	}
+	var f *failure
+	if err != nil {
+		f = failureOf(err)
+	}
+	if f != nil && f.revoked && !retains(s.object) {
+		if err := r.withdraw(ctx, s); err != nil {
+			return r.finishWithdrawal(ctx, err)
+		}
+	}
+	setConditions(s, f)
+	s.object.Status.ObservedGeneration = s.object.Generation
+	if err := r.writeStatus(ctx, s); err != nil {
+		if apierrors.IsConflict(err) {
+			return ctrl.Result{RequeueAfter: conflictDelay}, nil
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	r.metrics.finished(s, f)
+	r.recordEvents(s, f)
+	return r.result(s, f, err)
+}
+
+func (r *Reconciler) finishWithdrawal(_ context.Context, err error) (ctrl.Result, error) {
+	if errors.Is(err, errConflict) {
+		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+	}
+	return ctrl.Result{}, fmt.Errorf("take away the Secret of revoked rights: %w", err)
+}
+
+func (r *Reconciler) result(s *scope, f *failure, err error) (ctrl.Result, error) {
+	if f != nil && f.retry {
+		return ctrl.Result{}, err
+	}
+	interval := refreshInterval(s.object)
+	if s.object.Spec.Suspend {
+		interval = 0
+	}
+	if f != nil && f.recheck != 0 && (interval == 0 || f.recheck < interval) {
+		interval = f.recheck
+	}
+	if interval <= 0 {
+		return ctrl.Result{}, nil
+	}
+	return ctrl.Result{RequeueAfter: wait.Jitter(interval, refreshJitter)}, nil
+}
+
+// writeStatus writes the status when it differs from what was read. It fails when
+// the object changed since.
+func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
+	if apiequality.Semantic.DeepEqual(s.before.Status, s.object.Status) {
+		return nil
+	}
+	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
+	if err := r.Status().Patch(ctx, s.object, patch); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	return nil
+}
+
+// setConditions derives all conditions from what this run found out; of an earlier
+// run only what a failure left untouched stays: RolledOut, when the run did not
+// come to it.
+func setConditions(s *scope, f *failure) {
+	status := &s.object.Status
+	set := func(kind string, value metav1.ConditionStatus, reason, message string) {
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: kind, Status: value, Reason: reason, Message: message, ObservedGeneration: s.object.Generation,
+		})
+	}
+	if s.object.Spec.Suspend {
+		set(vaultv1alpha1.ConditionReady, metav1.ConditionFalse, vaultv1alpha1.ReasonSuspended, "spec.suspend is true: the Secret stays as it is")
+		return
+	}
+	switch {
+	case f == nil || s.cameToRollout:
+		set(vaultv1alpha1.ConditionSynced, metav1.ConditionTrue, vaultv1alpha1.ReasonSynced, syncedMessage(status))
+	default:
+		set(vaultv1alpha1.ConditionSynced, metav1.ConditionFalse, f.reason, f.message)
+		set(vaultv1alpha1.ConditionReady, metav1.ConditionFalse, f.reason, f.message)
+		if status.Target == nil || status.Target.Name == "" {
+			meta.RemoveStatusCondition(&status.Conditions, vaultv1alpha1.ConditionRolledOut)
+		}
+		return
+	}
+	rolled := rolledOut(s, f)
+	set(vaultv1alpha1.ConditionRolledOut, rolled.Status, rolled.Reason, rolled.Message)
+	if rolled.Status == metav1.ConditionTrue {
+		set(vaultv1alpha1.ConditionReady, metav1.ConditionTrue, vaultv1alpha1.ReasonSynced, syncedMessage(status))
+		return
+	}
+	set(vaultv1alpha1.ConditionReady, metav1.ConditionFalse, rolled.Reason, rolled.Message)
+}
+
+func syncedMessage(status *vaultv1alpha1.VaultSecretStatus) string {
+	versions := make([]string, len(status.Sources))
+	for i, source := range status.Sources {
+		versions[i] = fmt.Sprintf("%s version %d", source.Path, source.Version)
+	}
+	return fmt.Sprintf("the Secret %s holds %s", status.Target.Name, strings.Join(versions, ", "))
+}
+
+// rolledOut sums up the workloads: the worst state counts.
+func rolledOut(s *scope, f *failure) metav1.Condition {
+	if !s.rolling {
+		return metav1.Condition{Status: metav1.ConditionTrue, Reason: vaultv1alpha1.ReasonRolloutDisabled,
+			Message: "spec.rollout.mode is None: workloads are left alone"}
+	}
+	if f != nil {
+		return metav1.Condition{Status: metav1.ConditionFalse, Reason: vaultv1alpha1.ReasonRolloutFailed,
+			Message: "workloads could not be rolled; it is tried again: " + f.message}
+	}
+	workloads := s.object.Status.Workloads
+	if len(workloads) == 0 {
+		return metav1.Condition{Status: metav1.ConditionTrue, Reason: vaultv1alpha1.ReasonNoWorkloads,
+			Message: "no Deployment, StatefulSet or DaemonSet of the namespace uses the Secret"}
+	}
+	for _, worst := range []struct {
+		state  vaultv1alpha1.WorkloadState
+		reason string
+		doing  string
+	}{
+		{vaultv1alpha1.WorkloadFailed, vaultv1alpha1.ReasonRolloutFailed, "the rollout failed of "},
+		{vaultv1alpha1.WorkloadPaused, vaultv1alpha1.ReasonRolloutPaused, "waiting for a person to roll "},
+		{vaultv1alpha1.WorkloadRollingOut, vaultv1alpha1.ReasonRollingOut, "rolling "},
+	} {
+		if names := inState(workloads, worst.state); len(names) > 0 {
+			return metav1.Condition{Status: metav1.ConditionFalse, Reason: worst.reason, Message: worst.doing + enumerate(names)}
+		}
+	}
+	return metav1.Condition{Status: metav1.ConditionTrue, Reason: vaultv1alpha1.ReasonRolledOut,
+		Message: "every workload that uses the Secret runs with it"}
+}
+
+func inState(workloads []vaultv1alpha1.WorkloadStatus, state vaultv1alpha1.WorkloadState) []string {
+	var names []string
+	for _, w := range workloads {
+		if w.State != state {
+			continue
+		}
+		name := w.Kind + "/" + w.Name
+		if w.Message != "" {
+			name += " (" + w.Message + ")"
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// enumerate joins a few names and counts the rest.
+func enumerate(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// recordEvents tells of transitions that a person cares about, each once: a
+// failure that is new, the end of one, changed content, a Secret put back, and the
+// end of a rollout. A first sync and a run without news tell nothing.
+func (r *Reconciler) recordEvents(s *scope, f *failure) {
+	ready := func(o *vaultv1alpha1.VaultSecret) *metav1.Condition {
+		return meta.FindStatusCondition(o.Status.Conditions, vaultv1alpha1.ConditionReady)
+	}
+	before, now := ready(s.before), ready(s.object)
+	changed := now != nil && (before == nil || before.Reason != now.Reason || before.Status != now.Status)
+	synced := s.object.Status.Target
+	switch {
+	case s.object.Spec.Suspend:
+		return
+	case f != nil && changed:
+		r.Recorder.Eventf(s.object, nil, corev1.EventTypeWarning, now.Reason, "Sync", "%s", now.Message)
+		return
+	case f != nil:
+		return
+	case s.changed && len(s.rolled.Stamped) > 0:
+		r.Recorder.Eventf(s.object, nil, corev1.EventTypeNormal, "ContentChanged", "Sync", "%s; rolling %s", syncedMessage(&s.object.Status), enumerate(s.rolled.Stamped))
+	case s.changed:
+		r.Recorder.Eventf(s.object, nil, corev1.EventTypeNormal, "ContentChanged", "Sync", "%s", syncedMessage(&s.object.Status))
+	case s.restored && s.before.Status.ObservedGeneration == s.object.Generation:
+		r.Recorder.Eventf(s.object, nil, corev1.EventTypeNormal, "Restored", "Sync", "the Secret %s was changed or deleted by somebody else and is put back", synced.Name)
+	case changed && before != nil && isSyncFailure(before.Reason):
+		r.Recorder.Eventf(s.object, nil, corev1.EventTypeNormal, vaultv1alpha1.ReasonSynced, "Sync", "%s", syncedMessage(&s.object.Status))
+	}
+	if changed && before != nil {
+		r.recordRollout(s.object, before, now)
+	}
+}
+
+func (r *Reconciler) recordRollout(object *vaultv1alpha1.VaultSecret, before, now *metav1.Condition) {
+	switch {
+	case now.Reason == vaultv1alpha1.ReasonRolloutFailed, now.Reason == vaultv1alpha1.ReasonRolloutPaused:
+		r.Recorder.Eventf(object, nil, corev1.EventTypeWarning, now.Reason, "Rollout", "%s", now.Message)
+	case now.Status == metav1.ConditionTrue && isRollout(before.Reason):
+		r.Recorder.Eventf(object, nil, corev1.EventTypeNormal, vaultv1alpha1.ReasonRolledOut, "Rollout", "every workload that uses the Secret %s runs with it", object.Status.Target.Name)
+	}
+}
+
+func isRollout(reason string) bool {
+	switch reason {
+	case vaultv1alpha1.ReasonRollingOut, vaultv1alpha1.ReasonRolloutFailed, vaultv1alpha1.ReasonRolloutPaused:
+		return true
+	default:
+		return false
+	}
+}
+
+func isSyncFailure(reason string) bool {
+	return reason != vaultv1alpha1.ReasonSynced && !isRollout(reason)
+}

@@ -1,0 +1,259 @@
+package vaultsecret
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/controllers/vaultsecret/content"
+	"github.com/coffer-vault/coffer/internal/rollout"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// inspect finds the present target. The cache knows the Secrets that carry
+// Coffer's label; when it has none, the write finds out whether there is another.
+func (r *Reconciler) inspect(ctx context.Context, s *scope) error {
+	existing := &corev1.Secret{}
+	err := r.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: targetName(s.object)}, existing)
+	switch {
+	case apierrors.IsNotFound(err):
+		return r.inspectLive(ctx, s)
+	case err != nil:
+		return fmt.Errorf("get the Secret %s: %w", targetName(s.object), err)
+	case !owns(s.object, existing):
+		return notOwned(s.object, existing)
+	case !existing.DeletionTimestamp.IsZero():
+		return &failure{
+			reason:  vaultv1alpha1.ReasonSecretWriteFailed,
+			message: fmt.Sprintf("the Secret %s is being deleted, and a finalizer on it is waited for", existing.Name),
+			recheck: recheckInterval,
+		}
+	}
+	s.existing = existing
+	return nil
+}
+
+// inspectLive looks past the cache only where a foreign Secret, which the cache
+// does not show, was in the way last time: so that the vault is not read again for
+// a Secret that cannot be written.
+func (r *Reconciler) inspectLive(ctx context.Context, s *scope) error {
+	synced := meta.FindStatusCondition(s.object.Status.Conditions, vaultv1alpha1.ConditionSynced)
+	if synced == nil || synced.Reason != vaultv1alpha1.ReasonSecretNotOwned {
+		return nil
+	}
+	existing, err := r.liveTarget(ctx, s)
+	s.existing = existing
+	return err
+}
+
+// sync makes the Secret hold the wanted versions. When it does already, nothing is
+// read from the vault.
+func (r *Reconciler) sync(ctx context.Context, s *scope) error {
+	if s.inStep() {
+		s.checksum = s.existing.Annotations[vaultv1alpha1.ChecksumAnnotation]
+		r.noteContent(s, slices.Clone(keysOf(s.object)))
+		return r.writeMetadata(ctx, s)
+	}
+	data, err := r.open(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer clearData(data)
+	s.checksum = contentChecksum(r.Vault, s.object.Namespace, targetName(s.object), data)
+	s.restored = s.drifted()
+	keys := slices.Sorted(maps.Keys(data))
+	if err := r.write(ctx, s, s.existing, data); err != nil {
+		return err
+	}
+	s.written = true
+	r.noteContent(s, keys)
+	r.metrics.propagated(s.key(), r.Clock.Now())
+	return nil
+}
+
+// inStep reports whether the Secret's data are what its checksum says, made from
+// the inputs that are wanted now, in a Secret of the wanted type.
+func (s *scope) inStep() bool {
+	e := s.existing
+	return e != nil && e.Type == targetType(s.object) &&
+		e.Annotations[vaultv1alpha1.InputsAnnotation] == s.inputs &&
+		observedChecksum(e) == e.Annotations[vaultv1alpha1.ChecksumAnnotation] &&
+		s.keysKnown()
+}
+
+// keysKnown reports whether the status tells the keys of the Secret; the cache does
+// not have them.
+func (s *scope) keysKnown() bool {
+	target := s.object.Status.Target
+	return target != nil && target.Name == targetName(s.object) &&
+		target.Checksum == s.existing.Annotations[vaultv1alpha1.ChecksumAnnotation]
+}
+
+// drifted reports whether somebody changed or deleted the Secret, rather than the
+// vault or the spec having moved on.
+func (s *scope) drifted() bool {
+	target := s.object.Status.Target
+	if target == nil || target.Name != targetName(s.object) {
+		return false
+	}
+	return s.existing == nil || observedChecksum(s.existing) != s.existing.Annotations[vaultv1alpha1.ChecksumAnnotation]
+}
+
+func keysOf(object *vaultv1alpha1.VaultSecret) []string {
+	if object.Status.Target == nil {
+		return nil
+	}
+	return object.Status.Target.Keys
+}
+
+// open reads each version once and builds the data. The versions that were read
+// replace those that were checked: a rotation may have come between.
+func (r *Reconciler) open(ctx context.Context, s *scope) (map[string][]byte, error) {
+	values := make(map[secret.Ref]secret.Value, len(s.refs))
+	defer func() {
+		for _, value := range values {
+			value.Clear()
+		}
+	}()
+	for i, ref := range s.refs {
+		opened, err := r.Vault.Read(ctx, s.caller, ref)
+		if err != nil {
+			return nil, r.vaultError(ctx, s, []secret.Ref{ref}, err)
+		}
+		values[ref] = opened.Value
+		s.versions[i] = opened.Metadata
+	}
+	var err error
+	if s.inputs, err = inputsChecksum(r.Vault, s.object, s.refs, s.versions); err != nil {
+		return nil, err
+	}
+	data, err := content.Build(&s.object.Spec, values)
+	if err != nil {
+		return nil, contentFailure(err)
+	}
+	return data, nil
+}
+
+// noteContent writes into the status what the Secret holds now. The moment of a
+// change of content is what rollouts go by, so it is noted against both the last
+// status and the Secret that was found.
+func (r *Reconciler) noteContent(s *scope, keys []string) {
+	status := &s.object.Status
+	last := status.Target
+	target := &vaultv1alpha1.TargetStatus{Name: targetName(s.object), Keys: keys, Checksum: s.checksum}
+	// A name is missing where the Secret was withdrawn: what the pods hold since then
+	// is told by the checksum.
+	if last != nil && (last.Name == target.Name || last.Name == "") {
+		target.ContentChangedAt = last.ContentChangedAt
+		s.changed = last.Checksum != "" && last.Checksum != s.checksum
+	}
+	if s.written && s.existing != nil && s.existing.Annotations[vaultv1alpha1.ChecksumAnnotation] != s.checksum {
+		s.changed = true
+	}
+	now := metav1.NewTime(r.Clock.Now().Truncate(time.Second))
+	if s.changed {
+		target.ContentChangedAt = &now
+	}
+	if s.written {
+		status.LastSyncTime = &now
+	}
+	status.Target = target
+	noteSources(status, s.refs, s.versions)
+}
+
+func noteSources(status *vaultv1alpha1.VaultSecretStatus, refs []secret.Ref, versions []secret.Metadata) {
+	status.Sources = make([]vaultv1alpha1.SourceStatus, len(refs))
+	for i, ref := range refs {
+		rotatedAt := metav1.NewTime(versions[i].CreatedAt.Truncate(time.Second))
+		status.Sources[i] = vaultv1alpha1.SourceStatus{
+			Path: ref.Path.String(), Version: versions[i].Version, RotatedAt: &rotatedAt,
+		}
+	}
+	status.Path, status.Version = status.Sources[0].Path, status.Sources[0].Version
+}
+
+func clearData(data map[string][]byte) {
+	for _, value := range data {
+		clear(value)
+	}
+}
+
+// prune deletes Secrets of this VaultSecret with another name than the target's:
+// those of an earlier spec.target.name.
+func (r *Reconciler) prune(ctx context.Context, s *scope) error {
+	return r.removeOwned(ctx, s, func(owned *corev1.Secret) bool { return owned.Name != targetName(s.object) })
+}
+
+func (r *Reconciler) removeOwned(ctx context.Context, s *scope, which func(*corev1.Secret) bool) error {
+	var owned corev1.SecretList
+	err := r.List(ctx, &owned, client.InNamespace(s.object.Namespace), client.MatchingFields{ownerIndex: string(s.object.UID)},
+		// A Secret that this misses because it was written just now comes as an event.
+		client.DisableReadYourWritesConsistency)
+	if err != nil {
+		return fmt.Errorf("list the Secrets of the VaultSecret: %w", err)
+	}
+	for i := range owned.Items {
+		if !which(&owned.Items[i]) {
+			continue
+		}
+		if err := r.remove(ctx, &owned.Items[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withdraw takes the Secret away when the rights to it are gone. A Secret that was
+// written from another vault is kept: that vault's database was replaced, and
+// nobody revoked anything.
+func (r *Reconciler) withdraw(ctx context.Context, s *scope) error {
+	ours := vaultChecksum(r.Vault)
+	kept := false
+	err := r.removeOwned(ctx, s, func(owned *corev1.Secret) bool {
+		foreign := owned.Annotations[vaultv1alpha1.VaultAnnotation] != ours
+		kept = kept || foreign
+		return !foreign
+	})
+	if err != nil || kept {
+		return err
+	}
+	if target := s.object.Status.Target; target != nil {
+		// The checksum stays: it tells later whether the content changed meanwhile.
+		s.object.Status.Target = &vaultv1alpha1.TargetStatus{Checksum: target.Checksum, ContentChangedAt: target.ContentChangedAt}
+	}
+	s.object.Status.Sources, s.object.Status.Version, s.object.Status.Workloads = nil, 0, nil
+	return nil
+}
+
+// roll makes the workloads follow the content.
+func (r *Reconciler) roll(ctx context.Context, s *scope) error {
+	s.cameToRollout = true
+	status := &s.object.Status
+	if s.object.Spec.Rollout.Mode == vaultv1alpha1.RolloutNone {
+		status.Workloads = nil
+		return nil
+	}
+	s.rolling = true
+	target := rollout.Content{Secret: status.Target.Name, Checksum: s.checksum}
+	if status.Target.ContentChangedAt != nil {
+		target.ChangedAt = status.Target.ContentChangedAt.Time
+	}
+	previous := status.Workloads
+	if s.changed {
+		previous = nil
+	}
+	report, err := r.roller.Roll(ctx, s.object.Namespace, target, previous)
+	s.rolled = report
+	status.Workloads = report.Workloads
+	r.metrics.rolloutsStarted.Add(float64(len(report.Stamped)))
+	return err
+}

@@ -1,0 +1,241 @@
+package vaultsecret
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+)
+
+// ownerUID is the UID of the VaultSecret that a Secret belongs to, empty when it
+// belongs to none: the controller's, or, without any controller, the one that the
+// annotation of a retained Secret names.
+func ownerUID(s *corev1.Secret) string {
+	if owner := metav1.GetControllerOf(s); owner != nil {
+		if owner.Kind == "VaultSecret" && owner.APIVersion == vaultv1alpha1.GroupVersion.String() {
+			return string(owner.UID)
+		}
+		return ""
+	}
+	return s.Annotations[vaultv1alpha1.OwnerUIDAnnotation]
+}
+
+func owns(object *vaultv1alpha1.VaultSecret, s *corev1.Secret) bool {
+	return ownerUID(s) == string(object.UID)
+}
+
+func notOwned(object *vaultv1alpha1.VaultSecret, s *corev1.Secret) *failure {
+	return &failure{
+		reason: vaultv1alpha1.ReasonSecretNotOwned,
+		message: fmt.Sprintf("the Secret %s exists and belongs to %s; it is left untouched: name another in spec.target.name, delete it, or give it to this VaultSecret: kubectl annotate secret -n %s %s %s=%s",
+			s.Name, describeOwner(s), s.Namespace, s.Name, vaultv1alpha1.OwnerUIDAnnotation, object.UID),
+		recheck: recheckInterval,
+	}
+}
+
+func describeOwner(s *corev1.Secret) string {
+	if owner := metav1.GetControllerOf(s); owner != nil {
+		return owner.Kind + " " + owner.Name
+	}
+	return "somebody else"
+}
+
+// applyMetadata makes the metadata of target what the VaultSecret wants of it, and
+// leaves labels and annotations of others alone. It reports whether anything
+// changed.
+func (r *Reconciler) applyMetadata(s *scope, target *corev1.Secret) (bool, error) {
+	before := target.ObjectMeta.DeepCopy()
+	wanted := s.object.Spec.Target
+	if err := dropStale(target, wanted); err != nil {
+		return false, err
+	}
+	if target.Labels == nil {
+		target.Labels = map[string]string{}
+	}
+	if target.Annotations == nil {
+		target.Annotations = map[string]string{}
+	}
+	maps.Copy(target.Labels, wanted.Labels)
+	maps.Copy(target.Annotations, wanted.Annotations)
+	target.Labels[vaultv1alpha1.ManagedByLabel] = vaultv1alpha1.ManagedByValue
+	target.Annotations[vaultv1alpha1.ChecksumAnnotation] = s.checksum
+	target.Annotations[vaultv1alpha1.InputsAnnotation] = s.inputs
+	target.Annotations[vaultv1alpha1.VaultAnnotation] = vaultChecksum(r.Vault)
+	setOwner(s.object, target)
+	return !apiequality.Semantic.DeepEqual(before, &target.ObjectMeta), nil
+}
+
+// setOwner marks target as belonging to object: by a controller reference, so that
+// it is garbage collected, or by an annotation, so that it is not.
+func setOwner(object *vaultv1alpha1.VaultSecret, target *corev1.Secret) {
+	target.OwnerReferences = slices.DeleteFunc(target.OwnerReferences, func(owner metav1.OwnerReference) bool {
+		return owner.UID == object.UID
+	})
+	if retains(object) {
+		target.Annotations[vaultv1alpha1.OwnerUIDAnnotation] = string(object.UID)
+		return
+	}
+	delete(target.Annotations, vaultv1alpha1.OwnerUIDAnnotation)
+	target.OwnerReferences = append(target.OwnerReferences, metav1.OwnerReference{
+		APIVersion:         vaultv1alpha1.GroupVersion.String(),
+		Kind:               "VaultSecret",
+		Name:               object.Name,
+		UID:                object.UID,
+		Controller:         ptr.To(true),
+		BlockOwnerDeletion: ptr.To(false), // nothing waits for the Secret
+	})
+}
+
+// managedMetadata lists the labels and annotations that came from spec.target, to
+// be able to take away those that it names no more.
+type managedMetadata struct {
+	Labels      []string `json:"labels,omitempty"`
+	Annotations []string `json:"annotations,omitempty"`
+}
+
+// dropStale takes from target the labels and annotations that an earlier spec
+// wanted, and notes those of the present one.
+func dropStale(target *corev1.Secret, wanted vaultv1alpha1.VaultSecretTarget) error {
+	var earlier managedMetadata
+	if noted := target.Annotations[vaultv1alpha1.ManagedMetadataAnnotation]; noted != "" {
+		// An unreadable note is somebody's edit: there is nothing to take away then.
+		_ = json.Unmarshal([]byte(noted), &earlier)
+	}
+	for _, key := range earlier.Labels {
+		delete(target.Labels, key)
+	}
+	for _, key := range earlier.Annotations {
+		delete(target.Annotations, key)
+	}
+	delete(target.Annotations, vaultv1alpha1.ManagedMetadataAnnotation)
+	if len(wanted.Labels)+len(wanted.Annotations) == 0 {
+		return nil
+	}
+	note, err := json.Marshal(managedMetadata{
+		Labels:      slices.Sorted(maps.Keys(wanted.Labels)),
+		Annotations: slices.Sorted(maps.Keys(wanted.Annotations)),
+	})
+	if err != nil {
+		return fmt.Errorf("encode the names of labels and annotations: %w", err)
+	}
+	if target.Annotations == nil {
+		target.Annotations = map[string]string{}
+	}
+	target.Annotations[vaultv1alpha1.ManagedMetadataAnnotation] = string(note)
+	return nil
+}
+
+// write makes the Secret hold data. existing is what the cache has, or nil.
+func (r *Reconciler) write(ctx context.Context, s *scope, existing *corev1.Secret, data map[string][]byte) error {
+	if existing == nil {
+		return r.create(ctx, s, nil, data)
+	}
+	if existing.Type != targetType(s.object) || ptr.Deref(existing.Immutable, false) {
+		// Kubernetes lets neither be changed: the Secret is made anew.
+		if err := r.remove(ctx, existing); err != nil {
+			return err
+		}
+		return r.create(ctx, s, existing, data)
+	}
+	target := existing.DeepCopy()
+	if _, err := r.applyMetadata(s, target); err != nil {
+		return err
+	}
+	target.Data = data
+	// The resource version of the cached object makes this fail when anybody wrote
+	// since.
+	if err := r.Update(ctx, target); err != nil {
+		return writeFailure("update the Secret "+target.Name, err)
+	}
+	return nil
+}
+
+// create makes the Secret; template gives labels and annotations of others to
+// keep, and may be nil. A Secret that is there already is updated when it is ours
+// and the cache did not know it.
+func (r *Reconciler) create(ctx context.Context, s *scope, template *corev1.Secret, data map[string][]byte) error {
+	target := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.object.Namespace, Name: targetName(s.object)},
+		Type:       targetType(s.object),
+	}
+	if template != nil {
+		target.Labels, target.Annotations = maps.Clone(template.Labels), maps.Clone(template.Annotations)
+	}
+	if _, err := r.applyMetadata(s, target); err != nil {
+		return err
+	}
+	target.Data = data
+	err := r.Create(ctx, target)
+	if apierrors.IsAlreadyExists(err) {
+		existing, err := r.liveTarget(ctx, s)
+		if err != nil {
+			return err
+		}
+		if existing == nil || template != nil {
+			return errConflict
+		}
+		return r.write(ctx, s, existing, data)
+	}
+	if err != nil {
+		return writeFailure("create the Secret "+target.Name, err)
+	}
+	return nil
+}
+
+// liveTarget reads the target from the API server, without its data. It is nil
+// when there is none, and an error when it is not ours.
+func (r *Reconciler) liveTarget(ctx context.Context, s *scope) (*corev1.Secret, error) {
+	live := &corev1.Secret{}
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: targetName(s.object)}, live)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get the Secret %s: %w", targetName(s.object), err)
+	}
+	if !owns(s.object, live) {
+		return nil, notOwned(s.object, live)
+	}
+	if _, err := secretTransform(r.Vault)(live); err != nil {
+		return nil, err
+	}
+	return live, nil
+}
+
+// writeMetadata puts labels, annotations and the owner right where the data are
+// right already.
+func (r *Reconciler) writeMetadata(ctx context.Context, s *scope) error {
+	target := s.existing.DeepCopy()
+	changed, err := r.applyMetadata(s, target)
+	if err != nil || !changed {
+		return err
+	}
+	patch := client.MergeFromWithOptions(s.existing, client.MergeFromWithOptimisticLock{})
+	if err := r.Patch(ctx, target, patch); err != nil {
+		return writeFailure("update the Secret "+target.Name, err)
+	}
+	s.written, s.restored = true, true
+	return nil
+}
+
+// remove deletes exactly the Secret that was looked at.
+func (r *Reconciler) remove(ctx context.Context, target *corev1.Secret) error {
+	err := r.Delete(ctx, target,
+		client.Preconditions{UID: &target.UID, ResourceVersion: &target.ResourceVersion},
+		// The cache need not have the Secret, and would then be waited for in vain.
+		client.DisableReadYourWritesConsistency)
+	if err := client.IgnoreNotFound(err); err != nil {
+		return writeFailure("delete the Secret "+target.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package vaultsecret
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/rollout"
+)
+
+// Field indexes of the cache.
+const (
+	pathIndex    = "coffer.paths"          // VaultSecret by each vault path it uses
+	accountIndex = "coffer.serviceAccount" // VaultSecret by its service account
+	targetIndex  = "coffer.target"         // VaultSecret by the name of its Secret
+	ownerIndex   = "coffer.owner"          // Secret by the UID of its VaultSecret
+)
+
+func addIndexes(mgr ctrl.Manager) error {
+	indexer := mgr.GetFieldIndexer()
+	ctx := context.Background() // it only bounds the making of informers
+	for field, extract := range map[string]func(*vaultv1alpha1.VaultSecret) []string{
+		pathIndex:    usedPaths,
+		accountIndex: func(o *vaultv1alpha1.VaultSecret) []string { return []string{o.Spec.ServiceAccountName} },
+		targetIndex:  func(o *vaultv1alpha1.VaultSecret) []string { return []string{targetName(o)} },
+	} {
+		err := indexer.IndexField(ctx, &vaultv1alpha1.VaultSecret{}, field, func(obj client.Object) []string {
+			return extract(obj.(*vaultv1alpha1.VaultSecret))
+		})
+		if err != nil {
+			return fmt.Errorf("index VaultSecrets by %s: %w", field, err)
+		}
+	}
+	err := indexer.IndexField(ctx, &corev1.Secret{}, ownerIndex, func(obj client.Object) []string {
+		if uid := ownerUID(obj.(*corev1.Secret)); uid != "" {
+			return []string{uid}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("index Secrets by owner: %w", err)
+	}
+	return rollout.AddIndexes(ctx, indexer)
+}
+
+// usedPaths are the vault paths that the VaultSecret names, as written.
+func usedPaths(object *vaultv1alpha1.VaultSecret) []string {
+	seen := map[string]bool{string(object.Spec.Path): true}
+	var paths []string
+	if object.Spec.Path != "" {
+		paths = append(paths, string(object.Spec.Path))
+	}
+	for _, entry := range object.Spec.Data {
+		if path := string(entry.Path); !seen[path] && path != "" {
+			seen[path] = true
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// specChanges lets through what a person changes, and not the status writes of the
+// reconciler itself. An annotation is a way to ask for a reconcile.
+func specChanges() builder.Predicates {
+	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
+}
+
+// watches maps events on other objects to the VaultSecrets they concern.
+type watches struct {
+	reader  client.Reader
+	metrics *instruments
+}
+
+func (w watches) add(b *builder.Builder) {
+	b.Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.ofSecret)).
+		Watches(serviceAccountMetadata(), handler.EnqueueRequestsFromMapFunc(w.ofServiceAccount), builder.WithPredicates(existenceChanges())).
+		Watches(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(w.ofNamespace), builder.WithPredicates(environmentChanges()))
+	for _, obj := range rollout.Objects() {
+		b.Watches(obj, handler.EnqueueRequestsFromMapFunc(w.ofWorkload), builder.WithPredicates(rolloutChanges()))
+	}
+}
+
+// existenceChanges lets creations and deletions through, and an object that was
+// replaced by another of the same name while nobody watched.
+func existenceChanges() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() ||
+			e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+	}}
+}
+
+func environmentChanges() predicate.Predicate {
+	return predicate.Funcs{
+		// VaultSecrets come after their namespace, and go before it.
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectOld.GetLabels()[vaultv1alpha1.EnvironmentLabel] != e.ObjectNew.GetLabels()[vaultv1alpha1.EnvironmentLabel]
+		},
+	}
+}
+
+// rolloutChanges lets through a changed template and a changed state of the
+// rollout, and not every pod that comes or goes.
+func rolloutChanges() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := rollout.FromObject(e.ObjectOld)
+		if !ok {
+			return false
+		}
+		now, ok := rollout.FromObject(e.ObjectNew)
+		if !ok {
+			return false
+		}
+		stateBefore, messageBefore := before.State()
+		stateNow, messageNow := now.State()
+		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || stateBefore != stateNow || messageBefore != messageNow
+	}}
+}
+
+// ofSecret finds the VaultSecret whose target has the Secret's name, and the one
+// that owns it: after a change of the target's name they differ.
+func (w watches) ofSecret(ctx context.Context, obj client.Object) []reconcile.Request {
+	requests := w.list(ctx, client.InNamespace(obj.GetNamespace()), client.MatchingFields{targetIndex: obj.GetName()})
+	for _, owner := range obj.GetOwnerReferences() {
+		if owner.Kind != "VaultSecret" {
+			continue
+		}
+		request := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: obj.GetNamespace(), Name: owner.Name}}
+		if len(requests) != 1 || requests[0] != request {
+			requests = append(requests, request)
+		}
+	}
+	return requests
+}
+
+func (w watches) ofServiceAccount(ctx context.Context, obj client.Object) []reconcile.Request {
+	return w.list(ctx, client.InNamespace(obj.GetNamespace()), client.MatchingFields{accountIndex: obj.GetName()})
+}
+
+func (w watches) ofNamespace(ctx context.Context, obj client.Object) []reconcile.Request {
+	return w.list(ctx, client.InNamespace(obj.GetName()))
+}
+
+func (w watches) ofWorkload(ctx context.Context, obj client.Object) []reconcile.Request {
+	workload, ok := rollout.FromObject(obj)
+	if !ok {
+		return nil
+	}
+	var requests []reconcile.Request
+	for _, name := range rollout.SecretsOf(&workload.Template.Spec) {
+		requests = append(requests, w.list(ctx, client.InNamespace(obj.GetNamespace()), client.MatchingFields{targetIndex: name})...)
+	}
+	return requests
+}
+
+// list names the VaultSecrets that the options select. The cache answers, so an
+// error is one of the program.
+func (w watches) list(ctx context.Context, options ...client.ListOption) []reconcile.Request {
+	var found vaultv1alpha1.VaultSecretList
+	if err := w.reader.List(ctx, &found, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
+		log.FromContext(ctx).Error(err, "cannot list the VaultSecrets that an event concerns")
+		return nil
+	}
+	requests := make([]reconcile.Request, len(found.Items))
+	for i := range found.Items {
+		requests[i] = reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&found.Items[i])}
+	}
+	return requests
+}
