@@ -54,15 +54,21 @@ func (b Binding) check() error {
 	return nil
 }
 
-// associatedData writes b as drawn at Binding.
+// associatedData writes b as drawn at Binding. Lengths are written one by one, not
+// by cryptobyte's nested builders: those allocate, and no length is too long for its
+// prefix (a path has at most secret.MaxPathBytes).
 func (b Binding) associatedData(p purpose) ([]byte, error) {
 	path := b.Path.String()
-	w := cryptobyte.NewBuilder(make([]byte, 0, bindingOverhead+len(p)+len(path)))
+	w := cryptobyte.NewFixedBuilder(make([]byte, 0, bindingOverhead+len(p)+len(path)))
 	w.AddUint8(suite)
-	w.AddUint8LengthPrefixed(func(w *cryptobyte.Builder) { w.AddBytes([]byte(p)) })
-	w.AddUint8LengthPrefixed(func(w *cryptobyte.Builder) { w.AddBytes(b.Vault[:]) })
-	w.AddUint8LengthPrefixed(func(w *cryptobyte.Builder) { w.AddBytes(b.Secret[:]) })
-	w.AddUint16LengthPrefixed(func(w *cryptobyte.Builder) { w.AddBytes([]byte(path)) })
+	w.AddUint8(uint8(len(p)))
+	w.AddBytes([]byte(p))
+	w.AddUint8(uint8(len(b.Vault)))
+	w.AddBytes(b.Vault[:])
+	w.AddUint8(uint8(len(b.Secret)))
+	w.AddBytes(b.Secret[:])
+	w.AddUint16(uint16(len(path)))
+	w.AddBytes([]byte(path))
 	w.AddUint64(uint64(b.Version))
 	return w.Bytes()
 }

@@ -44,16 +44,6 @@ type Decision struct {
 	Matched []Match `json:"matched,omitempty"`
 }
 
-// ForSubject is what may be told to the subject of the decision itself: without an
-// access policy that does not allow it, since knowing of one is knowing that the
-// path exists.
-func (d Decision) ForSubject() Decision {
-	d.Matched = slices.DeleteFunc(slices.Clone(d.Matched), func(m Match) bool {
-		return m.Rule == AccessRule && (m.Outcome != Applied || !d.Allowed)
-	})
-	return d
-}
-
 // Decide says whether caller may do capability on path at the time now.
 //
 // rules are all rules of the caller's cluster; access is the access policy on the
