@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -127,7 +128,7 @@ func (e *Engine) listed(ctx context.Context, caller secret.Caller, action audit.
 	switch {
 	case v.err == nil:
 		return metadata(path, head.Secret, head.Version), true, nil
-	case v.entry.Decision == audit.Denied:
+	case errors.Is(v.err, secret.ErrDenied):
 		return secret.Metadata{}, false, nil
 	default:
 		return secret.Metadata{}, false, e.record(ctx, v)

@@ -181,7 +181,10 @@ func TestCapabilitiesAreSeparate(t *testing.T) {
 	env.Put(t, "a/b", "one")
 	path, value := vaulttest.Path(t, "a/b"), vaulttest.Value(t, "x")
 	operations := map[policy.Capability]func(secret.Caller) error{
-		policy.Read: func(c secret.Caller) error { _, err := env.Engine.Read(t.Context(), c, secret.Ref{Path: path}); return err },
+		policy.Read: func(c secret.Caller) error {
+			_, err := env.Engine.Read(t.Context(), c, secret.Ref{Path: path})
+			return err
+		},
 		policy.Write: func(c secret.Caller) error {
 			_, err := env.Engine.Put(t.Context(), c, secret.PutRequest{Path: path, Value: value})
 			return err
