@@ -21,7 +21,7 @@ HELM_LDFLAGS := -s -w $(foreach p,chartutil lint/rules,-X helm.sh/helm/v3/pkg/$(
 LOCAL := $(GO) run ./hack/local
 
 # Packages whose +kubebuilder:rbac markers make the manager's ClusterRole.
-RBAC_PACKAGES := paths=./controllers/... paths=./internal/authn/... paths=./internal/rollout/... paths=./internal/app/...
+RBAC_PACKAGES := paths=./controllers/... paths=./internal/...
 
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 10s

@@ -52,12 +52,14 @@ type VaultPolicyRule struct {
 	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
 }
 
-// PathPattern is a path whose segments may be "*" or "**".
+// PathPattern is a path whose segments may be "*" or "**", and not "." or "..".
+// ---
+// The pattern itself refuses the segments "." and "..": a CEL rule, for each of so
+// many paths of so many rules, would exceed the API server's cost budget.
 //
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=512
-// +kubebuilder:validation:Pattern=`^([a-z0-9._-]+|\*{1,2})(/([a-z0-9._-]+|\*{1,2})){0,15}$`
-// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '.' || s == '..')",message="a path has no '.' or '..' segment; write the whole path"
+// +kubebuilder:validation:Pattern=`^(\.{0,2}[a-z0-9_-][a-z0-9._-]*|\.{3}[a-z0-9._-]*|\*{1,2})(/(\.{0,2}[a-z0-9_-][a-z0-9._-]*|\.{3}[a-z0-9._-]*|\*{1,2})){0,15}$`
 type PathPattern string
 
 // PolicyEffect is what a matching rule does.
