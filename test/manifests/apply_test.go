@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"io/fs"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -20,10 +21,26 @@ const root = "../.."
 // cluster is a kube-apiserver with config/default on it, as a user installs it.
 func cluster(t *testing.T) *rest.Config {
 	t.Helper()
-	config := testkit.Kube(t, t.TempDir())
+	readManifests(t)
+	config := testkit.Kube(t, root+"/config/crd/bases")
 	kubectl(t, config, "apply", "--server-side", "-k", root+"/config/default")
 	kubectl(t, config, "wait", "--for=condition=Established", "--timeout=30s", "crd/vaultsecrets.vault.coffer.dev", "crd/vaultpolicies.vault.coffer.dev")
 	return config
+}
+
+// readManifests makes Go's test cache notice changes of the files that kubectl
+// reads.
+func readManifests(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir(root+"/config", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			_, err = os.ReadFile(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestManifestsApply(t *testing.T) {

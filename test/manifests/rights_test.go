@@ -17,33 +17,33 @@ func TestManagerHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	type right = authorizationv1.ResourceAttributes
-	const own, any = "coffer-system", "payments"
+	const own, other = "coffer-system", "payments"
 	for _, test := range []struct {
 		name  string
 		right right
 		want  bool
 	}{
 		{"watch VaultSecrets", right{Verb: "watch", Group: "vault.coffer.dev", Resource: "vaultsecrets"}, true},
-		{"write their status", right{Verb: "patch", Group: "vault.coffer.dev", Resource: "vaultsecrets", Subresource: "status", Namespace: any}, true},
+		{"write their status", right{Verb: "patch", Group: "vault.coffer.dev", Resource: "vaultsecrets", Subresource: "status", Namespace: other}, true},
 		{"watch VaultPolicies", right{Verb: "watch", Group: "vault.coffer.dev", Resource: "vaultpolicies"}, true},
-		{"write a Secret", right{Verb: "create", Resource: "secrets", Namespace: any}, true},
+		{"write a Secret", right{Verb: "create", Resource: "secrets", Namespace: other}, true},
 		{"watch service accounts", right{Verb: "watch", Resource: "serviceaccounts"}, true},
 		{"watch namespaces", right{Verb: "watch", Resource: "namespaces"}, true},
-		{"stamp a Deployment", right{Verb: "patch", Group: "apps", Resource: "deployments", Namespace: any}, true},
+		{"stamp a Deployment", right{Verb: "patch", Group: "apps", Resource: "deployments", Namespace: other}, true},
 		{"check a token", right{Verb: "create", Group: "authentication.k8s.io", Resource: "tokenreviews"}, true},
 		{"take its lease", right{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Name: "coffer.vault.coffer.dev", Namespace: own}, true},
 		{"publish its authority", right{Verb: "update", Resource: "configmaps", Name: "coffer-ca", Namespace: own}, true},
 		{"renew its certificate", right{Verb: "update", Resource: "secrets", Name: "coffer-api-tls", Namespace: own}, true},
 		{"record an event of its own", right{Verb: "create", Group: "events.k8s.io", Resource: "events", Namespace: own}, true},
 
-		{"make tokens of service accounts", right{Verb: "create", Resource: "serviceaccounts", Subresource: "token", Namespace: any}, false},
-		{"write service accounts", right{Verb: "create", Resource: "serviceaccounts", Namespace: any}, false},
+		{"make tokens of service accounts", right{Verb: "create", Resource: "serviceaccounts", Subresource: "token", Namespace: other}, false},
+		{"write service accounts", right{Verb: "create", Resource: "serviceaccounts", Namespace: other}, false},
 		{"write VaultPolicies", right{Verb: "update", Group: "vault.coffer.dev", Resource: "vaultpolicies"}, false},
-		{"write VaultSecrets' spec", right{Verb: "create", Group: "vault.coffer.dev", Resource: "vaultsecrets", Namespace: any}, false},
-		{"run pods", right{Verb: "create", Resource: "pods", Namespace: any}, false},
-		{"enter pods", right{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: any}, false},
-		{"delete workloads", right{Verb: "delete", Group: "apps", Resource: "deployments", Namespace: any}, false},
-		{"read ConfigMaps elsewhere", right{Verb: "get", Resource: "configmaps", Namespace: any}, false},
+		{"write VaultSecrets' spec", right{Verb: "create", Group: "vault.coffer.dev", Resource: "vaultsecrets", Namespace: other}, false},
+		{"run pods", right{Verb: "create", Resource: "pods", Namespace: other}, false},
+		{"enter pods", right{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: other}, false},
+		{"delete workloads", right{Verb: "delete", Group: "apps", Resource: "deployments", Namespace: other}, false},
+		{"read ConfigMaps elsewhere", right{Verb: "get", Resource: "configmaps", Namespace: other}, false},
 		{"read other ConfigMaps here", right{Verb: "get", Resource: "configmaps", Name: "other", Namespace: own}, false},
 		{"take other leases", right{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Name: "other", Namespace: own}, false},
 		{"give itself rights", right{Verb: "update", Group: "rbac.authorization.k8s.io", Resource: "clusterroles"}, false},
