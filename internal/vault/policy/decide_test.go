@@ -1,0 +1,247 @@
+package policy_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+var (
+	api     = secret.Caller{Kind: secret.KindServiceAccount, Namespace: "payments", Name: "api", Environment: "production"}
+	stage   = secret.Caller{Kind: secret.KindServiceAccount, Namespace: "payments", Name: "api", Environment: "staging"}
+	nowhere = secret.Caller{Kind: secret.KindServiceAccount, Namespace: "payments", Name: "api"}
+	worker  = secret.Caller{Kind: secret.KindServiceAccount, Namespace: "payments", Name: "worker", Environment: "production"}
+	intrude = secret.Caller{Kind: secret.KindServiceAccount, Namespace: "orders", Name: "api", Environment: "production"}
+	alice   = secret.Caller{Kind: secret.KindUser, Name: "alice", Groups: []string{"platform"}}
+	system  = secret.Caller{Kind: secret.KindSystem, Name: "api", Namespace: "payments", Groups: []string{"platform"}}
+)
+
+func rules(t tester, name string, list ...policy.Rule) []policy.Rule {
+	t.Helper()
+	p, err := policy.New(name, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Rules
+}
+
+// rule makes a rule about reading and listing.
+func rule(t tester, effect policy.Effect, path string, subjects policy.Subjects, environments ...string) policy.Rule {
+	return policy.Rule{
+		Effect: effect, Paths: []policy.Pattern{parsePattern(t, path)},
+		Capabilities: []policy.Capability{policy.Read, policy.List}, Subjects: subjects, Environments: environments,
+	}
+}
+
+func accounts(namespace, name string) policy.Subjects {
+	return policy.Subjects{ServiceAccounts: []policy.ServiceAccount{{Namespace: namespace, Name: name}}}
+}
+
+func users(names ...string) policy.Subjects  { return policy.Subjects{Users: names} }
+func groups(names ...string) policy.Subjects { return policy.Subjects{Groups: names} }
+
+func access(services, environments []string) *secret.AccessPolicy {
+	return &secret.AccessPolicy{AllowedServices: services, AllowedEnvironments: environments}
+}
+
+func TestSubjects(t *testing.T) {
+	all := []secret.Caller{api, worker, intrude, alice, system}
+	for name, tc := range map[string]struct {
+		subjects policy.Subjects
+		want     []secret.Caller
+	}{
+		"one account":                 {accounts("payments", "api"), []secret.Caller{api}},
+		"accounts of a namespace":     {accounts("payments", "*"), []secret.Caller{api, worker}},
+		"accounts of a name":          {accounts("*", "api"), []secret.Caller{api, intrude}},
+		"all accounts":                {accounts("*", "*"), []secret.Caller{api, worker, intrude}},
+		"a user":                      {users("alice"), []secret.Caller{alice}},
+		"a star is no user":           {users("*"), nil},
+		"an account as a user":        {users("system:serviceaccount:payments:api"), []secret.Caller{api}},
+		"a group":                     {groups("platform"), []secret.Caller{alice}},
+		"a star is no group":          {groups("*"), nil},
+		"the group of accounts":       {groups("system:serviceaccounts"), []secret.Caller{api, worker, intrude}},
+		"the group of a namespace":    {groups("system:serviceaccounts:payments"), []secret.Caller{api, worker}},
+		"everybody the server knows":  {groups("system:authenticated"), []secret.Caller{api, worker, intrude}},
+		"one of several":              {policy.Subjects{Users: []string{"bob", "alice"}, Groups: []string{"x"}}, []secret.Caller{alice}},
+		"a user named like an object": {users("payments/api"), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := rules(t, "p", rule(t, policy.Allow, "**", tc.subjects))
+			var got []secret.Caller
+			for _, caller := range all {
+				if policy.Decide(list, nil, caller, parsePath(t, "a"), policy.Read, now).Allowed {
+					got = append(got, caller)
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("allowed callers (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestGroupsOfAccountsComeFromTheirNamespace: a token's review brings groups, an
+// object does not, and neither makes a difference.
+func TestGroupsOfAccountsComeFromTheirNamespace(t *testing.T) {
+	list := rules(t, "p", rule(t, policy.Allow, "**", groups("platform", "system:serviceaccounts:orders")))
+	claims := api
+	claims.Groups = []string{"platform", "system:serviceaccounts:orders"}
+	if policy.Decide(list, nil, claims, parsePath(t, "a"), policy.Read, now).Allowed {
+		t.Error("a service account was believed its groups")
+	}
+	nameless := secret.Caller{Kind: secret.KindServiceAccount}
+	if policy.Decide(rules(t, "p", rule(t, policy.Allow, "**", accounts("*", "*"))), nil, nameless, parsePath(t, "a"), policy.Read, now).Allowed {
+		t.Error("a service account without a name was allowed")
+	}
+}
+
+func TestAccessPolicy(t *testing.T) {
+	all := []secret.Caller{api, stage, nowhere, worker, intrude, alice, system}
+	any := []string{"*"}
+	for name, tc := range map[string]struct {
+		access *secret.AccessPolicy
+		want   []secret.Caller
+	}{
+		"none":                     {nil, nil},
+		"empty":                    {access(nil, nil), nil},
+		"services only":            {access(any, nil), nil},
+		"environments only":        {access(nil, any), nil},
+		"one service":              {access([]string{"payments/api"}, []string{"production"}), []secret.Caller{api}},
+		"one service, anywhere":    {access([]string{"payments/api"}, any), []secret.Caller{api, stage, nowhere}},
+		"a namespace":              {access([]string{"payments/*"}, []string{"production"}), []secret.Caller{api, worker}},
+		"all services":             {access(any, []string{"production"}), []secret.Caller{api, worker, intrude}},
+		"two environments":         {access([]string{"payments/api"}, []string{"production", "staging"}), []secret.Caller{api, stage}},
+		"no environment is none":   {access([]string{"payments/api"}, []string{""}), nil},
+		"a name without namespace": {access([]string{"api"}, any), nil},
+		"a user's name":            {access([]string{"alice", "user:alice"}, any), nil},
+		"stars in namespaces":      {access([]string{"*/api", "pay*/api"}, any), nil},
+		"empty entry":              {access([]string{"", "/"}, any), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []secret.Caller
+			for _, caller := range all {
+				for _, capability := range policy.Capabilities() {
+					d := policy.Decide(nil, tc.access, caller, parsePath(t, "a"), capability, now)
+					if d.Allowed && capability != policy.Read && capability != policy.List {
+						t.Errorf("the access policy grants %s to %s", capability, caller)
+					}
+					if d.Allowed && capability == policy.Read {
+						got = append(got, caller)
+					}
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("readers (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestDecision tells the whole answer, as `coffer explain` shows it.
+func TestDecision(t *testing.T) {
+	past, future := now.Add(-time.Second), now.Add(time.Second)
+	expiring := func(r policy.Rule, at time.Time) policy.Rule {
+		r.ExpiresAt = at
+		return r
+	}
+	allowAPI := rule(t, policy.Allow, "a/**", accounts("payments", "api"))
+	denyAll := rule(t, policy.Deny, "**", accounts("*", "*"))
+	applied := func(name string, effect policy.Effect) policy.Match {
+		return policy.Match{Rule: name, Effect: effect, Outcome: policy.Applied}
+	}
+	p1, p2 := "VaultPolicy p rule 1", "VaultPolicy p rule 2"
+	open := access([]string{"payments/*"}, []string{"production"})
+	openMatch := policy.Match{Rule: policy.AccessRule, Effect: policy.Allow, Outcome: policy.Applied, Environments: []string{"production"}}
+	for name, tc := range map[string]struct {
+		rules      []policy.Rule
+		access     *secret.AccessPolicy
+		caller     secret.Caller
+		capability policy.Capability
+		want       policy.Decision
+	}{
+		"nothing is allowed by default": {caller: api, capability: policy.Read},
+		"an allowing rule": {
+			rules: []policy.Rule{allowAPI}, caller: api, capability: policy.Read,
+			want: policy.Decision{Allowed: true, Rule: p1, Matched: []policy.Match{applied(p1, policy.Allow)}},
+		},
+		"another capability": {rules: []policy.Rule{allowAPI}, caller: api, capability: policy.Write},
+		"another path":       {rules: []policy.Rule{rule(t, policy.Allow, "b", accounts("payments", "api"))}, caller: api, capability: policy.Read},
+		"the first allowing rule is named": {
+			rules: []policy.Rule{allowAPI, allowAPI}, caller: api, capability: policy.Read,
+			want: policy.Decision{Allowed: true, Rule: p1, Matched: []policy.Match{applied(p1, policy.Allow), applied(p2, policy.Allow)}},
+		},
+		"deny wins whatever the order": {
+			rules: []policy.Rule{allowAPI, denyAll}, caller: api, capability: policy.Read,
+			want: policy.Decision{Rule: p2, Matched: []policy.Match{applied(p1, policy.Allow), applied(p2, policy.Deny)}},
+		},
+		"deny wins over the access policy": {
+			rules: []policy.Rule{denyAll}, access: open, caller: api, capability: policy.Read,
+			want: policy.Decision{Rule: p1, Matched: []policy.Match{applied(p1, policy.Deny), openMatch}},
+		},
+		"an effect that is neither denies": {
+			rules: []policy.Rule{{
+				Policy: "p", Index: 1, Effect: "Permit", Paths: []policy.Pattern{parsePattern(t, "**")},
+				Capabilities: []policy.Capability{policy.Read}, Subjects: accounts("*", "*"),
+			}},
+			access: open, caller: api, capability: policy.Read,
+			want: policy.Decision{Rule: p1, Matched: []policy.Match{applied(p1, "Permit"), openMatch}},
+		},
+		"the access policy": {
+			access: open, caller: api, capability: policy.List,
+			want: policy.Decision{Allowed: true, Rule: policy.AccessRule, Matched: []policy.Match{openMatch}},
+		},
+		"a rule is named before the access policy": {
+			rules: []policy.Rule{allowAPI}, access: open, caller: api, capability: policy.Read,
+			want: policy.Decision{Allowed: true, Rule: p1, Matched: []policy.Match{applied(p1, policy.Allow), openMatch}},
+		},
+		"the access policy for another environment": {
+			access: open, caller: stage, capability: policy.Read,
+			want: policy.Decision{Matched: []policy.Match{{
+				Rule: policy.AccessRule, Effect: policy.Allow, Outcome: policy.OtherEnvironment, Environments: []string{"production"},
+			}}},
+		},
+		"before it expires": {
+			rules: []policy.Rule{expiring(allowAPI, future)}, caller: api, capability: policy.Read,
+			want: policy.Decision{Allowed: true, Rule: p1, Matched: []policy.Match{{Rule: p1, Effect: policy.Allow, Outcome: policy.Applied, ExpiresAt: future}}},
+		},
+		"the moment it expires": {
+			rules: []policy.Rule{expiring(allowAPI, now)}, caller: api, capability: policy.Read,
+			want: policy.Decision{Matched: []policy.Match{{Rule: p1, Effect: policy.Allow, Outcome: policy.Expired, ExpiresAt: now}}},
+		},
+		"an expired denial": {
+			rules: []policy.Rule{expiring(denyAll, past), allowAPI}, caller: api, capability: policy.Read,
+			want: policy.Decision{Allowed: true, Rule: p2, Matched: []policy.Match{
+				{Rule: p1, Effect: policy.Deny, Outcome: policy.Expired, ExpiresAt: past}, applied(p2, policy.Allow),
+			}},
+		},
+		"a rule for another environment": {
+			rules: []policy.Rule{rule(t, policy.Allow, "**", accounts("*", "*"), "staging")}, caller: api, capability: policy.Read,
+			want: policy.Decision{Matched: []policy.Match{{
+				Rule: p1, Effect: policy.Allow, Outcome: policy.OtherEnvironment, Environments: []string{"staging"},
+			}}},
+		},
+		"a rule for environments, caller of none": {
+			rules: []policy.Rule{rule(t, policy.Deny, "**", accounts("*", "*"), "*"), allowAPI}, caller: nowhere, capability: policy.Read,
+			want: policy.Decision{Rule: p1, Matched: []policy.Match{
+				{Rule: p1, Effect: policy.Deny, Outcome: policy.Applied, Environments: []string{"*"}}, applied(p2, policy.Allow),
+			}},
+		},
+		"Coffer itself": {rules: []policy.Rule{allowAPI}, access: access([]string{"*"}, []string{"*"}), caller: system, capability: policy.Read},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i := range tc.rules {
+				tc.rules[i].Policy, tc.rules[i].Index = "p", i+1
+			}
+			got := policy.Decide(tc.rules, tc.access, tc.caller, parsePath(t, "a/b"), tc.capability, now)
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
