@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,13 +36,13 @@ type Options struct {
 // keyset when the database is new or opens it with the root key, and returns an
 // engine and what closes it. Replicas may open one database at the same time.
 // Redis need not answer.
-func Open(ctx context.Context, o Options) (_ *Engine, closeAll func(), err error) {
+func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 	db, err := store.Open(ctx, o.DatabaseURL)
 	if err != nil {
 		return nil, nil, err
 	}
 	closers := []func(){db.Close}
-	closeAll = func() {
+	closeAll := func() {
 		for i := len(closers) - 1; i >= 0; i-- {
 			closers[i]()
 		}
@@ -92,8 +93,17 @@ func openKeyring(ctx context.Context, db *store.Store, root keyring.Root) (store
 	return vault.ID, ring, nil
 }
 
+// quietRedis stops go-redis from writing a line to stderr for each dial that
+// fails, past any logger: outages are reported once, by who notices them.
+var quietRedis = sync.OnceFunc(func() { redis.SetLogger(discard{}) })
+
+type discard struct{}
+
+func (discard) Printf(context.Context, string, ...any) {}
+
 // redisOptions are those of the URL, with the patience of a cache.
 func redisOptions(url string) (*redis.Options, error) {
+	quietRedis()
 	options, err := redis.ParseURL(url)
 	if err != nil {
 		// The error may repeat the URL, password and all.

@@ -63,7 +63,9 @@ type Head struct {
 
 const secretColumns = `s.id, s.path, s.current_version, s.first_version, s.last_version, s.revision, s.description,
 	s.tags, s.rotate_after_days, s.allowed_services, s.allowed_environments, s.deleted_at, s.mac,
-	(SELECT coalesce(max(n.version), 0) FROM secret_versions n WHERE n.secret_id = s.id)`
+	` + queryNewest + ` s.id)`
+
+const queryNewest = `(SELECT coalesce(max(n.version), 0) FROM secret_versions n WHERE n.secret_id =`
 
 const versionColumns = `v.version, v.wrapped_key, v.created_at, v.created_by, v.mac`
 
@@ -231,8 +233,19 @@ func prefixEnd(prefix string) string {
 // LockSecret reads the head row of path and holds it until the transaction ends;
 // nil when there is none.
 func (t *Tx) LockSecret(ctx context.Context, path string) (*Secret, error) {
+	// A statement that waited for the lock sees the locked row as it is now, but all
+	// else as it was before the wait. The newest version must be asked for by a
+	// statement that begins after; both go in one round trip.
+	var batch pgx.Batch
+	batch.Queue(`SELECT `+secretColumns+` FROM secrets s WHERE s.path = $1 FOR UPDATE OF s`, path)
+	batch.Queue(`SELECT `+queryNewest+` s.id) FROM secrets s WHERE s.path = $1`, path)
+	results := t.tx.SendBatch(ctx, &batch)
 	var n nullable
-	err := t.tx.QueryRow(ctx, `SELECT `+secretColumns+` FROM secrets s WHERE s.path = $1 FOR UPDATE OF s`, path).Scan(n.secretColumns()...)
+	err := results.QueryRow().Scan(n.secretColumns()...)
+	if err == nil {
+		err = results.QueryRow().Scan(&n.newest)
+	}
+	err = errors.Join(err, results.Close())
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -31,8 +32,8 @@ type Store struct{ pool *pgxpool.Pool }
 func Open(ctx context.Context, url string) (*Store, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		// The error of pgx names the URL with its password masked.
-		return nil, fmt.Errorf("read the database URL: %w", err)
+		// The error of pgx repeats what it cannot parse, which may be a password.
+		return nil, errors.New("read the database URL: it is not like postgres://user:password@host:5432/name?sslmode=verify-full")
 	}
 	config.ConnConfig.ConnectTimeout = connectTimeout
 	config.AfterConnect = ensureDurable

@@ -68,7 +68,7 @@ func Start(t testing.TB) *Env {
 func StartWith(t testing.TB, c Config) *Env {
 	t.Helper()
 	env := &Env{
-		DSN: c.DSN, RedisURL: c.RedisURL, Root: root(t), clock: c.Clock, allowed: map[string][]policy.Rule{},
+		DSN: c.DSN, RedisURL: c.RedisURL, Root: Root(t), clock: c.Clock, allowed: map[string][]policy.Rule{},
 		Admin: secret.Caller{Kind: secret.KindUser, Cluster: adminCluster, Name: "admin", Address: "127.0.0.1"},
 	}
 	if env.DSN == "" {
@@ -150,8 +150,8 @@ func subjects(c secret.Caller) policy.Subjects {
 	return policy.Subjects{Users: []string{c.Name}}
 }
 
-// root is a key file root with a new key.
-func root(t testing.TB) keyring.Root {
+// Root is a key file with a new key.
+func Root(t testing.TB) keyring.Root {
 	t.Helper()
 	var key [32]byte
 	_, _ = rand.Read(key[:])
