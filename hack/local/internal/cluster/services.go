@@ -174,7 +174,8 @@ func (c *Cluster) dns() supervise.Service {
 	return supervise.Service{
 		Name: DNS, After: []string{APIServer}, Stop: syscall.SIGTERM,
 		Command: c.command("coredns", "-conf", c.dir("Corefile")),
-		Ready:   get("http://127.0.0.1:8181/ready", nil),
+		// Its own readiness waits for its role, which is given once the programs run.
+		Ready: dial("tcp", "127.0.0.1:8181"),
 	}
 }
 

@@ -93,6 +93,8 @@ type State struct {
 	RootKey string `json:"rootKey"`
 	// Images are the digests of the images imported, by reference.
 	Images map[string]string `json:"images,omitempty"`
+	// Started is whether all programs once ran: what an unfinished start leaves is worth nothing.
+	Started bool `json:"started"`
 	// Ready is whether Coffer has once been installed and answered.
 	Ready bool `json:"ready"`
 }

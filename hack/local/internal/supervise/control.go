@@ -78,15 +78,16 @@ func (c *Client) Status(ctx context.Context) ([]Status, error) {
 }
 
 // Start starts a service and waits until it is ready.
-func (c *Client) Start(ctx context.Context, name string) error { return c.act(ctx, name, "start") }
+func (c *Client) Start(ctx context.Context, name string) error { return c.Act(ctx, name, "start") }
 
 // Stop ends a service in order.
-func (c *Client) Stop(ctx context.Context, name string) error { return c.act(ctx, name, "stop") }
+func (c *Client) Stop(ctx context.Context, name string) error { return c.Act(ctx, name, "stop") }
 
 // Crash kills a service.
-func (c *Client) Crash(ctx context.Context, name string) error { return c.act(ctx, name, "crash") }
+func (c *Client) Crash(ctx context.Context, name string) error { return c.Act(ctx, name, "crash") }
 
-func (c *Client) act(ctx context.Context, name, verb string) error {
+// Act has the supervisor start, stop or crash a service, by that word.
+func (c *Client) Act(ctx context.Context, name, verb string) error {
 	_, err := c.call(ctx, http.MethodPost, "/services/"+name+"/"+verb)
 	return err
 }

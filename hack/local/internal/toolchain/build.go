@@ -16,7 +16,7 @@ import (
 
 // build compiles tool to file, which appears only when it is whole.
 func (c *Cache) build(ctx context.Context, tool Tool, file string) error {
-	version, err := c.version(ctx, tool)
+	version, err := c.Version(ctx, tool)
 	if err != nil {
 		return err
 	}

@@ -55,22 +55,33 @@ func DefaultDir() (string, error) {
 	return filepath.Join(dir, "coffer"), nil
 }
 
-// Ensure builds those of tools that are missing and returns the file of each, by name.
-func (c *Cache) Ensure(ctx context.Context, tools ...Tool) (map[string]string, error) {
-	files := make(map[string]string, len(tools))
-	var missing []Tool
+// Built tells where the tools are, and whether all of them have been built.
+func (c *Cache) Built(ctx context.Context, tools ...Tool) (files map[string]string, all bool, err error) {
+	files, missing, err := c.look(ctx, tools)
+	return files, len(missing) == 0, err
+}
+
+// look returns the file of each tool, by name, and the tools that have none yet.
+func (c *Cache) look(ctx context.Context, tools []Tool) (files map[string]string, missing []Tool, err error) {
+	files = make(map[string]string, len(tools))
 	for _, tool := range tools {
 		file, err := c.file(ctx, tool)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		files[tool.Name] = file
 		if !executable(file) {
 			missing = append(missing, tool)
 		}
 	}
-	if len(missing) == 0 {
-		return files, nil
+	return files, missing, nil
+}
+
+// Ensure builds those of tools that are missing and returns the file of each, by name.
+func (c *Cache) Ensure(ctx context.Context, tools ...Tool) (map[string]string, error) {
+	files, missing, err := c.look(ctx, tools)
+	if err != nil || len(missing) == 0 {
+		return files, err
 	}
 	unlock, err := lock(filepath.Join(c.Dir, "lock"))
 	if err != nil {
@@ -92,7 +103,7 @@ func (c *Cache) Ensure(ctx context.Context, tools ...Tool) (map[string]string, e
 // file is where the built tool is kept. The name carries everything the result depends on: the version, for people, and
 // a digest of the pinned dependencies and of how it is built.
 func (c *Cache) file(ctx context.Context, tool Tool) (string, error) {
-	version, err := c.version(ctx, tool)
+	version, err := c.Version(ctx, tool)
 	if err != nil {
 		return "", err
 	}
@@ -118,7 +129,8 @@ func key(tool Tool, version string, sums []byte) string {
 // versions remembers the answers of the go command.
 var versions sync.Map
 
-func (c *Cache) version(ctx context.Context, tool Tool) (string, error) {
+// Version is that of the tool's source, as the module that pins it says.
+func (c *Cache) Version(ctx context.Context, tool Tool) (string, error) {
 	id := tool.Module + "\x00" + tool.Source
 	if v, ok := versions.Load(id); ok {
 		return v.(string), nil

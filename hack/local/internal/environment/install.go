@@ -1,0 +1,143 @@
+package environment
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/coffer-vault/coffer/hack/local/internal/cluster"
+	"github.com/coffer-vault/coffer/hack/local/internal/layout"
+)
+
+// namespace Coffer is installed in, and the account and the audience of its administrator's token.
+const (
+	namespace     = "coffer-system"
+	adminAccount  = "coffer-admin-cli"
+	audience      = "coffer"
+	tokenLifetime = 24 * time.Hour
+)
+
+// install brings Coffer of this checkout into the cluster, or the running one up to date.
+func (e *Environment) install(ctx context.Context, state *layout.State) error {
+	var changed bool
+	err := e.Step.Do("building the images and loading them into the node", func() (err error) {
+		changed, err = e.loadImages(ctx, state)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if state.Ready && !changed {
+		return nil
+	}
+	if err := e.Step.Do("building the coffer command", func() error {
+		return e.buildProgram(ctx, "./cmd/coffer", filepath.Join(e.Layout.Bin(), "coffer"), "")
+	}); err != nil {
+		return err
+	}
+	return e.Step.Do("installing Coffer in the cluster", func() error { return e.apply(ctx, state, changed) })
+}
+
+// apply applies Coffer's own manifests and waits until it serves.
+func (e *Environment) apply(ctx context.Context, state *layout.State, changed bool) error {
+	secret, err := configSecret(state)
+	if err != nil {
+		return err
+	}
+	apply := []string{"apply", "--server-side", "--force-conflicts", "--field-manager=coffer-local"}
+	for _, step := range []struct {
+		stdin string
+		args  []string
+	}{
+		{"", append(apply, "-f", "config/manager/namespace.yaml")},
+		{secret, append(apply, "-f", "-")},
+		{"", append(apply, "-k", "hack/local/overlay/coffer")},
+		{"", []string{"wait", "--for=condition=Established", "--timeout=60s", "crd/vaultpolicies.vault.coffer.dev", "crd/vaultsecrets.vault.coffer.dev"}},
+		{"", append(apply, "-k", "config/samples/admin")},
+	} {
+		if _, err := e.kubectl(ctx, step.stdin, step.args...); err != nil {
+			return err
+		}
+	}
+	if changed && state.Ready { // same tag, another image: nothing else makes the pods new
+		if _, err := e.kubectl(ctx, "", "-n", namespace, "rollout", "restart", "deployment/coffer"); err != nil {
+			return err
+		}
+	}
+	if _, err := e.kubectl(ctx, "", "-n", namespace, "rollout", "status", "deployment/coffer", "--timeout=180s"); err != nil {
+		return e.explainPods(ctx, err)
+	}
+	state.Ready = true
+	return e.Layout.Save(state)
+}
+
+// configSecret is the Secret that tells Coffer where its servers are and what its root key is.
+func configSecret(state *layout.State) (string, error) {
+	c := &cluster.Cluster{State: state}
+	text, err := yaml.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Secret",
+		"metadata": map[string]any{"name": "coffer-config", "namespace": namespace},
+		"stringData": map[string]string{
+			"database-url": c.PostgresCluster().DSN("postgres"),
+			"redis-url":    c.RedisInstance().URL(),
+			"root-key":     state.RootKey,
+		},
+	})
+	if err != nil {
+		return "", fmt.Errorf("encoding Coffer's configuration: %w", err)
+	}
+	return string(text), nil
+}
+
+// explainPods adds to an error what the cluster says of Coffer's pods.
+func (e *Environment) explainPods(ctx context.Context, cause error) error {
+	pods, err := e.kubectl(ctx, "", "-n", namespace, "get", "pods", "-o", "wide")
+	if err != nil {
+		return cause
+	}
+	logs, err := e.kubectl(ctx, "", "-n", namespace, "logs", "deployment/coffer", "--tail=20", "--all-pods=true")
+	if err != nil {
+		logs = err.Error()
+	}
+	return fmt.Errorf("%w\n%s\n%s", cause, pods, logs)
+}
+
+// writeEnv fetches what a person needs to use Coffer, and writes it to the environment file.
+func (e *Environment) writeEnv(ctx context.Context, state *layout.State) error {
+	variables, err := e.variables(ctx, state)
+	if err != nil {
+		return err
+	}
+	return e.Layout.WriteEnv(variables)
+}
+
+func (e *Environment) variables(ctx context.Context, state *layout.State) ([]layout.Variable, error) {
+	token, err := e.kubectl(ctx, "", "-n", namespace, "create", "token", adminAccount,
+		"--audience="+audience, "--duration="+tokenLifetime.String())
+	if err != nil {
+		return nil, err
+	}
+	ca, err := e.kubectl(ctx, "", "-n", namespace, "get", "configmap", "coffer-ca", "-o", "jsonpath={.data.ca\\.crt}")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(e.Layout.CofferCA(), []byte(ca), 0o644); err != nil {
+		return nil, fmt.Errorf("writing the authority of Coffer's API: %w", err)
+	}
+	c := &cluster.Cluster{State: state}
+	return []layout.Variable{
+		{Name: "KUBECONFIG", Value: e.Layout.Kubeconfig()},
+		{Name: "COFFER_ADDR", Value: "https://" + net.JoinHostPort(cluster.CofferServiceIP, strconv.Itoa(443))},
+		{Name: "COFFER_TOKEN", Value: token},
+		{Name: "COFFER_CACERT", Value: e.Layout.CofferCA()},
+		{Name: "DATABASE_URL", Value: c.PostgresCluster().DSN("postgres")},
+		{Name: "REDIS_URL", Value: c.RedisInstance().URL()},
+		{Name: "PATH", Value: e.Layout.Bin(), Prepend: true},
+	}, nil
+}
