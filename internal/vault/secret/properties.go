@@ -13,7 +13,7 @@ const RawKey = "value"
 // values are all strings, such as {"user":"app","password":"…"}. Any other value
 // is raw, and ok is false.
 func Properties(v Value) (properties map[string]string, ok bool) {
-	trimmed := bytes.TrimSpace(v.b)
+	trimmed := bytes.TrimSpace(v.Bytes())
 	if len(trimmed) == 0 || trimmed[0] != '{' {
 		return nil, false
 	}
