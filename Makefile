@@ -85,6 +85,10 @@ manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's ClusterRole, fo
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
 	$(GOLANGCI_LINT) fmt
 
+.PHONY: fix
+fix: $(GOLANGCI_LINT) ## Let the linter mend what it can.
+	$(GOLANGCI_LINT) run --fix
+
 ##@ Check
 
 .PHONY: verify
