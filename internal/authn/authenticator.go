@@ -6,181 +6,205 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/singleflight"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/cache"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
-// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
-
+// The errors of Authenticate.
 var (
-	// ErrUnauthenticated means that nobody vouches for the token: it is missing,
-	// malformed, expired, of a deleted account, or for another audience. Which of
-	// them is not said.
-	ErrUnauthenticated = errors.New("the token is not valid for this vault")
-	// ErrUnavailable means that the API server cannot be asked now.
-	ErrUnavailable = errors.New("the identity cannot be checked now")
+	// ErrUnauthenticated says no more on purpose: why a token is refused is of use
+	// only to who should not have one.
+	ErrUnauthenticated = errors.New("the token is missing, expired, or not issued for this server")
+	// ErrUnavailable means that the Kubernetes API server did not answer.
+	ErrUnavailable = errors.New("the Kubernetes API server cannot check the token now")
 )
 
-// Limits of what is remembered and of what is accepted.
+// How long an answer is believed. A deleted service account keeps its access for at
+// most acceptedFor. Refusals are kept only to take the edge off a client that retries
+// in a loop: a token can become valid.
 const (
-	// cacheFor is how long an accepted token is not reviewed again; a deleted
-	// account keeps its access for as long.
-	cacheFor   = 10 * time.Second
-	cacheLimit = 4096
-	// maxTokenBytes is far above a service account's token (about 1 KiB) and below
-	// what would make the API server work for nothing.
+	acceptedFor   = 10 * time.Second
+	refusedFor    = time.Second
+	cacheEntries  = 4096
+	reviewTimeout = 10 * time.Second
+	// maxTokenBytes is far above what Kubernetes issues, about 1 KiB.
 	maxTokenBytes = 16 << 10
-	reviewTimeout = 5 * time.Second
 )
 
-// userPrefix begins the user name of a service account
-// (k8s.io/apiserver/pkg/authentication/serviceaccount).
-const userPrefix = "system:serviceaccount:"
-
-// Options of New.
+// Options says whom to ask and what to accept.
 type Options struct {
-	// Client creates TokenReviews and reads Namespaces, as PartialObjectMetadata.
+	// Client creates TokenReviews and reads Namespaces, best from a cache.
 	Client client.Client
-	// APIReader reads a Namespace that Client's cache does not know yet; Client when
-	// nil.
-	APIReader client.Reader
-	// Audience that a token must be issued for.
+	// Audience that tokens must be issued for, such as "coffer".
 	Audience string
-	// Cluster is the name of this cluster in the vault's policies.
+	// Cluster is the name of the cluster that Client talks to.
 	Cluster string
 	// DefaultEnvironment is that of namespaces without the label; none when empty.
 	DefaultEnvironment string
-	// Now is the clock; time.Now when nil.
-	Now func() time.Time
+	// Clock is the real one when nil.
+	Clock clock.PassiveClock
 }
 
 // Authenticator checks tokens. It is safe for concurrent use.
 type Authenticator struct {
-	opts     Options
-	accepted *tokenCache
-	reviews  singleflight.Group
+	client             client.Client
+	audience           string
+	cluster            string
+	defaultEnvironment string
+
+	// The caches are keyed by the SHA-256 of the token, so that memory holds no token
+	// for longer than its request. They are two so that garbage cannot push
+	// callers out.
+	accepted *cache.LRUExpireCache
+	refused  *cache.LRUExpireCache
+	flights  singleflight.Group
 }
 
 // New returns an Authenticator.
-func New(opts Options) *Authenticator {
-	if opts.Now == nil {
-		opts.Now = time.Now
+func New(o Options) *Authenticator {
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
 	}
-	if opts.APIReader == nil {
-		opts.APIReader = opts.Client
+	return &Authenticator{
+		client: o.Client, audience: o.Audience, cluster: o.Cluster, defaultEnvironment: o.DefaultEnvironment,
+		accepted: cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
+		refused:  cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
 	}
-	return &Authenticator{opts: opts, accepted: newTokenCache(cacheFor, cacheLimit, opts.Now)}
 }
 
-// Authenticate returns who bears token. The caller's Address and RequestID are left
-// empty. Errors wrap ErrUnauthenticated or ErrUnavailable.
+// Authenticate returns who the token belongs to, without Address and RequestID.
+//
+// Errors: ErrUnauthenticated; ErrUnavailable, with its cause; the error of ctx. None
+// holds the token.
 func (a *Authenticator) Authenticate(ctx context.Context, token string) (secret.Caller, error) {
-	if token == "" || len(token) > maxTokenBytes {
+	if !plausible(token) {
 		return secret.Caller{}, ErrUnauthenticated
 	}
-	user, err := a.user(ctx, token)
-	if err != nil {
-		return secret.Caller{}, err
-	}
-	return a.caller(ctx, user)
-}
-
-// user reviews the token, once for all who bring it at the same time.
-func (a *Authenticator) user(ctx context.Context, token string) (authenticationv1.UserInfo, error) {
 	key := sha256.Sum256([]byte(token))
-	if user, ok := a.accepted.get(key); ok {
-		return user, nil
-	}
-	// The one who asks first must not take the answer away from the others by
-	// hanging up.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviewTimeout)
-	defer cancel()
-	result, err, _ := a.reviews.Do(string(key[:]), func() (any, error) {
-		user, err := a.review(ctx, token)
-		if err == nil {
-			a.accepted.put(key, user)
-		}
-		return user, err
-	})
-	if err != nil {
-		return authenticationv1.UserInfo{}, err
-	}
-	return result.(authenticationv1.UserInfo), nil
-}
-
-func (a *Authenticator) review(ctx context.Context, token string) (authenticationv1.UserInfo, error) {
-	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{
-		Token: token, Audiences: []string{a.opts.Audience},
-	}}
-	if err := a.opts.Client.Create(ctx, review); err != nil {
-		// The API server's text is not passed on: it may speak of the token.
-		return authenticationv1.UserInfo{}, fmt.Errorf("%w: the API server answers a TokenReview with %q", ErrUnavailable, apierrors.ReasonForError(err))
-	}
-	// An authenticator that knows no audiences leaves status.audiences empty: its
-	// tokens are for the API server, not for the vault.
-	if !review.Status.Authenticated || !slices.Contains(review.Status.Audiences, a.opts.Audience) {
-		return authenticationv1.UserInfo{}, ErrUnauthenticated
-	}
-	return review.Status.User, nil
-}
-
-// caller never makes a secret.KindSystem.
-func (a *Authenticator) caller(ctx context.Context, user authenticationv1.UserInfo) (secret.Caller, error) {
-	if user.Username == "" {
+	if _, ok := a.refused.Get(key); ok {
 		return secret.Caller{}, ErrUnauthenticated
 	}
-	namespace, name, ok := serviceAccount(user.Username)
+	caller, ok := a.cached(key)
 	if !ok {
-		return secret.Caller{
-			Kind: secret.KindUser, Cluster: a.opts.Cluster, Name: user.Username, UID: user.UID, Groups: user.Groups,
-			Environment: a.opts.DefaultEnvironment,
-		}, nil
+		var err error
+		if caller, err = a.shareReview(ctx, key, token); err != nil {
+			return secret.Caller{}, err
+		}
 	}
-	environment, err := a.environment(ctx, namespace)
-	if err != nil {
-		return secret.Caller{}, err
+	if caller.Kind == secret.KindServiceAccount {
+		// Not cached with the rest: a new label counts at once.
+		environment, err := a.Environment(ctx, caller.Namespace)
+		if err != nil {
+			return secret.Caller{}, err
+		}
+		caller.Environment = environment
 	}
-	return secret.Caller{
-		Kind: secret.KindServiceAccount, Cluster: a.opts.Cluster, Namespace: namespace, Name: name, UID: user.UID,
-		Groups: user.Groups, Environment: environment,
-	}, nil
+	return caller, nil
 }
 
-func serviceAccount(username string) (namespace, name string, ok bool) {
-	rest, ok := strings.CutPrefix(username, userPrefix)
+func (a *Authenticator) cached(key [sha256.Size]byte) (secret.Caller, bool) {
+	entry, ok := a.accepted.Get(key)
 	if !ok {
-		return "", "", false
+		return secret.Caller{}, false
 	}
-	namespace, name, ok = strings.Cut(rest, ":")
-	return namespace, name, ok && namespace != "" && name != ""
+	caller := entry.(secret.Caller)
+	caller.Groups = slices.Clone(caller.Groups)
+	return caller, true
 }
 
-// environment is the label of the namespace, or the default. A namespace that is
-// gone vouches for nobody.
-func (a *Authenticator) environment(ctx context.Context, name string) (string, error) {
-	namespace := &metav1.PartialObjectMetadata{}
-	namespace.SetGroupVersionKind(namespaceKind)
-	err := a.opts.Client.Get(ctx, client.ObjectKey{Name: name}, namespace)
-	if apierrors.IsNotFound(err) {
-		err = a.opts.APIReader.Get(ctx, client.ObjectKey{Name: name}, namespace)
+// shareReview lets requests that come with one token at one time wait for one
+// review. The review outlives the request that began it.
+func (a *Authenticator) shareReview(ctx context.Context, key [sha256.Size]byte, token string) (secret.Caller, error) {
+	flight := a.flights.DoChan(string(key[:]), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviewTimeout)
+		defer cancel()
+		caller, err := a.review(ctx, token)
+		switch {
+		case err == nil:
+			a.accepted.Add(key, caller, acceptedFor)
+		case errors.Is(err, ErrUnauthenticated):
+			a.refused.Add(key, struct{}{}, refusedFor)
+		}
+		return caller, err
+	})
+	select {
+	case <-ctx.Done():
+		return secret.Caller{}, ctx.Err()
+	case result := <-flight:
+		if result.Err != nil {
+			return secret.Caller{}, result.Err
+		}
+		caller := result.Val.(secret.Caller)
+		caller.Groups = slices.Clone(caller.Groups)
+		return caller, nil
 	}
-	switch {
-	case apierrors.IsNotFound(err):
-		return "", ErrUnauthenticated
-	case err != nil:
-		return "", fmt.Errorf("%w: the namespace %s cannot be read", ErrUnavailable, name)
+}
+
+// review asks the API server.
+//
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+func (a *Authenticator) review(ctx context.Context, token string) (secret.Caller, error) {
+	review := &authenticationv1.TokenReview{
+		Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{a.audience}},
 	}
-	if environment := namespace.Labels[vaultv1alpha1.EnvironmentLabel]; environment != "" {
+	if err := a.client.Create(ctx, review); err != nil {
+		return secret.Caller{}, fmt.Errorf("%w: %w", ErrUnavailable, reasonOf(err))
+	}
+	// A server that does not know of audiences answers with none: then the token may
+	// be for anyone.
+	if !review.Status.Authenticated || !slices.Contains(review.Status.Audiences, a.audience) {
+		return secret.Caller{}, ErrUnauthenticated
+	}
+	return callerOf(a.cluster, review.Status.User)
+}
+
+// reasonOf is err without its text when that could quote the request, as the refusal
+// of an invalid object does.
+func reasonOf(err error) error {
+	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+		return fmt.Errorf("it answered %s", apierrors.ReasonForError(err))
+	}
+	return err
+}
+
+// Environment returns the environment of a namespace: that of its label, or the
+// default.
+//
+// Errors: ErrUnavailable, also when the namespace is not there: a namespace whose
+// label is not known must not pass for one without.
+//
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+func (a *Authenticator) Environment(ctx context.Context, namespace string) (string, error) {
+	var object corev1.Namespace
+	if err := a.client.Get(ctx, client.ObjectKey{Name: namespace}, &object); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if environment := object.Labels[vaultv1alpha1.EnvironmentLabel]; environment != "" {
 		return environment, nil
 	}
-	return a.opts.DefaultEnvironment, nil
+	return a.defaultEnvironment, nil
+}
+
+// plausible reports whether token has the characters of a bearer token (RFC 6750,
+// section 2.1) and a reasonable size. What has not is not sent on.
+func plausible(token string) bool {
+	if token == "" || len(token) > maxTokenBytes {
+		return false
+	}
+	for i := range len(token) {
+		if token[i] <= ' ' || token[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

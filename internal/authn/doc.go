@@ -1,4 +1,9 @@
-// Package authn turns a bearer token into a secret.Caller. The API server vouches
-// for every token, through a TokenReview for Coffer's audience; nothing about the
-// identity is taken from the token itself, nor from the request.
+// Package authn turns a bearer token into a secret.Caller by asking the Kubernetes
+// API server.
+//
+// A token is believed only when a TokenReview says that it is authentic and that it
+// was issued for Coffer's audience: a token for the API server itself, which other
+// programs may have seen, does not open the vault. Everything in the Caller comes
+// from the review or from the namespace's metadata, never from the request. No token
+// makes a secret.KindSystem caller.
 package authn

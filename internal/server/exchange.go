@@ -1,0 +1,49 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"regexp"
+
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// requestIDHeader carries the id by which a request is found in the logs.
+const requestIDHeader = "X-Request-Id"
+
+// acceptableID is what a client's own request id may look like: it goes into log and
+// audit as it is.
+var acceptableID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// exchange is what the layers of one request tell each other.
+type exchange struct {
+	requestID string
+	// caller is set once the token was checked.
+	caller secret.Caller
+	// after runs when the answer is written.
+	after []func()
+}
+
+type exchangeKey struct{}
+
+func withExchange(ctx context.Context, e *exchange) context.Context {
+	return context.WithValue(ctx, exchangeKey{}, e)
+}
+
+// exchangeOf returns the exchange of a request; observe made one for each.
+func exchangeOf(ctx context.Context) *exchange {
+	e, ok := ctx.Value(exchangeKey{}).(*exchange)
+	if !ok {
+		return &exchange{}
+	}
+	return e
+}
+
+func callerOf(ctx context.Context) secret.Caller { return exchangeOf(ctx).caller }
+
+func requestID(given string) string {
+	if acceptableID.MatchString(given) {
+		return given
+	}
+	return rand.Text()
+}

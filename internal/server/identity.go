@@ -1,0 +1,92 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+type (
+	explainInput struct {
+		pathInput
+		Capability     string   `query:"capability" enum:"read,list,write,rotate,delete,share,audit" default:"read" doc:"Capability to ask about"`
+		Namespace      string   `query:"namespace" doc:"Namespace of the service account to ask about"`
+		ServiceAccount string   `query:"serviceAccount" doc:"Service account to ask about; the caller when neither it nor user is given"`
+		Environment    string   `query:"environment" doc:"Environment to suppose; that of the namespace when absent"`
+		User           string   `query:"user" doc:"User to ask about"`
+		Group          []string `query:"group,explode" doc:"Groups that the user is in; may be repeated"`
+	}
+	explainOutput  struct{ Body sdk.Explanation }
+	identityOutput struct{ Body sdk.Identity }
+)
+
+func (a *api) registerIdentity(h huma.API) {
+	huma.Register(h, operation(http.MethodGet, "/v1/explain", "explain", "Explain whether someone may do something on a path"), a.explain)
+	huma.Register(h, operation(http.MethodGet, "/v1/whoami", "whoami", "Say who the caller is"), a.whoami)
+}
+
+func (a *api) explain(ctx context.Context, in *explainInput) (*explainOutput, error) {
+	path, err := parsePath(in.Path)
+	if err != nil {
+		return nil, err
+	}
+	subject, err := a.subject(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	decision, err := a.vault.Explain(ctx, callerOf(ctx), subject, path, policy.Capability(in.Capability))
+	if err != nil {
+		return nil, a.fail(ctx, "explain "+in.Path, err)
+	}
+	out := sdk.Explanation{
+		Path: in.Path, Capability: in.Capability, Subject: subject.String(), Environment: subject.Environment,
+		Allowed: decision.Allowed, Rule: decision.Rule, Matched: make([]sdk.RuleMatch, len(decision.Matched)),
+	}
+	for i, m := range decision.Matched {
+		out.Matched[i] = sdk.RuleMatch{
+			Rule: m.Rule, Effect: string(m.Effect), Outcome: string(m.Outcome), Environments: m.Environments, ExpiresAt: m.ExpiresAt,
+		}
+	}
+	return &explainOutput{out}, nil
+}
+
+// subject is who the question is about, of the caller's cluster.
+func (a *api) subject(ctx context.Context, in *explainInput) (secret.Caller, error) {
+	caller := callerOf(ctx)
+	account := in.Namespace != "" || in.ServiceAccount != ""
+	switch {
+	case account && in.User != "":
+		return secret.Caller{}, newProblem(http.StatusBadRequest, "a service account and a user were given; ask about one of them")
+	case account && (in.Namespace == "" || in.ServiceAccount == ""):
+		return secret.Caller{}, newProblem(http.StatusBadRequest, "a service account needs both namespace and serviceAccount")
+	case account:
+		subject := secret.Caller{
+			Kind: secret.KindServiceAccount, Cluster: caller.Cluster, Namespace: in.Namespace, Name: in.ServiceAccount,
+			Environment: in.Environment,
+		}
+		if subject.Environment == "" {
+			// A namespace that is not there has none; to ask about it is no error.
+			subject.Environment, _ = a.authenticator.Environment(ctx, in.Namespace)
+		}
+		return subject, nil
+	case in.User != "":
+		return secret.Caller{
+			Kind: secret.KindUser, Cluster: caller.Cluster, Name: in.User, Groups: in.Group, Environment: in.Environment,
+		}, nil
+	default:
+		return caller, nil
+	}
+}
+
+func (*api) whoami(ctx context.Context, _ *struct{}) (*identityOutput, error) {
+	c := callerOf(ctx)
+	return &identityOutput{sdk.Identity{
+		Kind: string(c.Kind), Cluster: c.Cluster, Namespace: c.Namespace, Name: c.Name, UID: c.UID,
+		Groups: c.Groups, Environment: c.Environment,
+	}}, nil
+}

@@ -1,0 +1,60 @@
+package server
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/util/cache"
+)
+
+// Limits of what is remembered about callers. A bucket that was not used for
+// limiterIdle is full again, so forgetting it changes nothing.
+const (
+	maxLimiters = 8192
+	limiterIdle = 10 * time.Minute
+)
+
+// limiters holds a token bucket for each caller.
+type limiters struct {
+	rate  rate.Limit
+	burst int
+
+	mu       sync.Mutex
+	byCaller *cache.LRUExpireCache
+}
+
+func newLimiters(r rate.Limit, burst int) *limiters {
+	return &limiters{rate: r, burst: burst, byCaller: cache.NewLRUExpireCache(maxLimiters)}
+}
+
+// of returns the bucket of a caller.
+func (l *limiters) of(caller string) *rate.Limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	limiter, ok := l.byCaller.Get(caller)
+	if !ok {
+		limiter = rate.NewLimiter(l.rate, l.burst)
+	}
+	l.byCaller.Add(caller, limiter, limiterIdle)
+	return limiter.(*rate.Limiter)
+}
+
+// limit refuses what a caller asks beyond its rate.
+func (a *api) limit(h huma.API) middleware {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		caller := callerOf(ctx.Context())
+		limiter := a.limiters.of(caller.Cluster + " " + caller.String())
+		if !limiter.Allow() {
+			wait := max(1, int(math.Ceil(1/float64(a.limiters.rate))))
+			ctx.SetHeader("Retry-After", strconv.Itoa(wait))
+			_ = huma.WriteErr(h, ctx, http.StatusTooManyRequests, "you ask too often; wait and try again")
+			return
+		}
+		next(ctx)
+	}
+}

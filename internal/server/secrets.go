@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+type (
+	pathInput struct {
+		Path string `query:"path" required:"true" doc:"Path of the secret" example:"production/payments/database"`
+	}
+	readInput struct {
+		pathInput
+		Version int64 `query:"version" minimum:"0" doc:"Version to read; the current one when absent"`
+	}
+	writeInput struct {
+		pathInput
+		Body sdk.PutRequest
+	}
+	secretOutput   struct{ Body sdk.Secret }
+	metadataOutput struct{ Body sdk.Metadata }
+)
+
+func (a *api) registerSecrets(h huma.API) {
+	huma.Register(h, operation(http.MethodGet, "/v1/secret", "getSecret", "Read a version of a secret"), a.get)
+	huma.Register(h, operation(http.MethodPut, "/v1/secret", "putSecret", "Write a new version of a secret"), a.put)
+	huma.Register(h, operation(http.MethodPost, "/v1/secret/rotate", "rotateSecret", "Write a new version of a secret that exists"), a.rotate)
+	huma.Register(h, operation(http.MethodDelete, "/v1/secret", "deleteSecret", "Delete a secret; a later write goes on with the next version"), a.remove)
+	huma.Register(h, operation(http.MethodGet, "/v1/secret/metadata", "getMetadata", "Describe a secret without its value"), a.metadata)
+}
+
+// operation is a route that answers with problems in the standard cases.
+func operation(method, route, id, summary string) huma.Operation {
+	o := huma.Operation{
+		Method: method, Path: route, OperationID: id, Summary: summary,
+		MaxBodyBytes: maxBodyBytes, BodyReadTimeout: bodyReadTimeout,
+		Errors: []int{
+			http.StatusBadRequest, http.StatusUnauthorized, http.StatusNotFound, http.StatusUnprocessableEntity,
+			http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable,
+		},
+	}
+	if method == http.MethodPut || method == http.MethodPost {
+		o.Errors = append(o.Errors, http.StatusConflict, http.StatusRequestEntityTooLarge)
+	}
+	if method == http.MethodDelete {
+		o.DefaultStatus = http.StatusNoContent
+	}
+	return o
+}
+
+func (a *api) get(ctx context.Context, in *readInput) (*secretOutput, error) {
+	path, err := parsePath(in.Path)
+	if err != nil {
+		return nil, err
+	}
+	found, err := a.vault.Read(ctx, callerOf(ctx), secret.Ref{Path: path, Version: in.Version})
+	if err != nil {
+		return nil, a.fail(ctx, "read "+in.Path, err)
+	}
+	e := exchangeOf(ctx)
+	e.after = append(e.after, found.Value.Clear)
+	return &secretOutput{sdk.Secret{Metadata: metadataOf(found.Metadata), Value: found.Value.Bytes()}}, nil
+}
+
+func (a *api) put(ctx context.Context, in *writeInput) (*metadataOutput, error) {
+	return a.write(ctx, "put", in, a.vault.Put)
+}
+
+func (a *api) rotate(ctx context.Context, in *writeInput) (*metadataOutput, error) {
+	return a.write(ctx, "rotate", in, a.vault.Rotate)
+}
+
+type writer func(context.Context, secret.Caller, secret.PutRequest) (secret.Metadata, error)
+
+func (a *api) write(ctx context.Context, verb string, in *writeInput, write writer) (*metadataOutput, error) {
+	defer clear(in.Body.Value)
+	path, err := parsePath(in.Path)
+	if err != nil {
+		return nil, err
+	}
+	value, err := secret.NewValue(in.Body.Value)
+	if err != nil {
+		return nil, problemOf(verb+" "+in.Path, err)
+	}
+	request := secret.PutRequest{
+		Path: path, Value: value, Description: in.Body.Description, Tags: in.Body.Tags,
+		RotateAfterDays: in.Body.RotateAfterDays, ExpectedVersion: in.Body.ExpectedVersion,
+	}
+	if access := in.Body.Access; access != nil {
+		request.Access = &secret.AccessPolicy{
+			AllowedServices: access.AllowedServices, AllowedEnvironments: access.AllowedEnvironments,
+		}
+	}
+	written, err := write(ctx, callerOf(ctx), request)
+	if err != nil {
+		return nil, a.fail(ctx, verb+" "+in.Path, err)
+	}
+	return &metadataOutput{metadataOf(written)}, nil
+}
+
+func (a *api) remove(ctx context.Context, in *pathInput) (*struct{}, error) {
+	path, err := parsePath(in.Path)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.vault.Delete(ctx, callerOf(ctx), path); err != nil {
+		return nil, a.fail(ctx, "delete "+in.Path, err)
+	}
+	return nil, nil
+}
+
+func (a *api) metadata(ctx context.Context, in *pathInput) (*metadataOutput, error) {
+	path, err := parsePath(in.Path)
+	if err != nil {
+		return nil, err
+	}
+	found, err := a.vault.Metadata(ctx, callerOf(ctx), path)
+	if err != nil {
+		return nil, a.fail(ctx, "describe "+in.Path, err)
+	}
+	return &metadataOutput{metadataOf(found)}, nil
+}
+
+func parsePath(s string) (secret.Path, error) {
+	path, err := secret.ParsePath(s)
+	if err != nil {
+		return secret.Path{}, problemOf("", err)
+	}
+	return path, nil
+}
+
+// fail makes a Problem of an error of the engine, and logs the ones that are not the
+// client's: their text does not go out.
+func (a *api) fail(ctx context.Context, asked string, err error) error {
+	p := problemOf(asked, err)
+	if p.Status >= http.StatusInternalServerError {
+		a.logger.ErrorContext(ctx, "a request failed", "asked", asked, "error", err, "requestID", exchangeOf(ctx).requestID)
+	}
+	if p.Code == sdk.CodeUnavailable {
+		return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {"1"}})
+	}
+	return p
+}

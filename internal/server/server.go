@@ -1,0 +1,149 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/internal/version"
+)
+
+// Limits of one request.
+const (
+	// maxBodyBytes holds a value of secret.MaxValueBytes in base64 (4/3 of it) and
+	// what stands beside it.
+	maxBodyBytes    = 3 << 19
+	bodyReadTimeout = 15 * time.Second
+	// requestTimeout bounds the work on a request; the engine's operations have
+	// their own, shorter limit.
+	requestTimeout = 30 * time.Second
+)
+
+// Defaults of the limit per caller: far above what people and well-behaved programs
+// need, and low enough that one caller in a loop leaves the others their share.
+const (
+	defaultRate  rate.Limit = 50
+	defaultBurst            = 100
+)
+
+// Vault is what the API serves; *vault.Engine is one.
+type Vault interface {
+	Read(context.Context, secret.Caller, secret.Ref) (secret.Secret, error)
+	Put(context.Context, secret.Caller, secret.PutRequest) (secret.Metadata, error)
+	Rotate(context.Context, secret.Caller, secret.PutRequest) (secret.Metadata, error)
+	Delete(context.Context, secret.Caller, secret.Path) error
+	Metadata(context.Context, secret.Caller, secret.Path) (secret.Metadata, error)
+	List(ctx context.Context, caller secret.Caller, prefix secret.Prefix, after secret.Path, limit int) ([]secret.Metadata, error)
+	Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.Overdue, error)
+	Audit(context.Context, secret.Caller, audit.Query) ([]audit.Entry, error)
+	Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability) (policy.Decision, error)
+	Ready(context.Context) error
+}
+
+// Authenticator says who a bearer token belongs to; *authn.Authenticator is one.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string) (secret.Caller, error)
+	// Environment is the environment that callers of the namespace have.
+	Environment(ctx context.Context, namespace string) (string, error)
+}
+
+// Config is what a server works with. Vault and Authenticator are needed.
+type Config struct {
+	Vault         Vault
+	Authenticator Authenticator
+	// Logger defaults to slog.Default.
+	Logger *slog.Logger
+	// Registerer takes the metrics; none when nil.
+	Registerer prometheus.Registerer
+	// Rate and Burst limit each caller, in requests a second; defaults when 0.
+	Rate  rate.Limit
+	Burst int
+}
+
+// api is the state that the handlers share.
+type api struct {
+	vault         Vault
+	authenticator Authenticator
+	limiters      *limiters
+	logger        *slog.Logger
+}
+
+// New returns the handler of the whole API. TLS, and the timeouts of connections,
+// are up to the http.Server that it is given to.
+func New(c Config) http.Handler {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Rate == 0 {
+		c.Rate = defaultRate
+	}
+	if c.Burst == 0 {
+		c.Burst = defaultBurst
+	}
+	a := &api{
+		vault: c.Vault, authenticator: c.Authenticator, limiters: newLimiters(c.Rate, c.Burst), logger: c.Logger,
+	}
+	mux := http.NewServeMux()
+	description := a.register(mux)
+	mux.HandleFunc("GET /livez", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /readyz", a.ready)
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/openapi+json")
+		_, _ = w.Write(description)
+	})
+	mux.HandleFunc("/", noRoute)
+	return observe(mux, c.Logger, newMetrics(c.Registerer))
+}
+
+// OpenAPI returns the description of the API, OpenAPI 3.1 in indented JSON.
+func OpenAPI() []byte {
+	return (&api{limiters: newLimiters(defaultRate, defaultBurst)}).register(http.NewServeMux())
+}
+
+// register adds the operations to mux and returns their description.
+func (a *api) register(mux *http.ServeMux) []byte {
+	installProblems()
+	config := huma.DefaultConfig("Coffer", version.API)
+	config.Info.Description = "Secrets under paths: versions, access policies, rotation, audit. " +
+		"A path that does not exist and one that the caller may not use give the same answer."
+	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token": {Type: "http", Scheme: "bearer", Description: "A Kubernetes token for Coffer's audience, as the TokenRequest API issues it"},
+	}
+	config.Security = []map[string][]string{{"token": {}}}
+	config.RejectUnknownQueryParameters = true // a misspelt version must not read the current one
+	config.CreateHooks = nil                   // no $schema in bodies
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	h := humago.New(mux, config)
+	h.UseMiddleware(a.authenticate(h), a.limit(h))
+	a.registerSecrets(h)
+	a.registerLists(h)
+	a.registerIdentity(h)
+	description, err := json.MarshalIndent(h.OpenAPI(), "", "  ")
+	if err != nil {
+		panic(err) // the types are fixed: any test finds it
+	}
+	return append(description, '\n')
+}
+
+// ready answers 200 when the vault can serve.
+func (a *api) ready(w http.ResponseWriter, r *http.Request) {
+	if err := a.vault.Ready(r.Context()); err != nil {
+		a.logger.WarnContext(r.Context(), "not ready", "error", err)
+		writeProblem(w, problemOf("", secret.ErrUnavailable))
+	}
+}
+
+func noRoute(w http.ResponseWriter, r *http.Request) {
+	writeProblem(w, newProblem(http.StatusNotFound, "the API has no "+r.Method+" at this URL; see /openapi.json"))
+}

@@ -1,0 +1,163 @@
+package sdk
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Metadata is everything about a secret but its value.
+type Metadata struct {
+	Path    string `json:"path" doc:"Path of the secret" example:"production/payments/database"`
+	Version int64  `json:"version" doc:"Version that this is about, counted from 1"`
+	// Description, Tags and RotateAfterDays are the owner's; 0 days is no reminder.
+	Description     string            `json:"description,omitempty" doc:"What the secret is for"`
+	Tags            map[string]string `json:"tags,omitempty" doc:"Tags of the owner"`
+	RotateAfterDays int               `json:"rotateAfterDays,omitempty" doc:"Days after which a rotation is due; no reminder when absent"`
+	Access          AccessPolicy      `json:"access" doc:"Who may read the secret besides those whom a VaultPolicy allows"`
+	// CreatedAt and CreatedBy are of this version, not of the path.
+	CreatedAt time.Time `json:"createdAt" doc:"When this version was written"`
+	CreatedBy string    `json:"createdBy" doc:"Who wrote this version" example:"user:alice"`
+}
+
+// AccessPolicy is the policy on the secret itself. A read needs a match in both
+// lists; with an empty list nobody is allowed.
+type AccessPolicy struct {
+	AllowedServices     []string `json:"allowedServices" nullable:"false" doc:"Service accounts as namespace/name, namespace/* or *"`
+	AllowedEnvironments []string `json:"allowedEnvironments" nullable:"false" doc:"Environments, or *"`
+}
+
+// Secret is one version with its value. It prints as its path and version: only
+// Value gives the value out.
+type Secret struct {
+	Metadata
+	Value []byte `json:"value" doc:"The value, in base64"`
+}
+
+// String names the secret without its value.
+func (s Secret) String() string { return fmt.Sprintf("%s@%d", s.Path, s.Version) }
+
+// GoString is String, so that %#v does not print the value.
+func (s Secret) GoString() string { return s.String() }
+
+// LogValue implements slog.LogValuer without the value.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// PutRequest is a new version of a path. What is nil stays as the path has it.
+type PutRequest struct {
+	Value           []byte            `json:"value" doc:"The value, in base64; at most 1 MiB before encoding"`
+	Description     *string           `json:"description,omitempty" doc:"What the secret is for"`
+	Tags            map[string]string `json:"tags,omitempty" doc:"Replaces the tags"`
+	RotateAfterDays *int              `json:"rotateAfterDays,omitempty" minimum:"0" doc:"Days after which a rotation is due; 0 for no reminder"`
+	// Access replaces the access policy; it needs the share capability.
+	Access *AccessPolicy `json:"access,omitempty" doc:"Replaces the access policy; needs the share capability"`
+	// ExpectedVersion makes the write happen only when the current version is this
+	// one; 0 means that the path must not exist.
+	ExpectedVersion *int64 `json:"expectedVersion,omitempty" minimum:"0" doc:"Write only when this is the current version; 0: only when the path does not exist"`
+}
+
+// String describes the request without its value.
+func (r PutRequest) String() string { return fmt.Sprintf("a value of %d bytes", len(r.Value)) }
+
+// GoString is String, so that %#v does not print the value.
+func (r PutRequest) GoString() string { return r.String() }
+
+// LogValue implements slog.LogValuer without the value.
+func (r PutRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
+// SecretList is a page of secrets, in byte order of their paths.
+type SecretList struct {
+	Items []Metadata `json:"items" nullable:"false" doc:"The secrets that the caller may list"`
+	// Next is the "after" of the next page; empty on the last page.
+	Next string `json:"next,omitempty" doc:"Pass as after to go on; absent on the last page"`
+}
+
+// Overdue is a path whose current version is older than its RotateAfterDays.
+type Overdue struct {
+	Path            string    `json:"path" doc:"Path of the secret"`
+	Version         int64     `json:"version" doc:"Current version"`
+	RotateAfterDays int       `json:"rotateAfterDays" doc:"Days after which a rotation is due"`
+	RotatedAt       time.Time `json:"rotatedAt" doc:"When the current version was written"`
+	DaysOverdue     int       `json:"daysOverdue" doc:"Whole days past the due time"`
+}
+
+// OverdueList is all overdue paths, in byte order.
+type OverdueList struct {
+	Items []Overdue `json:"items" nullable:"false" doc:"The overdue secrets that the caller may list"`
+}
+
+// AuditEntry is one row of the audit log.
+type AuditEntry struct {
+	ID          int64     `json:"id" doc:"Grows with every entry"`
+	At          time.Time `json:"at" doc:"When, by the database's clock"`
+	Cluster     string    `json:"cluster,omitempty" doc:"Cluster of the caller"`
+	CallerKind  string    `json:"callerKind" doc:"ServiceAccount, User or System"`
+	Caller      string    `json:"caller" doc:"Who asked" example:"payments/api"`
+	Namespace   string    `json:"namespace,omitempty" doc:"Namespace of the service account"`
+	CallerUID   string    `json:"callerUID,omitempty" doc:"UID of the service account"`
+	Environment string    `json:"environment,omitempty" doc:"Environment of the caller"`
+	Action      string    `json:"action" doc:"What was asked" example:"read"`
+	Path        string    `json:"path" doc:"Path asked for, or the prefix of a list"`
+	Version     int64     `json:"version,omitempty" doc:"Version written, served or asked for"`
+	Decision    string    `json:"decision" doc:"allowed, denied or failed"`
+	Rule        string    `json:"rule,omitempty" doc:"What decided, or why it failed"`
+	Address     string    `json:"address,omitempty" doc:"Where the request came from"`
+	RequestID   string    `json:"requestID,omitempty" doc:"Ties the entry to a request"`
+}
+
+// AuditList is a page of the audit log, newest first.
+type AuditList struct {
+	Items []AuditEntry `json:"items" nullable:"false" doc:"The entries that the caller may see"`
+	// Next is the "before" of the next page; 0 on the last page.
+	Next int64 `json:"next,omitempty" doc:"Pass as before to go on; absent on the last page"`
+}
+
+// Explanation says whether a subject may do something on a path, and why.
+type Explanation struct {
+	Path       string `json:"path" doc:"Path asked about"`
+	Capability string `json:"capability" doc:"Capability asked about" example:"read"`
+	Subject    string `json:"subject" doc:"Who was asked about" example:"payments/api"`
+	// Environment is the environment that the subject was taken to have.
+	Environment string `json:"environment,omitempty" doc:"Environment that the subject was taken to have"`
+	Allowed     bool   `json:"allowed" doc:"Whether the subject may do this"`
+	Rule        string `json:"rule,omitempty" doc:"What decided; absent when nothing allows it"`
+	// Matched holds every rule that is about the question.
+	Matched []RuleMatch `json:"matched" nullable:"false" doc:"Every rule about the question, and what came of it"`
+}
+
+// RuleMatch is a rule that is about the question, and what came of it.
+type RuleMatch struct {
+	Rule         string    `json:"rule" doc:"Name of the rule" example:"VaultPolicy admins rule 1"`
+	Effect       string    `json:"effect" doc:"Allow or Deny"`
+	Outcome      string    `json:"outcome" doc:"applied, expired or other-environment"`
+	Environments []string  `json:"environments,omitempty" nullable:"false" doc:"Environments of the rule"`
+	ExpiresAt    time.Time `json:"expiresAt,omitzero" doc:"When the rule ends; absent when never"`
+}
+
+// Identity is who the server takes the caller to be.
+type Identity struct {
+	Kind        string   `json:"kind" doc:"ServiceAccount or User"`
+	Cluster     string   `json:"cluster" doc:"Cluster that vouches for the caller"`
+	Namespace   string   `json:"namespace,omitempty" doc:"Namespace of the service account"`
+	Name        string   `json:"name" doc:"Name of the service account or user"`
+	UID         string   `json:"uid,omitempty" doc:"UID"`
+	Groups      []string `json:"groups,omitempty" nullable:"false" doc:"Groups of a user"`
+	Environment string   `json:"environment,omitempty" doc:"Environment of the namespace"`
+}
+
+// Problem is the body of every error: RFC 9457, with a stable code.
+type Problem struct {
+	Type   string `json:"type" doc:"Always about:blank: the code says what happened" example:"about:blank"`
+	Title  string `json:"title" doc:"Short text of the status" example:"Not Found"`
+	Status int    `json:"status" doc:"HTTP status"`
+	Code   Code   `json:"code" doc:"Stable code for programs to switch on" enum:"not_found_or_denied,version_not_found,conflict,invalid,too_large,unauthenticated,rate_limited,unavailable,integrity_failed,internal"`
+	Detail string `json:"detail" doc:"What was asked, why it failed, what to do"`
+	// Errors names the fields that are wrong. It never holds what they hold.
+	Errors []FieldProblem `json:"errors,omitempty" nullable:"false" doc:"The fields that are wrong"`
+}
+
+// FieldProblem is one wrong field of a request.
+type FieldProblem struct {
+	Location string `json:"location" doc:"Where, such as query.path or body.tags"`
+	Message  string `json:"message" doc:"What is wrong"`
+}
