@@ -1,0 +1,177 @@
+package vault_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
+)
+
+func describe(entries []audit.Entry) []string {
+	var lines []string
+	for _, e := range entries {
+		lines = append(lines, fmt.Sprintf("%s %s %s %s %d", e.Caller, e.Action, e.Decision, e.Path, e.Version))
+	}
+	return lines
+}
+
+func TestAuditSearch(t *testing.T) {
+	env := vaulttest.Start(t)
+	ctx := t.Context()
+	env.Sync(t, "default")
+	stranger := vaulttest.ServiceAccount("other", "api", "staging")
+	env.Put(t, "a/b", "v")
+	env.Put(t, "a/bc", "v")
+	wantRead(t, env.Engine, env.Admin, ref(t, "a/b", 0), "v")
+	_, err := read(t, env.Engine, stranger, ref(t, "a/b", 0))
+	wantError(t, err, secret.ErrDenied)
+	var middle time.Time
+	if err := connect(t, env).QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&middle); err != nil {
+		t.Fatal(err)
+	}
+	env.Put(t, "a/b", "v")
+	newest := lastAudit(t, env).ID
+
+	for _, c := range []struct {
+		name  string
+		query audit.Query
+		want  []string
+	}{
+		{"a path", audit.Query{PathPrefix: "a/b", Caller: "user:admin", Action: audit.Read}, []string{"user:admin read allowed a/b 1"}},
+		{"who was denied", audit.Query{Decision: audit.Denied, PathPrefix: "a/"}, []string{"other/api read denied a/b 0"}},
+		{"since", audit.Query{Since: middle, Action: audit.Put}, []string{"user:admin put allowed a/b 2"}},
+		{"until", audit.Query{Until: middle, Action: audit.Put}, []string{"user:admin put allowed a/bc 1", "user:admin put allowed a/b 1"}},
+		{"a page", audit.Query{Action: audit.Put, Limit: 2}, []string{"user:admin put allowed a/b 2", "user:admin put allowed a/bc 1"}},
+		{"before", audit.Query{Action: audit.Put, Before: newest, Limit: 1}, []string{"user:admin put allowed a/bc 1"}},
+		{"nothing", audit.Query{Caller: "user:nobody"}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			entries, err := env.Engine.Audit(ctx, env.Admin, c.query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, describe(entries)); diff != "" {
+				t.Errorf("entries (-want +got):\n%s", diff)
+			}
+		})
+	}
+	if got := lastAudit(t, env); got.Action != audit.Audit || got.Decision != audit.Allowed {
+		t.Errorf("a search leaves no row of itself: %+v", got)
+	}
+}
+
+func TestAuditShowsOnlyWhatPolicyShows(t *testing.T) {
+	env := vaulttest.Start(t)
+	ctx := t.Context()
+	auditor := vaulttest.ServiceAccount("security", "auditor", "")
+	env.Allow(t, auditor, "a/**", policy.Audit)
+	for i := range 30 {
+		env.Put(t, fmt.Sprintf("b/%d", i), "v")
+	}
+	env.Put(t, "a/b", "v")
+	prefix, err := secret.ParsePrefix("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := env.Engine.List(ctx, env.Admin, prefix, secret.Path{}, 0); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := env.Engine.Audit(ctx, auditor, audit.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"user:admin list allowed a/ 0", "user:admin put allowed a/b 1"}
+	if diff := cmp.Diff(want, describe(entries)); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
+	}
+	_, err = env.Engine.Audit(ctx, auditor, audit.Query{PathPrefix: "b/"})
+	wantError(t, err, secret.ErrDenied)
+	if got := lastAudit(t, env); got.Action != audit.Audit || got.Decision != audit.Denied {
+		t.Errorf("audit row of a denied search: %+v", got)
+	}
+	// Who may audit a prefix and finds nothing there gets an empty answer.
+	entries, err = env.Engine.Audit(ctx, auditor, audit.Query{PathPrefix: "a/none/"})
+	if err != nil || len(entries) != 0 {
+		t.Errorf("got %v, %v", entries, err)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	env := vaulttest.Start(t)
+	ctx := t.Context()
+	api := vaulttest.ServiceAccount("payments", "api", "production")
+	worker := vaulttest.ServiceAccount("payments", "worker", "production")
+	env.Allow(t, api, "a/*", policy.Read)
+	env.PutShared(t, "s/shared", "v", &secret.AccessPolicy{AllowedServices: []string{"payments/worker"}, AllowedEnvironments: []string{"staging"}})
+	explain := func(caller, subject secret.Caller, path string) (policy.Decision, error) {
+		return env.Engine.Explain(ctx, caller, subject, vaulttest.Path(t, path), policy.Read)
+	}
+
+	d, err := explain(env.Admin, api, "a/b")
+	if err != nil || !d.Allowed || d.Rule != "VaultPolicy vaulttest rule 1" {
+		t.Errorf("about another: %+v, %v", d, err)
+	}
+	d, err = explain(api, api, "a/b")
+	if err != nil || !d.Allowed {
+		t.Errorf("about oneself: %+v, %v", d, err)
+	}
+	_, err = explain(api, worker, "a/b")
+	wantError(t, err, secret.ErrDenied)
+
+	// The auditor sees why the access policy does not apply; the subject does not
+	// learn that there is one, nor by pretending to be elsewhere.
+	d, err = explain(env.Admin, worker, "s/shared")
+	if err != nil || d.Allowed || len(d.Matched) != 1 {
+		t.Errorf("to an auditor: %+v, %v", d, err)
+	}
+	elsewhere := worker
+	elsewhere.Environment = "staging"
+	for _, subject := range []secret.Caller{worker, elsewhere} {
+		there, err := explain(worker, subject, "s/shared")
+		if err != nil {
+			t.Fatal(err)
+		}
+		missing, err := explain(worker, subject, "s/absent")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(there, missing); diff != "" {
+			t.Errorf("the subject can tell a path that is there:\n%s", diff)
+		}
+	}
+}
+
+func TestAuditEntriesHoldWhoAndFromWhere(t *testing.T) {
+	env := vaulttest.Start(t)
+	api := vaulttest.ServiceAccount("payments", "api", "production")
+	api.Address, api.RequestID = "10.1.2.3", "id-1"
+	env.Allow(t, api, "a/*", policy.Read)
+	env.Put(t, "a/b", "v")
+	wantRead(t, env.Engine, api, ref(t, "a/b", 0), "v")
+	got := lastAudit(t, env)
+	got.ID, got.At = 0, time.Time{}
+	want := audit.Entry{
+		Cluster: "default", CallerKind: "ServiceAccount", Caller: "payments/api", Namespace: "payments", CallerUID: api.UID,
+		Environment: "production", Action: audit.Read, Path: "a/b", Version: 1, Decision: audit.Allowed,
+		Rule: "VaultPolicy vaulttest rule 1", Address: "10.1.2.3", RequestID: "id-1",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("entry (-want +got):\n%s", diff)
+	}
+}
+
+func TestPolicyChangesAreAudited(t *testing.T) {
+	env := vaulttest.Start(t)
+	env.Sync(t, "default")
+	got := lastAudit(t, env)
+	if got.Action != audit.Policy || got.Caller != "system:policy-sync" || got.Cluster != "default" || !strings.Contains(got.Rule, "0 policies") {
+		t.Errorf("entry: %+v", got)
+	}
+}
