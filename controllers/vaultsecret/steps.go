@@ -86,8 +86,12 @@ func (s *scope) inStep() bool {
 	e := s.existing
 	return e != nil && e.Type == targetType(s.object) &&
 		e.Annotations[vaultv1alpha1.InputsAnnotation] == s.inputs &&
-		observedChecksum(e) == e.Annotations[vaultv1alpha1.ChecksumAnnotation] &&
-		s.keysKnown()
+		intact(e) && s.keysKnown()
+}
+
+// intact reports whether the data of a cached Secret are those that Coffer wrote.
+func intact(cached *corev1.Secret) bool {
+	return observedChecksum(cached) == cached.Annotations[vaultv1alpha1.ChecksumAnnotation]
 }
 
 // keysKnown reports whether the status tells the keys of the Secret; the cache does
@@ -105,7 +109,7 @@ func (s *scope) drifted() bool {
 	if target == nil || target.Name != targetName(s.object) {
 		return false
 	}
-	return s.existing == nil || observedChecksum(s.existing) != s.existing.Annotations[vaultv1alpha1.ChecksumAnnotation]
+	return s.existing == nil || !intact(s.existing)
 }
 
 func keysOf(object *vaultv1alpha1.VaultSecret) []string {
@@ -144,8 +148,8 @@ func (r *Reconciler) open(ctx context.Context, s *scope) (map[string][]byte, err
 }
 
 // noteContent writes into the status what the Secret holds now. The moment of a
-// change of content is what rollouts go by, so it is noted against both the last
-// status and the Secret that was found.
+// change of content is what rollouts go by, so it is told from both the last status
+// and the Secret that was found, unless somebody edited that.
 func (r *Reconciler) noteContent(s *scope, keys []string) {
 	status := &s.object.Status
 	last := status.Target
@@ -156,7 +160,7 @@ func (r *Reconciler) noteContent(s *scope, keys []string) {
 		target.ContentChangedAt = last.ContentChangedAt
 		s.changed = last.Checksum != "" && last.Checksum != s.checksum
 	}
-	if s.written && s.existing != nil && s.existing.Annotations[vaultv1alpha1.ChecksumAnnotation] != s.checksum {
+	if s.written && s.existing != nil && intact(s.existing) && observedChecksum(s.existing) != s.checksum {
 		s.changed = true
 	}
 	now := metav1.NewTime(r.Clock.Now().Truncate(time.Second))

@@ -1,0 +1,433 @@
+package vaultsecret_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/testr"
+	"github.com/prometheus/client_golang/prometheus"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/controllers/vaultpolicy"
+	"github.com/coffer-vault/coffer/controllers/vaultsecret"
+	"github.com/coffer-vault/coffer/internal/testkit"
+	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
+)
+
+const crds = "../../config/crd/bases"
+
+// deadline is how long something may take to come true on a loaded machine.
+const deadline = 45 * time.Second
+
+func TestMain(m *testing.M) {
+	log.SetLogger(logr.Discard()) // each manager has a logger of its own
+	os.Exit(m.Run())
+}
+
+var scheme = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(s))
+	utilruntime.Must(vaultv1alpha1.AddToScheme(s))
+	return s
+}()
+
+// world is a namespace of the test's own on a real API server, a vault of its own
+// on a real Postgres and Redis, and operators between the two.
+type world struct {
+	t         testing.TB
+	config    *rest.Config
+	client    client.Client // an administrator's, without cache
+	vault     *vaulttest.Env
+	namespace string
+}
+
+// counted is an engine that counts what is opened.
+type counted struct {
+	*vault.Engine
+	reads atomic.Int64
+}
+
+func (c *counted) Read(ctx context.Context, caller secret.Caller, ref secret.Ref) (secret.Secret, error) {
+	c.reads.Add(1)
+	return c.Engine.Read(ctx, caller, ref)
+}
+
+// operator is one running manager, limited to the namespace of its world.
+type operator struct {
+	engine   *counted
+	registry *prometheus.Registry
+	stop     func()
+}
+
+// newWorld makes a world without an operator. Its namespace is of the environment
+// production and has the service account api.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorldWith(t, vaulttest.Config{})
+}
+
+func newWorldWith(t *testing.T, vaultConfig vaulttest.Config) *world {
+	t.Helper()
+	config := testkit.Kube(t, crds)
+	config.QPS = -1
+	admin, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, config: config, client: admin, vault: vaulttest.StartWith(t, vaultConfig)}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		GenerateName: "test-", Labels: map[string]string{vaultv1alpha1.EnvironmentLabel: "production"},
+	}}
+	w.create(namespace)
+	w.namespace = namespace.Name
+	w.createAccount("api")
+	return w
+}
+
+// newRunningWorld makes a world with an operator.
+func newRunningWorld(t *testing.T) (*world, *operator) {
+	t.Helper()
+	w := newWorld(t)
+	return w, w.startOperator()
+}
+
+// startOperator starts a manager as internal/app does.
+func (w *world) startOperator() *operator {
+	w.t.Helper()
+	op := &operator{engine: &counted{Engine: w.vault.Engine}, registry: prometheus.NewRegistry()}
+	mgr, err := ctrl.NewManager(w.config, ctrl.Options{
+		Scheme:     scheme,
+		Logger:     testr.NewWithInterface(w.t, testr.Options{}),
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+		Cache: cache.Options{
+			ByObject:          vaultsecret.CacheByObject(op.engine),
+			DefaultNamespaces: map[string]cache.Config{w.namespace: {}},
+		},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	err = vaultsecret.Setup(mgr, vaultsecret.Options{
+		Vault: op.engine, Changes: op.engine, Cluster: w.namespace, Registerer: op.registry,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: op.engine, Cluster: w.namespace}); err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	stopped := false
+	op.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("the manager ended with %v", err)
+		}
+	}
+	w.t.Cleanup(op.stop)
+	return op
+}
+
+// syncs is how often reconciles of VaultSecrets ended with reason.
+func (op *operator) syncs(t testing.TB, reason string) int {
+	t.Helper()
+	families, err := op.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != "coffer_vaultsecret_syncs_total" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			if metric.GetLabel()[0].GetValue() == reason {
+				return int(metric.GetCounter().GetValue())
+			}
+		}
+	}
+	return 0
+}
+
+func (w *world) create(obj client.Object) {
+	w.t.Helper()
+	if err := w.client.Create(context.Background(), obj); err != nil {
+		w.t.Fatalf("create %T: %v", obj, err)
+	}
+}
+
+func (w *world) delete(obj client.Object) {
+	w.t.Helper()
+	if err := w.client.Delete(context.Background(), obj); err != nil {
+		w.t.Fatalf("delete %T: %v", obj, err)
+	}
+}
+
+// change updates obj as it is now by f, whoever else writes it.
+func change[T client.Object](w *world, obj T, f func(T)) {
+	w.t.Helper()
+	for {
+		if err := w.client.Get(context.Background(), client.ObjectKeyFromObject(obj), obj); err != nil {
+			w.t.Fatal(err)
+		}
+		f(obj)
+		err := w.client.Update(context.Background(), obj)
+		if err == nil {
+			return
+		}
+		if !apierrors.IsConflict(err) {
+			w.t.Fatalf("update %T: %v", obj, err)
+		}
+	}
+}
+
+func (w *world) createAccount(name string) *corev1.ServiceAccount {
+	w.t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}
+	w.create(account)
+	return account
+}
+
+// share is the access policy that lets the world's account api read.
+func (w *world) share() *secret.AccessPolicy {
+	return &secret.AccessPolicy{AllowedServices: []string{w.namespace + "/api"}, AllowedEnvironments: []string{"production"}}
+}
+
+// put writes a value that the account api may read.
+func (w *world) put(path, value string) {
+	w.t.Helper()
+	w.vault.PutShared(w.t, path, value, w.share())
+}
+
+// vaultSecret makes a VaultSecret of the account api, changed by f.
+func (w *world) vaultSecret(name string, f func(*vaultv1alpha1.VaultSecretSpec)) *vaultv1alpha1.VaultSecret {
+	w.t.Helper()
+	object := &vaultv1alpha1.VaultSecret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
+		Spec:       vaultv1alpha1.VaultSecretSpec{ServiceAccountName: "api"},
+	}
+	f(&object.Spec)
+	w.create(object)
+	return object
+}
+
+// ofPath is a VaultSecret of one path.
+func (w *world) ofPath(name, path string) *vaultv1alpha1.VaultSecret {
+	w.t.Helper()
+	return w.vaultSecret(name, func(s *vaultv1alpha1.VaultSecretSpec) { s.Path = vaultv1alpha1.VaultPath(path) })
+}
+
+// refreshed reads obj again.
+func refreshed[T client.Object](w *world, obj T) T {
+	w.t.Helper()
+	if err := w.client.Get(context.Background(), client.ObjectKeyFromObject(obj), obj); err != nil {
+		w.t.Fatal(err)
+	}
+	return obj
+}
+
+// secret reads a Secret; nil when there is none.
+func (w *world) secret(name string) *corev1.Secret {
+	w.t.Helper()
+	s := &corev1.Secret{}
+	err := w.client.Get(context.Background(), client.ObjectKey{Namespace: w.namespace, Name: name}, s)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+// eventually waits until ok says "", and fails with what it said last.
+func (w *world) eventually(ok func() string) {
+	w.t.Helper()
+	end := time.Now().Add(deadline)
+	for {
+		said := ok()
+		if said == "" {
+			return
+		}
+		if time.Now().After(end) {
+			w.t.Fatalf("after %v: %s", deadline, said)
+		}
+		select {
+		case <-w.t.Context().Done():
+			w.t.Fatal(said)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// conditionIs waits for a condition of the present generation with this reason, and
+// returns it.
+func (w *world) conditionIs(object *vaultv1alpha1.VaultSecret, kind, reason string) metav1.Condition {
+	w.t.Helper()
+	var found metav1.Condition
+	w.eventually(func() string {
+		refreshed(w, object)
+		condition := meta.FindStatusCondition(object.Status.Conditions, kind)
+		if condition == nil {
+			return fmt.Sprintf("no condition %s; status is %+v", kind, object.Status)
+		}
+		if condition.Reason != reason || condition.ObservedGeneration != object.Generation {
+			return fmt.Sprintf("condition %s is %s/%s of generation %d (%s), want %s of generation %d",
+				kind, condition.Status, condition.Reason, condition.ObservedGeneration, condition.Message, reason, object.Generation)
+		}
+		found = *condition
+		return ""
+	})
+	return found
+}
+
+func (w *world) ready(object *vaultv1alpha1.VaultSecret) {
+	w.t.Helper()
+	if c := w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonSynced); c.Status != metav1.ConditionTrue {
+		w.t.Fatalf("Ready is %s, want True", c.Status)
+	}
+}
+
+// holds waits until the Secret has exactly these keys and values.
+func (w *world) holds(name string, want map[string]string) {
+	w.t.Helper()
+	w.eventually(func() string {
+		s := w.secret(name)
+		if s == nil {
+			return fmt.Sprintf("there is no Secret %s", name)
+		}
+		got := map[string]string{}
+		for key, value := range s.Data {
+			got[key] = string(value)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			return fmt.Sprintf("the Secret %s holds %v, want %v", name, got, want)
+		}
+		return ""
+	})
+}
+
+func (w *world) isGone(name string) {
+	w.t.Helper()
+	w.eventually(func() string {
+		if w.secret(name) != nil {
+			return fmt.Sprintf("the Secret %s is still there", name)
+		}
+		return ""
+	})
+}
+
+// deployment makes a Deployment whose pods use the Secret as f says.
+func (w *world) deployment(name string, f func(*corev1.PodSpec)) *appsv1.Deployment {
+	w.t.Helper()
+	labels := map[string]string{"app": name}
+	d := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: podTemplate(labels, f),
+		},
+	}
+	w.create(d)
+	return d
+}
+
+func podTemplate(labels map[string]string, f func(*corev1.PodSpec)) corev1.PodTemplateSpec {
+	template := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: labels},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "none.local/none"}}},
+	}
+	f(&template.Spec)
+	return template
+}
+
+func envFrom(name string) func(*corev1.PodSpec) {
+	return func(pod *corev1.PodSpec) {
+		pod.Containers[0].EnvFrom = append(pod.Containers[0].EnvFrom, corev1.EnvFromSource{
+			SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}},
+		})
+	}
+}
+
+func volume(name string) func(*corev1.PodSpec) {
+	return func(pod *corev1.PodSpec) {
+		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name}}})
+	}
+}
+
+// rolledOut writes the status that the Deployment controller, which no API server
+// brings along, writes when all pods run with the present template.
+func (w *world) rolledOut(d *appsv1.Deployment) {
+	w.t.Helper()
+	refreshed(w, d)
+	d.Status = appsv1.DeploymentStatus{
+		ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1,
+		Conditions: []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable"}},
+	}
+	if err := w.client.Status().Update(context.Background(), d); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// events returns the events about object, as reason: note.
+func (w *world) events(object client.Object) []string {
+	w.t.Helper()
+	var list corev1.EventList
+	if err := w.client.List(context.Background(), &list, client.InNamespace(w.namespace)); err != nil {
+		w.t.Fatal(err)
+	}
+	var found []string
+	for _, e := range list.Items {
+		if e.InvolvedObject.UID == object.GetUID() {
+			found = append(found, e.Reason+": "+e.Message)
+		}
+	}
+	return found
+}
+
+// hasEvent waits for an event of the reason.
+func (w *world) hasEvent(object client.Object, reason string) string {
+	w.t.Helper()
+	var found string
+	w.eventually(func() string {
+		events := w.events(object)
+		for _, e := range events {
+			if strings.HasPrefix(e, reason+": ") {
+				found = e
+				return ""
+			}
+		}
+		return fmt.Sprintf("no event %s in %v", reason, events)
+	})
+	return found
+}
