@@ -30,7 +30,7 @@ var configurations = map[string]string{
 // values are what the templates may use.
 type values struct {
 	Base, Address, NodeName, ClusterDomain     string
-	PodNetwork, ServiceNetwork, CgroupRoot     string
+	PodNetwork, ServiceNetwork                 string
 	ContainerdSocket, Snapshotter, Runc, Pause string
 }
 
@@ -42,7 +42,7 @@ const PauseImage = "coffer.local/pause:dev"
 func (c *Cluster) WriteConfiguration(node, snapshotter string) error {
 	v := values{
 		Base: c.Base, Address: c.State.Address, NodeName: nodeName, ClusterDomain: clusterDomain,
-		PodNetwork: sandbox.PodNetwork, ServiceNetwork: sandbox.ServiceNetwork, CgroupRoot: "/" + sandbox.CgroupRoot,
+		PodNetwork: sandbox.PodNetwork, ServiceNetwork: sandbox.ServiceNetwork,
 		ContainerdSocket: containerdSocket, Snapshotter: snapshotter, Runc: c.dir("bin", "runc"), Pause: PauseImage,
 	}
 	for _, dir := range []string{"kubelet", "pod-logs", "bin", "cni/bin", "cni/conf", "cni/state"} {

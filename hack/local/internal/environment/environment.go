@@ -132,5 +132,5 @@ func (e *Environment) end(ctx context.Context, state *layout.State) error {
 	if nodeImpossible() != "" {
 		return nil // nothing can have been started
 	}
-	return sandbox.Stop(ctx, state.Pid, e.Layout.Alive())
+	return sandbox.Stop(ctx, state.Pid, e.sandbox())
 }

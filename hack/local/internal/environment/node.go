@@ -48,10 +48,7 @@ func (e *Environment) startNode(ctx context.Context) (*layout.State, error) {
 			return err
 		}
 		sandbox.LoadModules(ctx)
-		if state.Pid, err = sandbox.Start(ctx, sandbox.Config{
-			Node: e.Layout.Node(), Cache: e.Cache.Dir, Alive: e.Layout.Alive(),
-			Init: []string{InitCommand},
-		}); err != nil {
+		if state.Pid, err = sandbox.Start(ctx, e.sandbox()); err != nil {
 			return err
 		}
 		// As this machine sees the socket: through the view of the sandbox's first process.
@@ -72,6 +69,12 @@ func (e *Environment) startNode(ctx context.Context) (*layout.State, error) {
 		return nil, err
 	}
 	return state, nil
+}
+
+func (e *Environment) sandbox() sandbox.Config {
+	return sandbox.Config{
+		Node: e.Layout.Node(), Cache: e.Cache.Dir, Alive: e.Layout.Alive(), Init: []string{InitCommand},
+	}
 }
 
 // newSecrets makes the passwords and keys of a new environment.

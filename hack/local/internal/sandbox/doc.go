@@ -39,6 +39,4 @@ const (
 	// PodNetwork and ServiceNetwork are reached through the node.
 	PodNetwork     = "10.244.0.0/24"
 	ServiceNetwork = "10.96.0.0/16"
-	// CgroupRoot is the name of the control group of all containers.
-	CgroupRoot = "coffer-local"
 )

@@ -19,7 +19,7 @@ type Config struct {
 func Start(context.Context, Config) (int, error) { return 0, errLinuxOnly }
 
 // Stop has nothing to do.
-func Stop(context.Context, int, string) error { return nil }
+func Stop(context.Context, int, Config) error { return nil }
 
 // Init says that this machine cannot.
 func Init([]string) error { return errLinuxOnly }

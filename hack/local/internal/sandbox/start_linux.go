@@ -106,9 +106,9 @@ func ip(ctx context.Context, args ...string) error {
 const stopWithin = 30 * time.Second
 
 // Stop ends the sandbox and removes what it left outside. It is no error if there is none, or if it was killed.
-func Stop(ctx context.Context, pid int, lock string) error {
+func Stop(ctx context.Context, pid int, c Config) error {
 	var errs []error
-	if pid > 0 && alive.Held(lock) {
+	if pid > 0 && alive.Held(c.Alive) {
 		errs = append(errs, end(ctx, pid))
 	}
 	if _, err := os.Stat("/sys/class/net/" + Link); err == nil {
@@ -117,7 +117,7 @@ func Stop(ctx context.Context, pid int, lock string) error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(append(errs, removeCgroups(ctx))...)
+	return errors.Join(append(errs, removeCgroups(ctx, c.Node))...)
 }
 
 // end asks the first process of the sandbox to stop, then makes the kernel end everything in it.
@@ -152,51 +152,6 @@ func awaitEnd(ctx context.Context, pid int) error {
 		case <-tick.C:
 		case <-ctx.Done():
 			return fmt.Errorf("process %d, the node, does not end: %w", pid, ctx.Err())
-		}
-	}
-}
-
-// removeCgroups removes the control groups of the containers, whose processes have all ended.
-func removeCgroups(ctx context.Context) error {
-	roots, err := filepath.Glob("/sys/fs/cgroup/*/" + CgroupRoot) // version 1, one hierarchy a controller
-	if err != nil {
-		return err
-	}
-	roots = append(roots, "/sys/fs/cgroup/"+CgroupRoot) // version 2
-	var errs []error
-	for _, root := range roots {
-		errs = append(errs, removeTree(ctx, root))
-	}
-	return errors.Join(errs...)
-}
-
-// removeTree removes a control group after those below it. The files in it are the kernel's and go with it.
-func removeTree(ctx context.Context, group string) error {
-	entries, err := os.ReadDir(group)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("removing control groups: %w", err)
-	}
-	for _, entry := range entries {
-		if entry.IsDir() {
-			if err := removeTree(ctx, filepath.Join(group, entry.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	for { // a process that was just killed is in its group for a moment longer
-		err := unix.Rmdir(group)
-		if err == nil || errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		if !errors.Is(err, unix.EBUSY) || ctx.Err() != nil {
-			return fmt.Errorf("removing control group %s: %w", group, err)
-		}
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-ctx.Done():
 		}
 	}
 }
