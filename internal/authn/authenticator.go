@@ -150,9 +150,9 @@ func (a *Authenticator) shareReview(ctx context.Context, key [sha256.Size]byte, 
 	}
 }
 
-// review asks the API server.
-//
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+
+// review asks the API server.
 func (a *Authenticator) review(ctx context.Context, token string) (secret.Caller, error) {
 	review := &authenticationv1.TokenReview{
 		Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{a.audience}},
@@ -177,13 +177,13 @@ func reasonOf(err error) error {
 	return err
 }
 
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+
 // Environment returns the environment of a namespace: that of its label, or the
 // default.
 //
 // Errors: ErrUnavailable, also when the namespace is not there: a namespace whose
 // label is not known must not pass for one without.
-//
-// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 func (a *Authenticator) Environment(ctx context.Context, namespace string) (string, error) {
 	var object corev1.Namespace
 	if err := a.client.Get(ctx, client.ObjectKey{Name: namespace}, &object); err != nil {
