@@ -1,0 +1,113 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/controllers/vaultsecret"
+	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/keyring"
+)
+
+// Run is the manager: it opens the engine, then reconciles (as leader) and
+// serves the API (always) until ctx ends.
+func Run(ctx context.Context, c Config) error {
+	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	ctrl.SetLogger(logr.FromSlogHandler(logger.Handler()))
+
+	restConfig, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the cluster: %w; run in a pod, or set --kubeconfig or KUBECONFIG", err)
+	}
+	engine, closeEngine, err := openConfigured(ctx, c, logger)
+	if err != nil {
+		return err
+	}
+	defer closeEngine()
+
+	mgr, err := newManager(restConfig, engine, c)
+	if err != nil {
+		return err
+	}
+	if err := setupControllers(mgr, engine, c); err != nil {
+		return err
+	}
+	if err := setupAPI(ctx, mgr, engine, c, logger); err != nil {
+		return err
+	}
+	if err := setupProbes(mgr, engine); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func openConfigured(ctx context.Context, c Config, logger *slog.Logger) (*vault.Engine, func(), error) {
+	databaseURL, err := readURL("Postgres", c.DatabaseURL, c.DatabaseURLFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	redisURL, err := readURL("Redis", c.RedisURL, c.RedisURLFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	root, err := openRoot(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return OpenEngine(ctx, EngineConfig{
+		DatabaseURL: databaseURL, RedisURL: redisURL, Root: root,
+		Logger: logger, Registerer: metrics.Registry,
+	})
+}
+
+func openRoot(c Config) (keyring.Root, error) {
+	if c.RootKeyFile != "" {
+		return keyring.KeyFileRoot(c.RootKeyFile)
+	}
+	passphrase, err := os.ReadFile(c.RootPassphraseFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the root passphrase: %w", err)
+	}
+	return keyring.PassphraseRoot(passphrase)
+}
+
+func newScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(vaultv1alpha1.AddToScheme(scheme))
+	return scheme
+}
+
+func newManager(restConfig *rest.Config, engine *vault.Engine, c Config) (manager.Manager, error) {
+	// API priority and fairness in the API server shares it out; a client-side
+	// limit would only slow the first sync of many objects.
+	restConfig.QPS = -1
+	mgr, err := ctrl.NewManager(restConfig, manager.Options{
+		Scheme:                        newScheme(),
+		Cache:                         cache.Options{ByObject: vaultsecret.CacheByObject(engine)},
+		Metrics:                       metricsserver.Options{BindAddress: c.MetricsBindAddress},
+		HealthProbeBindAddress:        c.HealthProbeBindAddress,
+		LeaderElection:                c.LeaderElect,
+		LeaderElectionID:              c.LeaderElectionID,
+		LeaderElectionNamespace:       c.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare the operator: %w", err)
+	}
+	return mgr, nil
+}

@@ -1,0 +1,110 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/coffer-vault/coffer/controllers/vaultpolicy"
+	"github.com/coffer-vault/coffer/controllers/vaultsecret"
+	"github.com/coffer-vault/coffer/internal/authn"
+	"github.com/coffer-vault/coffer/internal/server"
+	"github.com/coffer-vault/coffer/internal/servercert"
+	"github.com/coffer-vault/coffer/internal/vault"
+)
+
+// Names of the Secret and the ConfigMap of the self-managed certificate.
+const (
+	apiTLSSecret = "coffer-api-tls"
+	caConfigMap  = "coffer-ca"
+)
+
+// readinessLimit bounds a readiness probe's question to the engine; it is below
+// the probe's own timeout in config/manager.
+const readinessLimit = 3 * time.Second
+
+func setupControllers(mgr manager.Manager, engine *vault.Engine, c Config) error {
+	if err := vaultsecret.Setup(mgr, vaultsecret.Options{
+		Vault: engine, Changes: engine, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
+	}); err != nil {
+		return fmt.Errorf("prepare the VaultSecret controller: %w", err)
+	}
+	if err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: engine, Cluster: c.ClusterName}); err != nil {
+		return fmt.Errorf("prepare the VaultPolicy controller: %w", err)
+	}
+	return nil
+}
+
+func setupAPI(ctx context.Context, mgr manager.Manager, engine *vault.Engine, c Config, logger *slog.Logger) error {
+	getCertificate, err := setupCertificate(ctx, mgr, c, logger)
+	if err != nil {
+		return err
+	}
+	listener, err := listenAPI(ctx, c.APIBindAddress)
+	if err != nil {
+		return err
+	}
+	authenticator := authn.New(authn.Options{
+		Client: mgr.GetClient(), Audience: c.TokenAudience, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
+	})
+	handler := server.New(server.Config{
+		Vault: engine, Authenticator: authenticator, Logger: logger, Registerer: metrics.Registry,
+	})
+	return mgr.Add(&apiServer{handler: handler, getCertificate: getCertificate, listener: listener, logger: logger})
+}
+
+// setupCertificate returns the supplied certificate, reloaded when its files
+// change, or the self-managed one.
+func setupCertificate(ctx context.Context, mgr manager.Manager, c Config, logger *slog.Logger) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
+	if c.APITLSDir != "" {
+		watcher, err := certwatcher.New(filepath.Join(c.APITLSDir, servercert.CertKey), filepath.Join(c.APITLSDir, servercert.KeyKey))
+		if err != nil {
+			return nil, fmt.Errorf("read the API's certificate (--api-tls-dir): %w", err)
+		}
+		return watcher.GetCertificate, mgr.Add(watcher)
+	}
+	// The manager's own client reads through a cache that is not running yet, and
+	// that need not hold this Secret.
+	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme()})
+	if err != nil {
+		return nil, err
+	}
+	source, err := servercert.New(ctx, servercert.Options{
+		Namespace: c.Namespace, SecretName: apiTLSSecret, ConfigMapName: caConfigMap,
+		Names:  servercert.ParseNames(apiHosts(c)),
+		Client: direct, Now: time.Now, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return source.GetCertificate, mgr.Add(source)
+}
+
+// apiHosts are the names by which clients reach the API: its Service's, those of
+// a port-forward, and what the administrator adds.
+func apiHosts(c Config) []string {
+	service := c.APIService + "." + c.Namespace
+	hosts := []string{service + ".svc", service + ".svc.cluster.local", service, "localhost", "127.0.0.1", "::1"}
+	return append(hosts, c.APITLSSANs...)
+}
+
+func setupProbes(mgr manager.Manager, engine *vault.Engine) error {
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	return mgr.AddReadyzCheck("vault", func(request *http.Request) error {
+		ctx, cancel := context.WithTimeout(request.Context(), readinessLimit)
+		defer cancel()
+		return engine.Ready(ctx)
+	})
+}
