@@ -17,6 +17,7 @@ const (
 	ruleNoVersion     = "the path has no such version"
 	ruleNeverSynced   = "the cluster's policies were never synced"
 	ruleSystem        = "a system caller may not do this"
+	rulePolicyRead    = "the policies cannot be read"
 	rulePolicyMAC     = "the policies fail their integrity check"
 	ruleSecretMAC     = "the path's row fails its integrity check"
 	ruleVersionMAC    = "the version's row fails its integrity check"
@@ -109,7 +110,7 @@ func (e *Engine) judge(ctx context.Context, r request, head store.Head) verdict 
 	case errors.Is(err, secret.ErrTampered):
 		return r.fail(err, rulePolicyMAC)
 	case err != nil:
-		return r.fail(err, "")
+		return r.fail(err, rulePolicyRead)
 	case head.Secret != nil && !e.verifySecret(head.Secret):
 		v := r.fail(secret.ErrTampered, ruleSecretMAC)
 		if !decision.Allowed {

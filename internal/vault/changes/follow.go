@@ -15,6 +15,9 @@ const (
 	pollConnected = 5 * time.Second
 	// pollAlone is the poll while it does not.
 	pollAlone = 2 * time.Second
+	// readTimeout bounds one read of the feed: a connection that is half open must
+	// not hold a follower forever.
+	readTimeout = 15 * time.Second
 	// retryHandler is the wait before rows are given again to a handler that failed.
 	retryHandler = time.Second
 )
@@ -109,6 +112,8 @@ func (r *run) step(ctx context.Context) time.Duration {
 }
 
 func (r *run) read(ctx context.Context) (Snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	if r.cursor == nil {
 		return r.follower.Source.ReadRecentChanges(ctx, overlap)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,6 +18,10 @@ import (
 
 const (
 	connectTimeout = 5 * time.Second
+	// defaultConns is the size of the pool when the URL has no pool_max_conns. An
+	// operation holds a connection for a statement or two, so a few serve many; two
+	// replicas stay well below Postgres' default of 100.
+	defaultConns = 16
 	// maxAttempts bounds how often a transaction that lost a race runs again.
 	maxAttempts = 5
 )
@@ -36,6 +41,9 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		return nil, errors.New("read the database URL: it is not like postgres://user:password@host:5432/name?sslmode=verify-full")
 	}
 	config.ConnConfig.ConnectTimeout = connectTimeout
+	if !strings.Contains(url, "pool_max_conns") {
+		config.MaxConns = defaultConns
+	}
 	config.AfterConnect = ensureDurable
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
