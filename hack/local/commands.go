@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -9,6 +12,7 @@ import (
 	"github.com/coffer-vault/coffer/hack/local/internal/debian"
 	"github.com/coffer-vault/coffer/hack/local/internal/environment"
 	"github.com/coffer-vault/coffer/hack/local/internal/step"
+	"github.com/coffer-vault/coffer/hack/local/internal/tour"
 )
 
 func newCommand() *cobra.Command {
@@ -18,7 +22,8 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(depsCommand(), assetsCommand(), upCommand(), downCommand(), envCommand(), serviceCommand())
+	root.AddCommand(depsCommand(), assetsCommand(), upCommand(), downCommand(), envCommand(), serviceCommand(),
+		demoCommand(), deployCommand(), imageCommand(), testCommand())
 	root.AddCommand(internalCommands()...)
 	return root
 }
@@ -105,6 +110,74 @@ func printEnv(cmd *cobra.Command, e *environment.Environment) error {
 	}
 	_, err = cmd.OutOrStdout().Write(text)
 	return err
+}
+
+func demoCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "demo", Short: "Show Coffer's main job; with DEMO_EXIT=1 take everything down after it", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			e, err := open()
+			if err != nil {
+				return err
+			}
+			t := &tour.Tour{Environment: e, Step: e.Step, Out: cmd.OutOrStdout()}
+			err = t.Run(cmd.Context())
+			if os.Getenv("DEMO_EXIT") == "1" {
+				// Also after a failure or an interrupt.
+				err = errors.Join(err, e.Down(context.WithoutCancel(cmd.Context())))
+			}
+			return err
+		},
+	}
+}
+
+func deployCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "deploy", Short: "Install Coffer on the cluster KUBECONFIG names (IMG, DATABASE_URL, REDIS_URL)", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			e, err := open()
+			if err != nil {
+				return err
+			}
+			return e.Deploy(cmd.Context(), environment.TargetFromEnvironment())
+		},
+	}
+}
+
+func imageCommand() *cobra.Command {
+	var reference, output string
+	command := &cobra.Command{
+		Use: "image", Short: "Build Coffer's image without a daemon", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			e, err := open()
+			if err != nil {
+				return err
+			}
+			if err := e.Step.Do("building image "+reference, func() error {
+				return e.BuildImage(cmd.Context(), reference, output)
+			}); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), output)
+			return nil
+		},
+	}
+	command.Flags().StringVar(&reference, "reference", cmp.Or(os.Getenv("IMG"), "coffer:dev"), "name and tag of the image")
+	command.Flags().StringVar(&output, "output", "dist/coffer-image.tar", "file for the archive (as docker load and ctr images import read it)")
+	return command
+}
+
+func testCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "test-e2e", Short: "Run the end-to-end tests, in an environment started for them unless one runs", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			e, err := open()
+			if err != nil {
+				return err
+			}
+			return e.TestEndToEnd(cmd.Context(), cmd.OutOrStdout())
+		},
+	}
 }
 
 func serviceCommand() *cobra.Command {

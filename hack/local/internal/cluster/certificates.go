@@ -51,12 +51,14 @@ func (c *Cluster) WriteCredentials(node, admin string) error {
 		if err != nil {
 			return err
 		}
-		file := filepath.Join(node, name+".kubeconfig")
+		files := []string{filepath.Join(node, name+".kubeconfig")}
 		if name == "admin" {
-			file = admin
+			files = append(files, admin)
 		}
-		if err := writeKubeconfig(file, c.apiServer(), ca.Cert, pair); err != nil {
-			return err
+		for _, file := range files {
+			if err := writeKubeconfig(file, c.apiServer(), ca.Cert, pair); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

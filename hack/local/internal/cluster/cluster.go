@@ -8,6 +8,7 @@ import (
 
 	"github.com/coffer-vault/coffer/hack/local/internal/layout"
 	"github.com/coffer-vault/coffer/hack/local/internal/sandbox"
+	"github.com/coffer-vault/coffer/internal/testkit/process"
 )
 
 // Names of the services, which are also the keys of layout.State.Ports.
@@ -22,6 +23,11 @@ const (
 	DNS               = "coredns"
 	Postgres          = "postgres"
 	Redis             = "redis"
+	etcdPeer          = "etcd-peer"
+	// Manager is Coffer, where it is a process of this machine; ManagerAPI and ManagerMetrics key its further ports.
+	Manager        = "manager"
+	ManagerAPI     = "manager-api"
+	ManagerMetrics = "manager-metrics"
 )
 
 // The first addresses of sandbox.ServiceNetwork: Kubernetes takes the first for itself.
@@ -62,16 +68,26 @@ func (c *Cluster) command(tool string, args ...string) func() (*exec.Cmd, error)
 	return func() (*exec.Cmd, error) { return exec.Command(c.Tools[tool], args...), nil }
 }
 
-// Ports are those a node's programs listen on: its network is its own, so they are the usual ones.
-func Ports() map[string]int {
-	return map[string]int{Etcd: 2379, "etcd-peer": 2380, APIServer: 6443, Postgres: 5432, Redis: 6379}
-}
-
-// NodeState is the state of a new environment with a node, but for its passwords.
+// NodeState is the state of a new environment with a node, but for its passwords. The node's network is its own, so its
+// programs have the usual ports.
 func NodeState() *layout.State {
 	return &layout.State{
 		Mode:    layout.ModeNode,
 		Address: sandbox.NodeAddress,
-		Ports:   Ports(),
+		Ports:   map[string]int{Etcd: 2379, etcdPeer: 2380, APIServer: 6443, Postgres: 5432, Redis: 6379},
 	}
+}
+
+// ControlPlaneState is the state of a new environment without a node, but for its passwords: everything listens on
+// loopback, at ports that are free.
+func ControlPlaneState() (*layout.State, error) {
+	ports := map[string]int{}
+	for _, name := range []string{Etcd, etcdPeer, APIServer, ControllerManager, Postgres, Redis, Manager, ManagerAPI, ManagerMetrics} {
+		port, err := process.FreePort()
+		if err != nil {
+			return nil, err
+		}
+		ports[name] = port
+	}
+	return &layout.State{Mode: layout.ModeControlPlane, Address: "127.0.0.1", Ports: ports}, nil
 }

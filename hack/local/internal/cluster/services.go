@@ -20,10 +20,10 @@ import (
 // Services are the programs of the cluster.
 func (c *Cluster) Services() []supervise.Service {
 	services := []supervise.Service{c.postgres(), c.redis(), c.etcd(), c.apiserver(), c.controllerManager()}
-	if c.hasNode() {
-		services = append(services, c.scheduler(), c.containerd(), c.kubelet(), c.proxy(), c.dns())
+	if !c.hasNode() {
+		return append(services, c.manager())
 	}
-	return services
+	return append(services, c.scheduler(), c.containerd(), c.kubelet(), c.proxy(), c.dns())
 }
 
 // PostgresCluster is the database server; its data is worth keeping as long as the environment.
@@ -58,7 +58,7 @@ func (c *Cluster) redis() supervise.Service {
 }
 
 func (c *Cluster) etcd() supervise.Service {
-	client, peer := "http://127.0.0.1:"+c.port(Etcd), "http://127.0.0.1:"+c.port("etcd-peer")
+	client, peer := "http://127.0.0.1:"+c.port(Etcd), "http://127.0.0.1:"+c.port(etcdPeer)
 	return supervise.Service{
 		Name: Etcd, Stop: syscall.SIGTERM,
 		Command: c.command("etcd",
@@ -176,6 +176,24 @@ func (c *Cluster) dns() supervise.Service {
 		Command: c.command("coredns", "-conf", c.dir("Corefile")),
 		// Its own readiness waits for its role, which is given once the programs run.
 		Ready: dial("tcp", "127.0.0.1:8181"),
+	}
+}
+
+// manager is Coffer as a process of this machine. It is started when its CRDs are there.
+func (c *Cluster) manager() supervise.Service {
+	local := func(port string) string { return net.JoinHostPort(c.State.Address, c.port(port)) }
+	return supervise.Service{
+		Name: Manager, Manual: true, Stop: syscall.SIGTERM,
+		Command: func() (*exec.Cmd, error) {
+			cmd := exec.Command(c.Tools[Manager],
+				"--leader-elect=false", "--root-key-file="+c.dir("root-key"),
+				"--api-bind-address="+local(ManagerAPI), "--api-tls-san="+c.State.Address,
+				"--metrics-bind-address="+local(ManagerMetrics), "--health-probe-bind-address="+local(Manager))
+			cmd.Env = append(os.Environ(), "KUBECONFIG="+c.dir("admin.kubeconfig"), "POD_NAMESPACE=coffer-system",
+				"COFFER_DATABASE_URL="+c.PostgresCluster().DSN("postgres"), "COFFER_REDIS_URL="+c.RedisInstance().URL())
+			return cmd, nil
+		},
+		Ready: get("http://"+local(Manager)+"/readyz", nil),
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 
 	"github.com/coffer-vault/coffer/hack/local/internal/alive"
@@ -48,7 +50,29 @@ func (e *Environment) Up(ctx context.Context) error {
 	if err := e.install(ctx, state); err != nil {
 		return err
 	}
-	return e.writeEnv(ctx, state)
+	variables, err := e.variables(ctx, state)
+	if err != nil {
+		return err
+	}
+	return e.Layout.WriteEnv(variables)
+}
+
+// Command is a program that uses the running environment: it gets the variables of the environment file, and is looked
+// for among the environment's own programs first.
+func (e *Environment) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	if own := filepath.Join(e.Layout.Bin(), program); executable(own) {
+		program = own
+	}
+	// The file is a shell script, and the shell is the one to read it.
+	script := `. "$0" && exec "$@"`
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", script, e.Layout.EnvFile(), program}, args...)...)
+	cmd.Dir = e.Layout.Root
+	return cmd
+}
+
+func executable(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
 }
 
 // startCluster returns the running cluster's state, after starting it if need be.

@@ -52,7 +52,7 @@ func (e *Environment) buildImage(ctx context.Context, s source, file string) (di
 
 // buildProgram compiles a static program of this repository; goos may be empty for this machine's.
 func (e *Environment) buildProgram(ctx context.Context, pkg, file, goos string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, pkg)
 	cmd.Dir = e.Layout.Root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if goos != "" {
@@ -110,9 +110,13 @@ func importImage(ctx context.Context, ctr string, pid int, archive string) error
 
 // kubectl runs it as the environment's administrator and returns what it printed.
 func (e *Environment) kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(e.Layout.Bin(), "kubectl"), args...)
-	cmd.Dir = e.Layout.Root
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+e.Layout.Kubeconfig())
+	return runKubectl(ctx, filepath.Join(e.Layout.Bin(), "kubectl"), e.Layout.Root, e.Layout.Kubeconfig(), stdin, args...)
+}
+
+func runKubectl(ctx context.Context, program, dir, kubeconfig, stdin string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	if stdin != "" {
 		cmd.Stdin = strings.NewReader(stdin)
 	}

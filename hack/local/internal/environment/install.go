@@ -25,20 +25,20 @@ const (
 
 // install brings Coffer of this checkout into the cluster, or the running one up to date.
 func (e *Environment) install(ctx context.Context, state *layout.State) error {
+	if err := e.Step.Do("building the coffer command", func() error {
+		return e.buildProgram(ctx, "./cmd/coffer", filepath.Join(e.Layout.Bin(), "coffer"), "")
+	}); err != nil {
+		return err
+	}
+	if state.Mode == layout.ModeControlPlane {
+		return e.Step.Do("starting Coffer as a process of this machine", func() error { return e.installProcess(ctx, state) })
+	}
 	var changed bool
 	err := e.Step.Do("building the images and loading them into the node", func() (err error) {
 		changed, err = e.loadImages(ctx, state)
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	if state.Ready && !changed {
-		return nil
-	}
-	if err := e.Step.Do("building the coffer command", func() error {
-		return e.buildProgram(ctx, "./cmd/coffer", filepath.Join(e.Layout.Bin(), "coffer"), "")
-	}); err != nil {
+	if err != nil || state.Ready && !changed {
 		return err
 	}
 	return e.Step.Do("installing Coffer in the cluster", func() error { return e.apply(ctx, state, changed) })
@@ -46,7 +46,8 @@ func (e *Environment) install(ctx context.Context, state *layout.State) error {
 
 // apply applies Coffer's own manifests and waits until it serves.
 func (e *Environment) apply(ctx context.Context, state *layout.State, changed bool) error {
-	secret, err := configSecret(state)
+	c := &cluster.Cluster{State: state}
+	secret, err := configSecret(c.PostgresCluster().DSN("postgres"), c.RedisInstance().URL(), state.RootKey)
 	if err != nil {
 		return err
 	}
@@ -78,15 +79,14 @@ func (e *Environment) apply(ctx context.Context, state *layout.State, changed bo
 }
 
 // configSecret is the Secret that tells Coffer where its servers are and what its root key is.
-func configSecret(state *layout.State) (string, error) {
-	c := &cluster.Cluster{State: state}
+func configSecret(databaseURL, redisURL, rootKey string) (string, error) {
 	text, err := yaml.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Secret",
 		"metadata": map[string]any{"name": "coffer-config", "namespace": namespace},
 		"stringData": map[string]string{
-			"database-url": c.PostgresCluster().DSN("postgres"),
-			"redis-url":    c.RedisInstance().URL(),
-			"root-key":     state.RootKey,
+			"database-url": databaseURL,
+			"redis-url":    redisURL,
+			"root-key":     rootKey,
 		},
 	})
 	if err != nil {
@@ -108,15 +108,7 @@ func (e *Environment) explainPods(ctx context.Context, cause error) error {
 	return fmt.Errorf("%w\n%s\n%s", cause, pods, logs)
 }
 
-// writeEnv fetches what a person needs to use Coffer, and writes it to the environment file.
-func (e *Environment) writeEnv(ctx context.Context, state *layout.State) error {
-	variables, err := e.variables(ctx, state)
-	if err != nil {
-		return err
-	}
-	return e.Layout.WriteEnv(variables)
-}
-
+// variables fetches what a person needs to use Coffer.
 func (e *Environment) variables(ctx context.Context, state *layout.State) ([]layout.Variable, error) {
 	token, err := e.kubectl(ctx, "", "-n", namespace, "create", "token", adminAccount,
 		"--audience="+audience, "--duration="+tokenLifetime.String())
@@ -133,11 +125,19 @@ func (e *Environment) variables(ctx context.Context, state *layout.State) ([]lay
 	c := &cluster.Cluster{State: state}
 	return []layout.Variable{
 		{Name: "KUBECONFIG", Value: e.Layout.Kubeconfig()},
-		{Name: "COFFER_ADDR", Value: "https://" + net.JoinHostPort(cluster.CofferServiceIP, strconv.Itoa(443))},
+		{Name: "COFFER_ADDR", Value: cofferAddress(state)},
 		{Name: "COFFER_TOKEN", Value: token},
 		{Name: "COFFER_CACERT", Value: e.Layout.CofferCA()},
 		{Name: "DATABASE_URL", Value: c.PostgresCluster().DSN("postgres")},
 		{Name: "REDIS_URL", Value: c.RedisInstance().URL()},
 		{Name: "PATH", Value: e.Layout.Bin(), Prepend: true},
 	}, nil
+}
+
+// cofferAddress is where Coffer's API is reached from this machine.
+func cofferAddress(state *layout.State) string {
+	if state.Mode == layout.ModeControlPlane {
+		return "https://" + net.JoinHostPort(state.Address, strconv.Itoa(state.Ports[cluster.ManagerAPI]))
+	}
+	return "https://" + cluster.CofferServiceIP
 }

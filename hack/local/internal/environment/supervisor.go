@@ -16,6 +16,7 @@ import (
 	"github.com/coffer-vault/coffer/hack/local/internal/cluster"
 	"github.com/coffer-vault/coffer/hack/local/internal/layout"
 	"github.com/coffer-vault/coffer/hack/local/internal/supervise"
+	"github.com/coffer-vault/coffer/internal/testkit/process"
 )
 
 // planFile is where, in the cluster's folder, the supervisor finds its plan.
@@ -52,9 +53,15 @@ func RunSupervisor(file string) error {
 		return fmt.Errorf("reading the supervisor's plan: %w", err)
 	}
 	c := &cluster.Cluster{State: p.State, Base: p.Base, Tools: p.Tools}
+	logs := filepath.Join(p.Base, "run")
+	if p.State.Mode == layout.ModeControlPlane { // in a sandbox the kernel does this
+		if _, err := process.NewGuard(logs, "TERM"); err != nil {
+			return err
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	s := supervise.New(filepath.Join(p.Base, "run"), slog.New(slog.NewTextHandler(os.Stderr, nil)), c.Services())
+	s := supervise.New(logs, slog.New(slog.NewTextHandler(os.Stderr, nil)), c.Services())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, p.Socket) }()
 	err = s.Run(ctx)
@@ -111,7 +118,7 @@ func (e *Environment) awaitServices(ctx context.Context, state *layout.State) er
 func summary(all []supervise.Status) (waiting []string, failure error) {
 	for _, status := range all {
 		switch status.State {
-		case supervise.Running:
+		case supervise.Running, supervise.Stopped: // stopped by request: not waited for
 		case supervise.Failed:
 			return nil, fmt.Errorf("%s failed: %s", status.Name, status.Message)
 		default:

@@ -25,6 +25,8 @@ type Service struct {
 	Ready func(context.Context) error
 	// After names the services that must be ready first.
 	After []string
+	// Manual services are started only by Start.
+	Manual bool
 	// Stop is the signal that ends it in order.
 	Stop syscall.Signal
 }
@@ -72,11 +74,11 @@ type unit struct {
 func New(dir string, logger *slog.Logger, services []Service) *Supervisor {
 	s := &Supervisor{dir: dir, logger: logger}
 	for _, service := range services {
-		s.units = append(s.units, &unit{
-			Service: service,
-			ready:   make(chan struct{}),
-			status:  Status{Name: service.Name, State: Waiting},
-		})
+		u := &unit{Service: service, ready: make(chan struct{}), status: Status{Name: service.Name, State: Waiting}}
+		if service.Manual {
+			u.status.State = Stopped
+		}
+		s.units = append(s.units, u)
 	}
 	return s
 }
@@ -86,6 +88,9 @@ func New(dir string, logger *slog.Logger, services []Service) *Supervisor {
 func (s *Supervisor) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, u := range s.units {
+		if u.Manual {
+			continue
+		}
 		wg.Go(func() {
 			if !s.awaitNeeds(ctx, u) {
 				return

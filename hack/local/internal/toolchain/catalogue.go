@@ -46,7 +46,7 @@ func Envtest() []Tool {
 // Node are the programs that, with those of Envtest, make a cluster with a node.
 func Node() []Tool {
 	return []Tool{
-		kubernetes("kube-controller-manager"),
+		ControllerManager(),
 		kubernetes("kube-scheduler"),
 		kubernetes("kubelet"),
 		kubernetes("kube-proxy"),
@@ -63,3 +63,7 @@ func Node() []Tool {
 		},
 	}
 }
+
+// ControllerManager is what, with the programs of Envtest, makes a control plane that works: it makes the service
+// accounts' tokens and collects what nobody owns.
+func ControllerManager() Tool { return kubernetes("kube-controller-manager") }
