@@ -21,7 +21,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultpolicies,verbs=get;list;watch
-// +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultpolicies/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultpolicies/status,verbs=patch
 
 // name of the controller.
 const name = "vaultpolicy"

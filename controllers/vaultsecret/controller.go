@@ -22,7 +22,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultsecrets,verbs=get;list;watch
-// +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultsecrets/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultsecrets/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=serviceaccounts;namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=get;list;watch;patch

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/yaml"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/controllers/vaultpolicy"
@@ -38,7 +40,14 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
 
-const crds = "../../config/crd/bases"
+const (
+	crds = "../../config/crd/bases"
+	role = "../../config/rbac/role.yaml"
+)
+
+// operatorUser is who the operators of the tests are for the API server: bound to
+// the ClusterRole that is deployed, and to nothing else.
+const operatorUser = "coffer-operator"
 
 // deadline is how long something may take to come true on a loaded machine.
 const deadline = 45 * time.Second
@@ -99,6 +108,9 @@ func newWorldWith(t *testing.T, vaultConfig vaulttest.Config) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, config: config, client: admin, vault: vaulttest.StartWith(t, vaultConfig)}
+	if err := bindRole(admin); err != nil {
+		t.Fatal(err)
+	}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		GenerateName: "test-", Labels: map[string]string{vaultv1alpha1.EnvironmentLabel: "production"},
 	}}
@@ -106,6 +118,29 @@ func newWorldWith(t *testing.T, vaultConfig vaulttest.Config) *world {
 	w.namespace = namespace.Name
 	w.createAccount("api")
 	return w
+}
+
+// bindRole gives operatorUser the deployed rights.
+func bindRole(admin client.Client) error {
+	text, err := os.ReadFile(role)
+	if err != nil {
+		return err
+	}
+	clusterRole := &rbacv1.ClusterRole{}
+	if err := yaml.UnmarshalStrict(text, clusterRole); err != nil {
+		return fmt.Errorf("read %s: %w", role, err)
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: operatorUser},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: clusterRole.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: operatorUser}},
+	}
+	for _, obj := range []client.Object{clusterRole, binding} {
+		if err := admin.Create(context.Background(), obj); err != nil && !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 // newRunningWorld makes a world with an operator.
@@ -119,7 +154,9 @@ func newRunningWorld(t *testing.T) (*world, *operator) {
 func (w *world) startOperator() *operator {
 	w.t.Helper()
 	op := &operator{engine: &counted{Engine: w.vault.Engine}, registry: prometheus.NewRegistry()}
-	mgr, err := ctrl.NewManager(w.config, ctrl.Options{
+	asOperator := rest.CopyConfig(w.config)
+	asOperator.Impersonate.UserName = operatorUser
+	mgr, err := ctrl.NewManager(asOperator, ctrl.Options{
 		Scheme:     scheme,
 		Logger:     testr.NewWithInterface(w.t, testr.Options{}),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
