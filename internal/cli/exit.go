@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+// The exit codes, for scripts.
+const (
+	exitOK              = 0
+	exitFailed          = 1
+	exitUsage           = 2
+	exitNotFound        = 3
+	exitUnauthenticated = 4
+	exitConflict        = 5
+	exitUnavailable     = 6
+)
+
+// ExitCodes explains the exit codes, for help and reference.
+const ExitCodes = `Exit codes:
+  0  done
+  1  failed in another way
+  2  wrong usage
+  3  not found, or denied
+  4  not authenticated
+  5  conflict: the version is not the expected one
+  6  the vault is not available`
+
+// report prints err, and what to do about it, and returns the exit code.
+func (s *session) report(cmd *cobra.Command, err error) int {
+	_, usage := errors.AsType[*usageError](err)
+	if usage || !s.started {
+		_, _ = fmt.Fprintf(s.err, "Error: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
+		return exitUsage
+	}
+	_, _ = fmt.Fprintf(s.err, "Error: %v\n", err)
+	if next := nextStep(cmd, err); next != "" {
+		_, _ = fmt.Fprintln(s.err, next)
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	switch sdk.CodeOf(err) {
+	case sdk.CodeNotFoundOrDenied, sdk.CodeVersionNotFound:
+		return exitNotFound
+	case sdk.CodeUnauthenticated:
+		return exitUnauthenticated
+	case sdk.CodeConflict:
+		return exitConflict
+	case sdk.CodeUnavailable, sdk.CodeRateLimited:
+		return exitUnavailable
+	default:
+		return exitFailed
+	}
+}
+
+// explainedBy is the capability that a command needs, to ask about a refusal.
+const explainedBy = "coffer/capability"
+
+// nextStep is what a person does about err, where the error does not say so itself.
+func nextStep(cmd *cobra.Command, err error) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return `The server's certificate is not trusted. Fetch Coffer's authority and name it:
+  kubectl -n coffer-system get configmap coffer-ca -o jsonpath='{.data.ca\.crt}' > ca.crt
+  export COFFER_CACERT=$PWD/ca.crt`
+	}
+	answer, ok := errors.AsType[*sdk.Error](err)
+	if !ok {
+		return ""
+	}
+	path := "PATH"
+	if args := cmd.Flags().Args(); len(args) == 1 {
+		path = args[0]
+	}
+	switch answer.Code {
+	case sdk.CodeNotFoundOrDenied:
+		if capability := cmd.Annotations[explainedBy]; capability != "" {
+			return fmt.Sprintf("See what your rights are: coffer explain %s --capability %s", path, capability)
+		}
+	case sdk.CodeVersionNotFound, sdk.CodeConflict:
+		return "See what is current: coffer describe " + path
+	case sdk.CodeUnavailable:
+		if answer.Status == 0 {
+			return "Is the address right ($COFFER_ADDR), and does Coffer run? kubectl -n coffer-system get pods"
+		}
+	case sdk.CodeIntegrityFailed:
+		return "See what was found: coffer audit --decision failed"
+	case sdk.CodeInternal:
+		if answer.RequestID != "" {
+			return "The server's log says more about request " + answer.RequestID + "."
+		}
+	}
+	return ""
+}

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-vault/coffer/internal/version"
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+func versionText() string {
+	return fmt.Sprintf("coffer %s (%s, %s/%s)", version.String(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+func (s *session) explain() *cobra.Command {
+	query := sdk.ExplainQuery{}
+	account := ""
+	cmd := &cobra.Command{
+		Use:   "explain PATH",
+		Short: "Explain whether someone may do something on a path",
+		Long: `Explain whether someone may do something on a path, and which rules decide it. Without
+--service-account or --user the question is about you. About others it needs the audit
+capability on the path.`,
+		Example: `  coffer explain production/payments/database --service-account payments/api
+  coffer explain production/payments/database --user alice --group sre --capability rotate`,
+		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "audit"},
+	}
+	f := cmd.Flags()
+	f.StringVar(&account, "service-account", "", "service account to ask about, as namespace/name")
+	f.StringVar(&query.User, "user", "", "user to ask about")
+	f.StringSliceVar(&query.Groups, "group", nil, "group that the user is in; may be repeated")
+	f.StringVar(&query.Environment, "environment", "", "environment to suppose; that of the namespace when empty")
+	f.StringVar(&query.Capability, "capability", "read", "read, list, write, rotate, delete, share or audit")
+	cmd.MarkFlagsMutuallyExclusive("service-account", "user")
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
+	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
+		query.Path = args[0]
+		if account != "" {
+			namespace, name, ok := strings.Cut(account, "/")
+			if !ok || namespace == "" || name == "" {
+				return usagef("--service-account %q is not namespace/name", account)
+			}
+			query.Namespace, query.ServiceAccount = namespace, name
+		}
+		client, err := s.client()
+		if err != nil {
+			return err
+		}
+		found, err := client.Explain(cmd.Context(), query)
+		if err != nil {
+			return err
+		}
+		if output.value != formatTable {
+			return marshal(s.out, output.value, found)
+		}
+		return s.printExplanation(found)
+	})
+	return cmd
+}
+
+func (s *session) printExplanation(e sdk.Explanation) error {
+	who := e.Subject
+	if e.Environment != "" {
+		who += " (environment " + e.Environment + ")"
+	}
+	verdict := "may NOT " + e.Capability
+	if e.Allowed {
+		verdict = "may " + e.Capability
+	}
+	why := "nothing allows it"
+	if e.Rule != "" {
+		why = "decided by " + e.Rule
+	}
+	if _, err := fmt.Fprintf(s.out, "%s %s %s: %s\n", printable(who), verdict, e.Path, printable(why)); err != nil {
+		return err
+	}
+	if len(e.Matched) == 0 {
+		return nil
+	}
+	rows := make([][]string, len(e.Matched))
+	for i, m := range e.Matched {
+		rows[i] = []string{m.Rule, m.Effect, outcome(m)}
+	}
+	if _, err := fmt.Fprintln(s.out); err != nil {
+		return err
+	}
+	return table(s.out, []string{"RULE", "EFFECT", "OUTCOME"}, rows)
+}
+
+func outcome(m sdk.RuleMatch) string {
+	switch m.Outcome {
+	case "expired":
+		return "expired at " + stamp(m.ExpiresAt)
+	case "other-environment":
+		return "only for environment " + strings.Join(m.Environments, ", ")
+	default:
+		return m.Outcome
+	}
+}
+
+func (s *session) whoami() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "whoami", Short: "Say who the server takes you to be", Args: noArgs,
+	}
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
+	cmd.RunE = s.do(func(cmd *cobra.Command, _ []string) error {
+		client, err := s.client()
+		if err != nil {
+			return err
+		}
+		me, err := client.Whoami(cmd.Context())
+		if err != nil {
+			return err
+		}
+		name := me.Name
+		if me.Namespace != "" {
+			name = me.Namespace + "/" + me.Name
+		}
+		switch output.value {
+		case formatName:
+			return lines(s.out, []string{name})
+		case formatTable:
+			return table(s.out, []string{"KIND", "NAME", "CLUSTER", "ENVIRONMENT", "GROUPS"}, [][]string{
+				{me.Kind, name, me.Cluster, orDash(me.Environment), strings.Join(me.Groups, ",")},
+			})
+		default:
+			return marshal(s.out, output.value, me)
+		}
+	})
+	return cmd
+}

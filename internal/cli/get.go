@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+// writer is (*sdk.Client).Put or Rotate.
+type writer func(*sdk.Client, context.Context, string, sdk.PutRequest) (sdk.Metadata, error) //nolint:revive // the shape of a method expression
+
+func (s *session) get() *cobra.Command {
+	var (
+		version  int64
+		property string
+	)
+	cmd := &cobra.Command{
+		Use:   "get PATH",
+		Short: "Print the value of a secret",
+		Long: `Print the value of a secret, byte for byte; on a terminal a newline follows. The reading is
+audited. With -o json or yaml the value is in base64, as in the API.
+
+Needs the read capability.`,
+		Example: `  coffer get production/payments/database
+  coffer get production/payments/database --property password
+  coffer get production/payments/database --version 3 -o json`,
+		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "read"},
+	}
+	cmd.Flags().Int64Var(&version, "version", 0, "version to read; the current one when 0")
+	cmd.Flags().StringVar(&property, "property", "", "print one property of a value that is a JSON object of strings")
+	output := addFormat(cmd, formatRaw, formatJSON, formatYAML)
+	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
+		if version < 0 {
+			return usagef("--version %d: versions count from 1", version)
+		}
+		if property != "" && output.value != formatRaw {
+			return usagef("--property prints the property alone: leave -o out")
+		}
+		client, err := s.client()
+		if err != nil {
+			return err
+		}
+		found, err := client.GetVersion(cmd.Context(), args[0], version)
+		if err != nil {
+			return err
+		}
+		defer clear(found.Value)
+		if output.value != formatRaw {
+			return marshal(s.out, output.value, found)
+		}
+		if property == "" {
+			return s.printValue(found.Value)
+		}
+		value, err := propertyOf(found, property)
+		if err != nil {
+			return err
+		}
+		return s.printValue([]byte(value))
+	})
+	return cmd
+}
+
+func (s *session) printValue(value []byte) error {
+	if _, err := s.out.Write(value); err != nil {
+		return err
+	}
+	if _, ok := terminalOf(s.out); ok {
+		_, err := fmt.Fprintln(s.out)
+		return err
+	}
+	return nil
+}
+
+// propertyOf reads one property. Its errors quote nothing of the value.
+func propertyOf(found sdk.Secret, name string) (string, error) {
+	var properties map[string]*string
+	if err := json.Unmarshal(found.Value, &properties); err != nil || properties == nil {
+		return "", errors.New("the value of " + found.Path + " is not a JSON object of strings, so it has no properties; get it without --property")
+	}
+	value := properties[name]
+	if value == nil {
+		return "", fmt.Errorf("the value of %s has no property %q", found.Path, name)
+	}
+	return *value, nil
+}
+
+func (s *session) describe() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "describe PATH",
+		Short: "Describe a secret without its value",
+		Long:  "Describe the current version of a secret, never its value. Needs the list or the read capability.",
+		Args:  onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "list"},
+	}
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
+	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
+		client, err := s.client()
+		if err != nil {
+			return err
+		}
+		found, err := client.Metadata(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		if output.value != formatTable {
+			return marshal(s.out, output.value, found)
+		}
+		return s.printDescription(found)
+	})
+	return cmd
+}
+
+func (s *session) printDescription(m sdk.Metadata) error {
+	reminder := "never"
+	if m.RotateAfterDays > 0 {
+		due := m.CreatedAt.Add(time.Duration(m.RotateAfterDays) * 24 * time.Hour)
+		reminder = fmt.Sprintf("after %d days, on %s", m.RotateAfterDays, due.UTC().Format(time.DateOnly))
+	}
+	access := "nobody besides those whom a VaultPolicy allows"
+	if len(m.Access.AllowedServices) > 0 && len(m.Access.AllowedEnvironments) > 0 {
+		access = strings.Join(m.Access.AllowedServices, ", ") + " in " + strings.Join(m.Access.AllowedEnvironments, ", ")
+	}
+	return table(s.out, []string{"Path:", m.Path}, [][]string{
+		{"Version:", fmt.Sprint(m.Version)},
+		{"Written:", fmt.Sprintf("%s (%s ago) by %s", stamp(m.CreatedAt), s.age(m.CreatedAt), m.CreatedBy)},
+		{"Description:", m.Description},
+		{"Tags:", tagsOf(m.Tags)},
+		{"Rotate:", reminder},
+		{"Read by:", access},
+	})
+}

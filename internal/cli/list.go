@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+func (s *session) list() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "list [PREFIX]",
+		Aliases: []string{"ls"},
+		Short:   "List secrets, never their values",
+		Long: `List the secrets below a prefix that you may list, never their values. A prefix ends at a
+segment: production/pay does not select production/payments/database.`,
+		Example:           "  coffer list production/payments",
+		Args:              atMostOnePrefix,
+		ValidArgsFunction: s.completePath,
+	}
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
+	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
+		client, err := s.client()
+		if err != nil {
+			return err
+		}
+		prefix := strings.Join(args, "")
+		found, err := client.List(cmd.Context(), prefix)
+		if err != nil {
+			return err
+		}
+		return s.printList(found, output.value, prefix)
+	})
+	return cmd
+}
+
+func atMostOnePrefix(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usagef("expected at most one prefix, got %d arguments", len(args))
+	}
+	return nil
+}
+
+func (s *session) printList(found []sdk.Metadata, output, prefix string) error {
+	switch output {
+	case formatName:
+		return lines(s.out, namesOf(found, func(m sdk.Metadata) string { return m.Path }))
+	case formatTable:
+		if len(found) == 0 {
+			return s.nothing("No secrets that you may list", prefix)
+		}
+		rows := make([][]string, len(found))
+		for i, m := range found {
+			rows[i] = []string{m.Path, fmt.Sprint(m.Version), s.age(m.CreatedAt), m.CreatedBy, tagsOf(m.Tags), m.Description}
+		}
+		return table(s.out, []string{"PATH", "VERSION", "AGE", "BY", "TAGS", "DESCRIPTION"}, rows)
+	default:
+		return marshal(s.out, output, orEmpty(found))
+	}
+}
+
+// nothing says on the error stream that there is nothing, as kubectl does.
+func (s *session) nothing(what, prefix string) error {
+	if prefix != "" {
+		what += " below " + prefix
+	}
+	_, err := fmt.Fprintln(s.err, what+".")
+	return err
+}
+
+func (s *session) rotation() *cobra.Command {
+	parent := &cobra.Command{Use: "rotation", Short: "See what is to be rotated", Args: noArgs}
+	cmd := &cobra.Command{
+		Use:     "overdue [PREFIX]",
+		Short:   "List secrets whose rotation is overdue",
+		Long:    "List the secrets that you may list whose current version is older than --rotate-after-days said.",
+		Example: "  coffer rotation overdue production",
+		Args:    atMostOnePrefix,
+	}
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
+	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
+		client, err := s.client()
+		if err != nil {
+			return err
+		}
+		prefix := strings.Join(args, "")
+		found, err := client.Overdue(cmd.Context(), prefix)
+		if err != nil {
+			return err
+		}
+		return s.printOverdue(found, output.value, prefix)
+	})
+	parent.AddCommand(cmd)
+	return parent
+}
+
+func (s *session) printOverdue(found []sdk.Overdue, output, prefix string) error {
+	switch output {
+	case formatName:
+		return lines(s.out, namesOf(found, func(o sdk.Overdue) string { return o.Path }))
+	case formatTable:
+		if len(found) == 0 {
+			return s.nothing("Nothing is overdue", prefix)
+		}
+		rows := make([][]string, len(found))
+		for i, o := range found {
+			rows[i] = []string{
+				o.Path, fmt.Sprint(o.Version), s.age(o.RotatedAt), fmt.Sprintf("%dd", o.RotateAfterDays), fmt.Sprintf("%dd", o.DaysOverdue),
+			}
+		}
+		return table(s.out, []string{"PATH", "VERSION", "AGE", "EVERY", "OVERDUE"}, rows)
+	default:
+		return marshal(s.out, output, orEmpty(found))
+	}
+}
+
+func namesOf[T any](items []T, name func(T) string) []string {
+	names := make([]string, len(items))
+	for i, item := range items {
+		names[i] = name(item)
+	}
+	return names
+}
+
+func orEmpty[T any](items []T) []T {
+	if items == nil {
+		return []T{}
+	}
+	return items
+}
+
+func tagsOf(tags map[string]string) string {
+	parts := make([]string, 0, len(tags))
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		parts = append(parts, key+"="+tags[key])
+	}
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,218 @@
+package sdk
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Client calls one server as one caller. It is safe for concurrent use.
+type Client struct {
+	base      *url.URL
+	http      *http.Client
+	token     *tokenSource
+	retries   int
+	userAgent string
+}
+
+// New returns a client. It connects to nothing yet.
+func New(c Config) (*Client, error) {
+	c = c.withDefaults()
+	base, err := parseAddress(c.Address)
+	if err != nil {
+		return nil, err
+	}
+	if c.HTTPClient == nil {
+		if c.HTTPClient, err = newHTTPClient(c.CACert); err != nil {
+			return nil, err
+		}
+	}
+	token := &tokenSource{token: c.Token, now: time.Now}
+	if c.Token == "" {
+		token.file = c.TokenFile
+	}
+	return &Client{base: base, http: c.HTTPClient, token: token, retries: c.Retries, userAgent: c.UserAgent}, nil
+}
+
+// Get reads the current version of a path. It needs the read capability.
+func (c *Client) Get(ctx context.Context, path string) (Secret, error) {
+	return c.GetVersion(ctx, path, 0)
+}
+
+// GetVersion reads one version of a path, the current one when version is 0.
+func (c *Client) GetVersion(ctx context.Context, path string, version int64) (Secret, error) {
+	query := url.Values{"path": {path}}
+	if version != 0 {
+		query.Set("version", strconv.FormatInt(version, 10))
+	}
+	var out Secret
+	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/secret", query: query, repeatable: true}, &out)
+	return out, err
+}
+
+// Put writes a new version of a path, which it makes when there is none. It needs the
+// write capability, and share besides when r has an access policy.
+//
+// A write whose answer is lost is not tried again, since it may have taken effect: the
+// error has CodeUnavailable. With ExpectedVersion set, repeating it is safe.
+func (c *Client) Put(ctx context.Context, path string, r PutRequest) (Metadata, error) {
+	var out Metadata
+	err := c.call(ctx, call{method: http.MethodPut, route: "/v1/secret", query: url.Values{"path": {path}}, body: r}, &out)
+	return out, err
+}
+
+// Rotate writes a new version of a path that exists. It needs the rotate capability.
+// See Put for lost answers.
+func (c *Client) Rotate(ctx context.Context, path string, r PutRequest) (Metadata, error) {
+	var out Metadata
+	err := c.call(ctx, call{method: http.MethodPost, route: "/v1/secret/rotate", query: url.Values{"path": {path}}, body: r}, &out)
+	return out, err
+}
+
+// Delete deletes a path. A later Put goes on with the next version number. It needs
+// the delete capability. See Put for lost answers.
+func (c *Client) Delete(ctx context.Context, path string) error {
+	return c.call(ctx, call{method: http.MethodDelete, route: "/v1/secret", query: url.Values{"path": {path}}}, nil)
+}
+
+// Metadata describes the current version of a path. It needs the list or the read
+// capability.
+func (c *Client) Metadata(ctx context.Context, path string) (Metadata, error) {
+	var out Metadata
+	err := c.call(ctx, call{
+		method: http.MethodGet, route: "/v1/secret/metadata", query: url.Values{"path": {path}}, repeatable: true,
+	}, &out)
+	return out, err
+}
+
+// ListPage lists up to limit secrets below prefix ("" for all) that come after the
+// path after ("" from the start). A limit of 0 is the server's default of 100.
+func (c *Client) ListPage(ctx context.Context, prefix, after string, limit int) (SecretList, error) {
+	query := url.Values{}
+	set(query, "prefix", prefix)
+	set(query, "after", after)
+	setInt(query, "limit", int64(limit))
+	var out SecretList
+	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/secrets", query: query, repeatable: true}, &out)
+	return out, err
+}
+
+// maxPage is the largest page that the server gives.
+const maxPage = 1000
+
+// List lists all secrets below prefix ("" for all) that the caller may list, page
+// after page.
+func (c *Client) List(ctx context.Context, prefix string) ([]Metadata, error) {
+	var all []Metadata
+	for after := ""; ; {
+		page, err := c.ListPage(ctx, prefix, after, maxPage)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if page.Next == "" {
+			return all, nil
+		}
+		after = page.Next
+	}
+}
+
+// Overdue lists the secrets below prefix ("" for all) whose rotation is overdue.
+func (c *Client) Overdue(ctx context.Context, prefix string) ([]Overdue, error) {
+	query := url.Values{}
+	set(query, "prefix", prefix)
+	var out OverdueList
+	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/rotation/overdue", query: query, repeatable: true}, &out)
+	return out.Items, err
+}
+
+// AuditQuery selects entries of the audit log. Zero fields select all.
+type AuditQuery struct {
+	// Prefix is "production/payments/" for everything below, or one whole path.
+	Prefix string
+	// Caller is compared as a whole: "payments/api", "user:alice".
+	Caller string
+	// Action is "read", "put", "rotate" and so on; Decision "allowed", "denied" or
+	// "failed".
+	Action, Decision string
+	// Since is inclusive, Until exclusive.
+	Since, Until time.Time
+	// Before selects entries with a smaller ID: AuditList.Next gives the next page.
+	Before int64
+	// Limit is at most 1000; 0 is the server's default of 100.
+	Limit int
+}
+
+// Audit searches the audit log, newest entries first. It needs the audit capability.
+func (c *Client) Audit(ctx context.Context, q AuditQuery) (AuditList, error) {
+	query := url.Values{}
+	set(query, "prefix", q.Prefix)
+	set(query, "caller", q.Caller)
+	set(query, "action", q.Action)
+	set(query, "decision", q.Decision)
+	setTime(query, "since", q.Since)
+	setTime(query, "until", q.Until)
+	setInt(query, "before", q.Before)
+	setInt(query, "limit", int64(q.Limit))
+	var out AuditList
+	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/audit", query: query, repeatable: true}, &out)
+	return out, err
+}
+
+// ExplainQuery asks whether someone may do something on a path.
+type ExplainQuery struct {
+	Path string
+	// Capability is "read" when empty.
+	Capability string
+	// Namespace and ServiceAccount, or User and Groups, say who is asked about; the
+	// caller when all are empty.
+	Namespace, ServiceAccount string
+	User                      string
+	Groups                    []string
+	// Environment to suppose; that of the namespace when empty.
+	Environment string
+}
+
+// Explain says whether someone may do something on a path, and why. About others it
+// needs the audit capability on the path.
+func (c *Client) Explain(ctx context.Context, q ExplainQuery) (Explanation, error) {
+	query := url.Values{"path": {q.Path}}
+	set(query, "capability", q.Capability)
+	set(query, "namespace", q.Namespace)
+	set(query, "serviceAccount", q.ServiceAccount)
+	set(query, "user", q.User)
+	set(query, "environment", q.Environment)
+	for _, group := range q.Groups {
+		query.Add("group", group)
+	}
+	var out Explanation
+	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/explain", query: query, repeatable: true}, &out)
+	return out, err
+}
+
+// Whoami says who the server takes the caller to be.
+func (c *Client) Whoami(ctx context.Context) (Identity, error) {
+	var out Identity
+	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/whoami", repeatable: true}, &out)
+	return out, err
+}
+
+func set(query url.Values, name, value string) {
+	if value != "" {
+		query.Set(name, value)
+	}
+}
+
+func setInt(query url.Values, name string, value int64) {
+	if value != 0 {
+		query.Set(name, strconv.FormatInt(value, 10))
+	}
+}
+
+func setTime(query url.Values, name string, value time.Time) {
+	if !value.IsZero() {
+		query.Set(name, value.UTC().Format(time.RFC3339Nano))
+	}
+}
