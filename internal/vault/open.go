@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,8 +44,8 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 	}
 	closers := []func(){db.Close}
 	closeAll := func() {
-		for i := len(closers) - 1; i >= 0; i-- {
-			closers[i]()
+		for _, closeOne := range slices.Backward(closers) {
+			closeOne()
 		}
 	}
 	defer func() {

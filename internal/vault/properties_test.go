@@ -3,7 +3,6 @@ package vault_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -97,7 +96,7 @@ func TestNothingKeepsRunning(t *testing.T) {
 	env.Put(t, "a/b", "v")
 	before := goleak.IgnoreCurrent()
 	engine, closeEngine, err := vault.Open(t.Context(), vault.Options{
-		DatabaseURL: env.DSN, RedisURL: env.RedisURL, Root: env.Root, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		DatabaseURL: env.DSN, RedisURL: env.RedisURL, Root: env.Root, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
