@@ -27,8 +27,12 @@ type golden struct {
 }
 
 func TestGoldenKeysetsLoad(t *testing.T) {
+	passphrase, err := keyring.PassphraseRoot([]byte(samplePassphrase))
+	if err != nil {
+		t.Fatal(err)
+	}
 	roots := map[string]keyring.Root{
-		"passphrase": passphraseRoot(t, samplePassphrase),
+		"passphrase": passphrase,
 		"keyfile":    fileRoot(t, line("current", 1)),
 	}
 	if *addGolden != "" {

@@ -79,7 +79,7 @@ func TestMACOutlivesKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := PassphraseRoot([]byte("correct horse battery staple"))
+	root, err := CheapPassphraseRoot([]byte("correct horse battery staple"))
 	if err != nil {
 		t.Fatal(err)
 	}

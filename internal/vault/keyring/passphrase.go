@@ -37,7 +37,11 @@ var (
 	errWrongPassphrase = fmt.Errorf("%w: another passphrase wrapped it, or the stored keyset was changed", ErrRootKey)
 )
 
-type passphraseRoot struct{ passphrase []byte }
+type passphraseRoot struct {
+	passphrase []byte
+	// n is scryptN but in tests.
+	n int
+}
 
 // PassphraseRoot derives the root key from a passphrase with scrypt (N=2^17, r=8,
 // p=1) and a new salt at each Wrap. It is meant for development: nobody remembers as
@@ -52,7 +56,7 @@ func PassphraseRoot(passphrase []byte) (Root, error) {
 		return nil, fmt.Errorf("read the root passphrase: it has %d bytes; take one of at least %d, or a key file",
 			len(passphrase), minPassphraseBytes)
 	}
-	return passphraseRoot{bytes.Clone(passphrase)}, nil
+	return passphraseRoot{bytes.Clone(passphrase), scryptN}, nil
 }
 
 func (r passphraseRoot) Wrap(ctx context.Context, plaintext, aad []byte) ([]byte, error) {
@@ -87,7 +91,7 @@ func (r passphraseRoot) box(ctx context.Context, salt []byte) (rootBox, error) {
 	if err := ctx.Err(); err != nil {
 		return rootBox{}, err
 	}
-	key, err := scrypt.Key(r.passphrase, salt, scryptN, scryptR, scryptP, rootKeySize)
+	key, err := scrypt.Key(r.passphrase, salt, r.n, scryptR, scryptP, rootKeySize)
 	if err != nil {
 		return rootBox{}, fmt.Errorf("derive the root key: %w", err)
 	}

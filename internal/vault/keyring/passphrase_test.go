@@ -55,10 +55,9 @@ func TestPassphraseRootBindsHeaderAndAAD(t *testing.T) {
 	if _, err := root.Unwrap(t.Context(), wrapped, []byte("other")); !errors.Is(err, keyring.ErrRootKey) {
 		t.Errorf("other aad: error %v, want ErrRootKey", err)
 	}
-	// One bit of the kind, the salt and each part of the box; scrypt is too slow for all.
-	for _, at := range []int{0, 1, 16, 17, 29, len(wrapped) - 1} {
-		if _, err := root.Unwrap(t.Context(), flip(wrapped, at*8), []byte("aad")); !errors.Is(err, keyring.ErrRootKey) {
-			t.Errorf("byte %d changed: error %v, want ErrRootKey", at, err)
+	for bit := range len(wrapped) * 8 {
+		if _, err := root.Unwrap(t.Context(), flip(wrapped, bit), []byte("aad")); !errors.Is(err, keyring.ErrRootKey) {
+			t.Errorf("bit %d flipped: error %v, want ErrRootKey", bit, err)
 		}
 	}
 	if _, err := root.Unwrap(t.Context(), nil, nil); !errors.Is(err, keyring.ErrRootKey) {
@@ -84,7 +83,7 @@ func TestPassphraseRootHeedsTheContext(t *testing.T) {
 
 func passphraseRoot(tb testing.TB, passphrase string) keyring.Root {
 	tb.Helper()
-	root, err := keyring.PassphraseRoot([]byte(passphrase))
+	root, err := keyring.CheapPassphraseRoot([]byte(passphrase))
 	if err != nil {
 		tb.Fatal(err)
 	}

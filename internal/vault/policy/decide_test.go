@@ -103,25 +103,25 @@ func TestGroupsOfAccountsComeFromTheirNamespace(t *testing.T) {
 
 func TestAccessPolicy(t *testing.T) {
 	all := []secret.Caller{api, stage, nowhere, worker, intrude, alice, system}
-	any := []string{"*"}
+	everything := []string{"*"}
 	for name, tc := range map[string]struct {
 		access *secret.AccessPolicy
 		want   []secret.Caller
 	}{
 		"none":                     {nil, nil},
 		"empty":                    {access(nil, nil), nil},
-		"services only":            {access(any, nil), nil},
-		"environments only":        {access(nil, any), nil},
+		"services only":            {access(everything, nil), nil},
+		"environments only":        {access(nil, everything), nil},
 		"one service":              {access([]string{"payments/api"}, []string{"production"}), []secret.Caller{api}},
-		"one service, anywhere":    {access([]string{"payments/api"}, any), []secret.Caller{api, stage, nowhere}},
+		"one service, anywhere":    {access([]string{"payments/api"}, everything), []secret.Caller{api, stage, nowhere}},
 		"a namespace":              {access([]string{"payments/*"}, []string{"production"}), []secret.Caller{api, worker}},
-		"all services":             {access(any, []string{"production"}), []secret.Caller{api, worker, intrude}},
+		"all services":             {access(everything, []string{"production"}), []secret.Caller{api, worker, intrude}},
 		"two environments":         {access([]string{"payments/api"}, []string{"production", "staging"}), []secret.Caller{api, stage}},
 		"no environment is none":   {access([]string{"payments/api"}, []string{""}), nil},
-		"a name without namespace": {access([]string{"api"}, any), nil},
-		"a user's name":            {access([]string{"alice", "user:alice"}, any), nil},
-		"stars in namespaces":      {access([]string{"*/api", "pay*/api"}, any), nil},
-		"empty entry":              {access([]string{"", "/"}, any), nil},
+		"a name without namespace": {access([]string{"api"}, everything), nil},
+		"a user's name":            {access([]string{"alice", "user:alice"}, everything), nil},
+		"stars in namespaces":      {access([]string{"*/api", "pay*/api"}, everything), nil},
+		"empty entry":              {access([]string{"", "/"}, everything), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []secret.Caller
