@@ -50,9 +50,10 @@ func (e *Environment) buildImage(ctx context.Context, s source, file string) (di
 	}, file)
 }
 
-// buildProgram compiles a static program of this repository; goos may be empty for this machine's.
+// buildProgram compiles a static program of this repository; goos may be empty for this machine's. It uses what tests
+// have compiled already, so there is no -trimpath here: releases are built by the Dockerfile.
 func (e *Environment) buildProgram(ctx context.Context, pkg, file, goos string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, pkg)
 	cmd.Dir = e.Layout.Root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if goos != "" {
