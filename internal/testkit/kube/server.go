@@ -89,5 +89,8 @@ func recordingProcessID(dir, binary string) (string, error) {
 // Config is an administrator's access to the server.
 func (s *Server) Config() *rest.Config { return s.env.Config }
 
+// KubeConfig is the same access as the content of a kubeconfig file.
+func (s *Server) KubeConfig() []byte { return s.env.KubeConfig }
+
 // Stop ends the control plane and removes its files.
 func (s *Server) Stop() error { return errors.Join(s.env.Stop(), s.guard.Release()) }
