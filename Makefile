@@ -45,14 +45,15 @@ down: ## Stop the local environment and leave nothing of it.
 	$(LOCAL) down
 
 .PHONY: deploy
-deploy: ## Install Coffer onto the cluster that KUBECONFIG names.
+deploy: ## Install Coffer onto the cluster that KUBECONFIG names, with IMG, DATABASE_URL and REDIS_URL.
 	$(LOCAL) deploy
 
 ##@ Build
 
 .PHONY: build
 build: ## Build the manager and the CLI into bin/.
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	@# No -trimpath here: it would compile every package anew. The Dockerfile has it.
+	CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 .PHONY: image
 image: ## Build the manager's image without a daemon.
