@@ -120,7 +120,9 @@ test: $(GOTESTSUM) deps ## Run every test: unit, real Postgres, Redis and kube-a
 
 .PHONY: test-e2e
 test-e2e: ## Run the end-to-end tests on the local cluster.
-	$(LOCAL) test-e2e
+	mkdir -p dist
+	trap 'awk -f hack/tools/count-tests.awk dist/test-e2e.log' EXIT; \
+	$(LOCAL) test-e2e | tee dist/test-e2e.log
 
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZTIME (10s).
