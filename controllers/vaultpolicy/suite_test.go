@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -114,7 +113,7 @@ func (w *world) startOperator() (stop func()) {
 	w.t.Helper()
 	mgr, err := ctrl.NewManager(kubeConfig, ctrl.Options{
 		Scheme: scheme, Logger: testr.New(w.t), Metrics: metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+		Controller: config.Controller{SkipNameValidation: new(true)},
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -172,7 +171,11 @@ func (w *world) eventually(ok func() string) {
 		if time.Now().After(end) {
 			w.t.Fatalf("after %v: %s", deadline, said)
 		}
-		time.Sleep(10 * time.Millisecond)
+		select {
+		case <-w.t.Context().Done():
+			w.t.Fatal(said)
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 

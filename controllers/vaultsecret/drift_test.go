@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
@@ -28,7 +27,7 @@ func TestDriftIsPutBack(t *testing.T) {
 		"added-key":        {func(s *corev1.Secret) { s.Data["extra"] = []byte("edited") }, 1},
 		"removed-key":      {func(s *corev1.Secret) { delete(s.Data, "user") }, 1},
 		"all-keys":         {func(s *corev1.Secret) { s.Data = nil }, 1},
-		"immutable-edited": {func(s *corev1.Secret) { s.Immutable = ptr.To(true); s.Data["password"] = []byte("edited") }, 1},
+		"immutable-edited": {func(s *corev1.Secret) { s.Immutable = new(true); s.Data["password"] = []byte("edited") }, 1},
 		"checksum":         {func(s *corev1.Secret) { s.Annotations[vaultv1alpha1.ChecksumAnnotation] = "edited" }, 1},
 		"inputs":           {func(s *corev1.Secret) { delete(s.Annotations, vaultv1alpha1.InputsAnnotation) }, 1},
 		"label":            {func(s *corev1.Secret) { s.Labels["team"] = "edited" }, 0},

@@ -39,8 +39,7 @@ var errConflict = errors.New("an object changed meanwhile")
 
 // failureOf turns any error of a step into a failure. A failure passes through.
 func failureOf(err error) *failure {
-	var f *failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*failure](err); ok {
 		return f
 	}
 	return &failure{reason: vaultv1alpha1.ReasonSecretWriteFailed, message: "the API server cannot be reached: " + err.Error(), retry: true}

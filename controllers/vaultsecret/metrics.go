@@ -48,8 +48,7 @@ func newInstruments(registerer prometheus.Registerer) (*instruments, error) {
 
 func register[C prometheus.Collector](registerer prometheus.Registerer, c C, before error) (C, error) {
 	err := registerer.Register(c)
-	var registered prometheus.AlreadyRegisteredError
-	if errors.As(err, &registered) {
+	if registered, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		return registered.ExistingCollector.(C), before
 	}
 	return c, errors.Join(before, err)

@@ -22,7 +22,6 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -160,7 +159,7 @@ func (w *world) startOperator() *operator {
 		Scheme:     scheme,
 		Logger:     testr.NewWithInterface(w.t, testr.Options{}),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+		Controller: config.Controller{SkipNameValidation: new(true)},
 		Cache: cache.Options{
 			ByObject:          vaultsecret.CacheByObject(op.engine),
 			DefaultNamespaces: map[string]cache.Config{w.namespace: {}},

@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
@@ -92,7 +91,7 @@ func TestFirstSync(t *testing.T) {
 	}
 	wantOwner := []metav1.OwnerReference{{
 		APIVersion: "vault.coffer.dev/v1alpha1", Kind: "VaultSecret", Name: "payments", UID: object.UID,
-		Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(false),
+		Controller: new(true), BlockOwnerDeletion: new(false),
 	}}
 	if diff := cmp.Diff(wantOwner, s.OwnerReferences); diff != "" {
 		t.Errorf("owners (-want +got):\n%s", diff)

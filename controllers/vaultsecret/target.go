@@ -91,8 +91,8 @@ func setOwner(object *vaultv1alpha1.VaultSecret, target *corev1.Secret) {
 		Kind:               "VaultSecret",
 		Name:               object.Name,
 		UID:                object.UID,
-		Controller:         ptr.To(true),
-		BlockOwnerDeletion: ptr.To(false), // nothing waits for the Secret
+		Controller:         new(true),
+		BlockOwnerDeletion: new(false), // nothing waits for the Secret
 	})
 }
 
