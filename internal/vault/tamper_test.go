@@ -50,7 +50,7 @@ func TestTamperedRowsFailClosed(t *testing.T) {
 		"paths swapped with their macs": `ALTER TABLE secrets DROP CONSTRAINT secrets_path_key; UPDATE secrets s SET path = o.path, mac = o.mac FROM secrets o WHERE o.id <> s.id`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			env := vaulttest.Start(t)
+			env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 			env.Sync(t, "default")
 			for path, service := range map[string]string{"p/one": "payments/api", "p/two": "payments/*"} {
 				env.PutShared(t, path, "old", &secret.AccessPolicy{AllowedServices: []string{service}, AllowedEnvironments: []string{"production"}})
@@ -70,7 +70,7 @@ func TestTamperedRowsFailClosed(t *testing.T) {
 }
 
 func TestOldHeadRowPutBackIsNoticed(t *testing.T) {
-	env := vaulttest.Start(t)
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	env.Put(t, "p/one", "old")
 	exec(t, env, `CREATE TABLE kept AS SELECT * FROM secrets`)
 	env.Put(t, "p/one", "new")
@@ -83,7 +83,7 @@ func TestOldHeadRowPutBackIsNoticed(t *testing.T) {
 }
 
 func TestUndeletedBySQLFailsClosed(t *testing.T) {
-	env := vaulttest.Start(t)
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	env.Put(t, "p/one", "v")
 	if err := env.Engine.Delete(t.Context(), env.Admin, vaulttest.Path(t, "p/one")); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func TestUndeletedBySQLFailsClosed(t *testing.T) {
 
 // TestEveryDoorChecksIntegrity goes through the other operations.
 func TestEveryDoorChecksIntegrity(t *testing.T) {
-	env := vaulttest.Start(t)
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	path := vaulttest.Path(t, "p/one")
 	env.Put(t, "p/one", "v")
 	exec(t, env, `UPDATE secrets SET rotate_after_days = 1`)
@@ -133,7 +133,7 @@ func TestEveryDoorChecksIntegrity(t *testing.T) {
 // TestWhoIsDeniedLearnsNothingFromACorruptRow: the answer is that of a missing
 // path, and the audit row still tells what was found.
 func TestWhoIsDeniedLearnsNothingFromACorruptRow(t *testing.T) {
-	env := vaulttest.Start(t)
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	env.Sync(t, "default")
 	env.Put(t, "p/one", "v")
 	exec(t, env, `UPDATE secrets SET revision = 9`)
@@ -163,7 +163,7 @@ func TestTamperedPoliciesFailClosed(t *testing.T) {
 		"rules that are no rules": `UPDATE policies SET rules = '{"x":1}' WHERE cluster = 'default'`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			env := vaulttest.Start(t)
+			env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 			api := vaulttest.ServiceAccount("payments", "api", "production")
 			env.AllowAll(t, api, "a/**")
 			env.PutShared(t, "a/b", "v", &secret.AccessPolicy{AllowedServices: []string{"*"}, AllowedEnvironments: []string{"*"}})
@@ -182,7 +182,7 @@ func TestTamperedPoliciesFailClosed(t *testing.T) {
 }
 
 func TestRemovedPolicySetAllowsNothing(t *testing.T) {
-	env := vaulttest.Start(t)
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	api := vaulttest.ServiceAccount("payments", "api", "production")
 	env.Sync(t, "default")
 	env.PutShared(t, "a/b", "v", &secret.AccessPolicy{AllowedServices: []string{"*"}, AllowedEnvironments: []string{"*"}})
@@ -195,7 +195,7 @@ func TestRemovedPolicySetAllowsNothing(t *testing.T) {
 // TestPoliciesEditedInPlaceAreNotBelieved: a running engine goes on with the rules
 // it verified.
 func TestPoliciesEditedInPlaceAreNotBelieved(t *testing.T) {
-	env := vaulttest.Start(t)
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	api := vaulttest.ServiceAccount("payments", "api", "production")
 	env.AllowAll(t, api, "a/**")
 	env.Put(t, "a/b", "v")
