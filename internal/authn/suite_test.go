@@ -9,19 +9,15 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
-	"github.com/coffer-vault/coffer/internal/testkit/kube"
+	"github.com/coffer-vault/coffer/internal/testkit"
 )
 
 // scratch holds the files of the API server that the tests share; its key for
 // service account tokens is among them.
-var (
-	scratch string
-	cluster *rest.Config
-)
+var scratch string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -36,19 +32,12 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	server, err := kube.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = server.Stop() }()
-	cluster = server.Config()
 	return m.Run()
 }
 
 func newClient(t *testing.T) client.WithWatch {
 	t.Helper()
-	c, err := client.NewWithWatch(cluster, client.Options{})
+	c, err := client.NewWithWatch(testkit.Kube(t, "../testkit/testdata/crd"), client.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

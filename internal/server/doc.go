@@ -8,3 +8,5 @@
 //
 // Neither the log nor a problem holds anything from a body.
 package server
+
+//go:generate go run ./describe ../../docs/reference/openapi.json

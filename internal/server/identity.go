@@ -13,7 +13,7 @@ import (
 
 type (
 	explainInput struct {
-		pathInput
+		Path           string   `query:"path" required:"true" doc:"Path to ask about" example:"production/payments/database"`
 		Capability     string   `query:"capability" enum:"read,list,write,rotate,delete,share,audit" default:"read" doc:"Capability to ask about"`
 		Namespace      string   `query:"namespace" doc:"Namespace of the service account to ask about"`
 		ServiceAccount string   `query:"serviceAccount" doc:"Service account to ask about; the caller when neither it nor user is given"`

@@ -17,9 +17,9 @@ type (
 		Prefix string `query:"prefix" doc:"Only what lies below this prefix; everything when absent" example:"production/payments/"`
 	}
 	listInput struct {
-		prefixInput
-		After string `query:"after" doc:"Begin after this path"`
-		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Most items to return"`
+		Prefix string `query:"prefix" doc:"Only what lies below this prefix; everything when absent" example:"production/payments/"`
+		After  string `query:"after" doc:"Begin after this path"`
+		Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Most items to return"`
 	}
 	auditInput struct {
 		// Unlike a list's, the prefix may be a path: then it selects that path.

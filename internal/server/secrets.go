@@ -10,16 +10,18 @@ import (
 	"github.com/coffer-vault/coffer/sdk"
 )
 
+// The inputs do not embed each other: huma passes over fields of embedded unexported
+// structs.
 type (
 	pathInput struct {
 		Path string `query:"path" required:"true" doc:"Path of the secret" example:"production/payments/database"`
 	}
 	readInput struct {
-		pathInput
-		Version int64 `query:"version" minimum:"0" doc:"Version to read; the current one when absent"`
+		Path    string `query:"path" required:"true" doc:"Path of the secret" example:"production/payments/database"`
+		Version int64  `query:"version" minimum:"0" doc:"Version to read; the current one when absent"`
 	}
 	writeInput struct {
-		pathInput
+		Path string `query:"path" required:"true" doc:"Path of the secret" example:"production/payments/database"`
 		Body sdk.PutRequest
 	}
 	secretOutput   struct{ Body sdk.Secret }

@@ -1,0 +1,133 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"golang.org/x/time/rate"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// everyone accepts any token.
+type everyone struct{}
+
+func (everyone) Authenticate(context.Context, string) (secret.Caller, error) {
+	return secret.Caller{Kind: secret.KindUser, Name: "fuzz"}, nil
+}
+
+func (everyone) Environment(context.Context, string) (string, error) { return "", nil }
+
+// strict is a vault that fails the test when something reaches it that its types
+// promise cannot.
+type strict struct{ t *testing.T }
+
+func (s strict) path(p secret.Path) error {
+	if _, err := secret.ParsePath(p.String()); err != nil {
+		s.t.Errorf("the path %q reached the vault", p)
+	}
+	return secret.ErrDenied
+}
+
+func (s strict) Read(_ context.Context, _ secret.Caller, ref secret.Ref) (secret.Secret, error) {
+	if ref.Version < 0 {
+		s.t.Errorf("version %d reached the vault", ref.Version)
+	}
+	return secret.Secret{}, s.path(ref.Path)
+}
+
+func (s strict) Put(_ context.Context, _ secret.Caller, r secret.PutRequest) (secret.Metadata, error) {
+	if r.Value.Len() > secret.MaxValueBytes || r.ExpectedVersion != nil && *r.ExpectedVersion < 0 {
+		s.t.Error("an impossible write reached the vault")
+	}
+	return secret.Metadata{}, s.path(r.Path)
+}
+
+func (s strict) Rotate(ctx context.Context, c secret.Caller, r secret.PutRequest) (secret.Metadata, error) {
+	return s.Put(ctx, c, r)
+}
+
+func (s strict) Delete(_ context.Context, _ secret.Caller, p secret.Path) error { return s.path(p) }
+
+func (s strict) Metadata(_ context.Context, _ secret.Caller, p secret.Path) (secret.Metadata, error) {
+	return secret.Metadata{}, s.path(p)
+}
+
+func (s strict) List(_ context.Context, _ secret.Caller, _ secret.Prefix, _ secret.Path, limit int) ([]secret.Metadata, error) {
+	if limit < 1 || limit > 1000 {
+		s.t.Errorf("limit %d reached the vault", limit)
+	}
+	return nil, nil
+}
+
+func (strict) Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.Overdue, error) {
+	return nil, nil
+}
+
+func (s strict) Audit(_ context.Context, _ secret.Caller, q audit.Query) ([]audit.Entry, error) {
+	if q.Limit < 1 || q.Limit > 1000 || q.Before < 0 {
+		s.t.Errorf("query %+v reached the vault", q)
+	}
+	return nil, nil
+}
+
+func (s strict) Explain(_ context.Context, _, _ secret.Caller, p secret.Path, c policy.Capability) (policy.Decision, error) {
+	if _, err := policy.ParseCapability(string(c)); err != nil {
+		s.t.Errorf("capability %q reached the vault", c)
+	}
+	return policy.Decision{}, s.path(p)
+}
+
+func (strict) Ready(context.Context) error { return nil }
+
+// FuzzRequest sends any method, URL and body. Whatever comes, the answer is JSON with
+// a status that the API has, nothing panics, and nothing impossible gets to the vault.
+func FuzzRequest(f *testing.F) {
+	seeds := []struct{ method, target, body string }{
+		{"GET", "/v1/secret?path=a/b&version=1", ""},
+		{"PUT", "/v1/secret?path=a%2Fb", `{"value":"eA==","tags":{"a":"b"},"access":{"allowedServices":["a/b"],"allowedEnvironments":["*"]},"expectedVersion":0}`},
+		{"POST", "/v1/secret/rotate?path=a/b", `{"value":null}`},
+		{"DELETE", "/v1/secret?path=..", ""},
+		{"GET", "/v1/secrets?prefix=a/&after=a/b&limit=7", ""},
+		{"GET", "/v1/audit?since=2026-01-31T08:00:00Z&before=9&decision=denied", ""},
+		{"GET", "/v1/explain?path=a/b&capability=read&user=x&group=a&group=b", ""},
+		{"GET", "/v1/rotation/overdue?prefix=%00", ""},
+		{"GET", "/v1/secret?path=a;b=%zz", ""},
+	}
+	for _, s := range seeds {
+		f.Add(s.method, s.target, s.body)
+	}
+	f.Fuzz(func(t *testing.T, method, target, body string) {
+		if !strings.HasPrefix(target, "/") {
+			target = "/" + target
+		}
+		request, err := http.NewRequest(method, target, strings.NewReader(body))
+		if err != nil {
+			return
+		}
+		request.Header.Set("Content-Type", "application/json")
+		handler := New(Config{
+			Vault: strict{t}, Authenticator: everyone{}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Rate: rate.Inf,
+		})
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, request)
+		switch recorder.Code {
+		case 200, 204, 301, 307, 400, 404, 413, 415, 422:
+		default:
+			t.Errorf("%s %s: status %d: %s", method, target, recorder.Code, recorder.Body)
+		}
+		content := recorder.Body.Bytes()
+		if method != http.MethodHead && recorder.Code >= 400 && !json.Valid(bytes.TrimSpace(content)) {
+			t.Errorf("%s %s: status %d without JSON: %q", method, target, recorder.Code, content)
+		}
+	})
+}

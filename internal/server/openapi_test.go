@@ -1,0 +1,64 @@
+package server_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/coffer-vault/coffer/internal/server"
+)
+
+var update = flag.Bool("update", false, "write the description of the API to docs/reference/openapi.json")
+
+// A change of the API shows as a change of the committed description, for a reviewer
+// to see: run the test with -update when it is meant.
+func TestOpenAPI(t *testing.T) {
+	file := filepath.Join("..", "..", "docs", "reference", "openapi.json")
+	got := server.OpenAPI()
+	if *update {
+		must(t, os.WriteFile(file, got, 0o644))
+	}
+	want, err := os.ReadFile(file)
+	must(t, err)
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("the API is not as described; if the change is meant: go test ./internal/server -run TestOpenAPI -update\n(-described +is)\n%s", diff)
+	}
+}
+
+func TestOpenAPIDescribesEveryOperation(t *testing.T) {
+	var description struct {
+		OpenAPI string
+		Paths   map[string]map[string]struct {
+			OperationID string
+			Summary     string
+			Responses   map[string]any
+		}
+	}
+	must(t, json.Unmarshal(server.OpenAPI(), &description))
+	if !strings.HasPrefix(description.OpenAPI, "3.1") {
+		t.Errorf("OpenAPI %s", description.OpenAPI)
+	}
+	var operations []string
+	for path, methods := range description.Paths {
+		for method, operation := range methods {
+			operations = append(operations, strings.ToUpper(method)+" "+path)
+			if operation.OperationID == "" || operation.Summary == "" || operation.Responses["404"] == nil || operation.Responses["503"] == nil {
+				t.Errorf("%s %s is not described: %+v", method, path, operation)
+			}
+		}
+	}
+	slices.Sort(operations)
+	want := []string{
+		"DELETE /v1/secret", "GET /v1/audit", "GET /v1/explain", "GET /v1/rotation/overdue", "GET /v1/secret",
+		"GET /v1/secret/metadata", "GET /v1/secrets", "GET /v1/whoami", "POST /v1/secret/rotate", "PUT /v1/secret",
+	}
+	if diff := cmp.Diff(want, operations); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
