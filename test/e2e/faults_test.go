@@ -68,15 +68,20 @@ func TestOperatorKilledDuringRotation(t *testing.T) {
 	e.waitForValue(t, "database", first)
 
 	coffer(t, second, "rotate", e.path("database"))
-	killManagers(t)
+	killed := e.killManagers(t)
 	e.waitForValue(t, "database", second)
-	e.waitForManagers(t)
+	e.waitForManagers(t, killed)
 }
 
 // killManagers sends SIGKILL to the manager processes of this installation: those
-// whose arguments begin with the image's entry point.
-func killManagers(t *testing.T) {
+// whose arguments begin with the image's entry point. It returns how often each
+// pod had been restarted before.
+func (e *environment) killManagers(t *testing.T) (restarts map[string]int32) {
 	t.Helper()
+	restarts = map[string]int32{}
+	for _, pod := range e.managers(t) {
+		restarts[pod.Name] = restartsOf(pod)
+	}
 	commandLines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	must(t, err)
 	killed := 0
@@ -94,6 +99,7 @@ func killManagers(t *testing.T) {
 	if killed == 0 {
 		t.Fatal("found no manager process to kill")
 	}
+	return restarts
 }
 
 // managers are the pods of the installation.
@@ -104,17 +110,33 @@ func (e *environment) managers(t *testing.T) []corev1.Pod {
 	return pods.Items
 }
 
-func (e *environment) waitForManagers(t *testing.T) {
+// waitForManagers waits until all replicas are ready again after killManagers, and
+// the API answers. A pod that counts no restart yet only looks ready: the kubelet
+// has not noticed that its process is gone.
+func (e *environment) waitForManagers(t *testing.T, before map[string]int32) {
 	t.Helper()
-	eventually(t, "all replicas to be ready", func(context.Context) (bool, error) {
+	eventually(t, "all replicas to be ready again", func(context.Context) (bool, error) {
 		pods := e.managers(t)
 		for _, pod := range pods {
-			if !isReady(pod) {
+			count, known := before[pod.Name]
+			if !isReady(pod) || known && restartsOf(pod) <= count {
 				return false, nil
 			}
 		}
 		return len(pods) >= 2, nil
 	})
+	eventually(t, "the API to answer", func(ctx context.Context) (bool, error) {
+		_, err := tryCoffer(ctx, "", "whoami")
+		return err == nil, err
+	})
+}
+
+func restartsOf(pod corev1.Pod) int32 {
+	var n int32
+	for _, container := range pod.Status.ContainerStatuses {
+		n += container.RestartCount
+	}
+	return n
 }
 
 func isReady(pod corev1.Pod) bool {

@@ -54,8 +54,7 @@ func TestWorkloadsRollOnceAndOnlyOnChange(t *testing.T) {
 		}
 	}
 
-	killManagers(t)
-	e.waitForManagers(t)
+	e.waitForManagers(t, e.killManagers(t))
 	coffer(t, "another secret", "put", e.path("other"), "--allow-service", e.namespace+"/api", "--allow-environment", "production")
 	e.vaultSecret(t, e.namespace, "other", e.path("other"))
 	e.waitForValue(t, "other", "another secret") // the new operator is at work

@@ -140,8 +140,8 @@ To look further:
   . %s                          # KUBECONFIG, COFFER_ADDR, COFFER_TOKEN and the rest
   kubectl -n payments describe vaultsecret database
   coffer list production/
-  coffer audit --prefix production/
-  coffer explain %s --namespace payments --service-account api --environment production
+  coffer audit --path production/
+  coffer explain %s --service-account payments/api
   make down                              # when you are done
 `, relative(t.Environment.Layout), path)
 	return nil
