@@ -201,23 +201,22 @@ func (r *Reconciler) recordEvents(s *scope, f *failure) {
 	}
 	before, now := ready(s.before), ready(s.object)
 	changed := now != nil && (before == nil || before.Reason != now.Reason || before.Status != now.Status)
-	synced := s.object.Status.Target
 	switch {
 	case s.object.Spec.Suspend:
 		return
 	case f != nil && changed:
-		r.Recorder.Eventf(s.object, nil, corev1.EventTypeWarning, now.Reason, "Sync", "%s", now.Message)
+		r.event(s.object, corev1.EventTypeWarning, now.Reason, "Sync", now.Message)
 		return
 	case f != nil:
 		return
 	case s.changed && len(s.rolled.Stamped) > 0:
-		r.Recorder.Eventf(s.object, nil, corev1.EventTypeNormal, "ContentChanged", "Sync", "%s; rolling %s", syncedMessage(&s.object.Status), enumerate(s.rolled.Stamped))
+		r.event(s.object, corev1.EventTypeNormal, "ContentChanged", "Sync", syncedMessage(&s.object.Status)+"; rolling "+enumerate(s.rolled.Stamped))
 	case s.changed:
-		r.Recorder.Eventf(s.object, nil, corev1.EventTypeNormal, "ContentChanged", "Sync", "%s", syncedMessage(&s.object.Status))
+		r.event(s.object, corev1.EventTypeNormal, "ContentChanged", "Sync", syncedMessage(&s.object.Status))
 	case s.restored && s.before.Status.ObservedGeneration == s.object.Generation:
-		r.Recorder.Eventf(s.object, nil, corev1.EventTypeNormal, "Restored", "Sync", "the Secret %s was changed or deleted by somebody else and is put back", synced.Name)
+		r.event(s.object, corev1.EventTypeNormal, "Restored", "Sync", "the Secret "+s.object.Status.Target.Name+" was changed or deleted by somebody else and is put back")
 	case changed && before != nil && isSyncFailure(before.Reason):
-		r.Recorder.Eventf(s.object, nil, corev1.EventTypeNormal, vaultv1alpha1.ReasonSynced, "Sync", "%s", syncedMessage(&s.object.Status))
+		r.event(s.object, corev1.EventTypeNormal, vaultv1alpha1.ReasonSynced, "Sync", syncedMessage(&s.object.Status))
 	}
 	if changed && before != nil {
 		r.recordRollout(s.object, before, now)
@@ -227,10 +226,21 @@ func (r *Reconciler) recordEvents(s *scope, f *failure) {
 func (r *Reconciler) recordRollout(object *vaultv1alpha1.VaultSecret, before, now *metav1.Condition) {
 	switch {
 	case now.Reason == vaultv1alpha1.ReasonRolloutFailed, now.Reason == vaultv1alpha1.ReasonRolloutPaused:
-		r.Recorder.Eventf(object, nil, corev1.EventTypeWarning, now.Reason, "Rollout", "%s", now.Message)
+		r.event(object, corev1.EventTypeWarning, now.Reason, "Rollout", now.Message)
 	case now.Status == metav1.ConditionTrue && isRollout(before.Reason):
-		r.Recorder.Eventf(object, nil, corev1.EventTypeNormal, vaultv1alpha1.ReasonRolledOut, "Rollout", "every workload that uses the Secret %s runs with it", object.Status.Target.Name)
+		r.event(object, corev1.EventTypeNormal, vaultv1alpha1.ReasonRolledOut, "Rollout", "every workload that uses the Secret "+object.Status.Target.Name+" runs with it")
 	}
+}
+
+// maxNote is the longest note that the API server takes of an event
+// (k8s.io/kubernetes/pkg/apis/core/validation, NoteLengthLimit).
+const maxNote = 1024
+
+func (r *Reconciler) event(object *vaultv1alpha1.VaultSecret, kind, reason, action, note string) {
+	if len(note) > maxNote {
+		note = strings.ToValidUTF8(note[:maxNote-len("…")], "") + "…"
+	}
+	r.Recorder.Eventf(object, nil, kind, reason, action, "%s", note)
 }
 
 func isRollout(reason string) bool {

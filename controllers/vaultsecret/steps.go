@@ -238,6 +238,10 @@ func (r *Reconciler) withdraw(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// noticeTime is how long after a change of content a workload may come to notice
+// that used the Secret before: far longer than any watch lags behind.
+const noticeTime = time.Minute
+
 // roll makes the workloads follow the content.
 func (r *Reconciler) roll(ctx context.Context, s *scope) error {
 	s.cameToRollout = true
@@ -248,8 +252,9 @@ func (r *Reconciler) roll(ctx context.Context, s *scope) error {
 	}
 	s.rolling = true
 	target := rollout.Content{Secret: status.Target.Name, Checksum: s.checksum}
-	if status.Target.ContentChangedAt != nil {
-		target.ChangedAt = status.Target.ContentChangedAt.Time
+	if at := status.Target.ContentChangedAt; at != nil {
+		target.ChangedAt = at.Time
+		target.Fresh = s.changed || r.Clock.Since(at.Time) < noticeTime
 	}
 	previous := status.Workloads
 	if s.changed {

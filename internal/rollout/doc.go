@@ -6,10 +6,11 @@
 // The rule for a stamp (see [Workload.NeedsStamp]):
 //
 //   - a stamp that is not the current checksum is replaced;
-//   - a workload without a stamp gets one only when the content has changed since
-//     the Secret was first written, and the workload is older than that change:
+//   - a workload without a stamp gets one only when the content changes, or a
+//     stamp for that change failed, and the workload is older than the change:
 //     its pods may have started with the old content.
 //
-// Everything is derived from the objects themselves, so that a crash between the
-// write of a Secret and the stamp loses nothing, and a restart rolls nothing.
+// Everything is derived from the objects and the last written status, so that a
+// crash between the write of a Secret and the stamp loses nothing, and a restart
+// rolls nothing.
 package rollout

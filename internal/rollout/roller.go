@@ -72,17 +72,19 @@ func (r Roller) Roll(ctx context.Context, namespace string, content Content, pre
 	var errs []error
 	for _, w := range workloads {
 		status := vaultv1alpha1.WorkloadStatus{Kind: w.Kind, Name: w.Object.GetName()}
+		last := statusOf(previous, w)
 		switch {
-		case w.NeedsStamp(content):
+		case w.NeedsStamp(content, last.Message == notStamped):
 			status.State = vaultv1alpha1.WorkloadRollingOut
 			stamped, err := r.stamp(ctx, w, content)
 			if err != nil {
 				errs = append(errs, err)
+				status.Message = notStamped
 			}
 			if stamped {
 				report.Stamped = append(report.Stamped, w.Kind+"/"+w.Object.GetName())
 			}
-		case wasCurrent(previous, w):
+		case last.State == vaultv1alpha1.WorkloadCurrent:
 			status.State = vaultv1alpha1.WorkloadCurrent
 		default:
 			status.State, status.Message = w.State()
@@ -92,10 +94,18 @@ func (r Roller) Roll(ctx context.Context, namespace string, content Content, pre
 	return report, errors.Join(errs...)
 }
 
-func wasCurrent(previous []vaultv1alpha1.WorkloadStatus, w Workload) bool {
-	return slices.ContainsFunc(previous, func(p vaultv1alpha1.WorkloadStatus) bool {
-		return p.Kind == w.Kind && p.Name == w.Object.GetName() && p.State == vaultv1alpha1.WorkloadCurrent
-	})
+// notStamped is the message of a workload that is owed a stamp; it is how the next
+// run knows.
+const notStamped = "the pod template could not be stamped; it is tried again"
+
+// statusOf is the last status of the workload; the zero value when there is none.
+func statusOf(previous []vaultv1alpha1.WorkloadStatus, w Workload) vaultv1alpha1.WorkloadStatus {
+	for _, p := range previous {
+		if p.Kind == w.Kind && p.Name == w.Object.GetName() {
+			return p
+		}
+	}
+	return vaultv1alpha1.WorkloadStatus{}
 }
 
 func (r Roller) list(ctx context.Context, namespace, secretName string) ([]Workload, error) {

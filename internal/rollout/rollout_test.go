@@ -101,24 +101,32 @@ func TestNeedsStamp(t *testing.T) {
 		w, _ := FromObject(d)
 		return w
 	}
-	first, changed := Content{Secret: "s", Checksum: "new"}, Content{Secret: "s", Checksum: "new", ChangedAt: at(30)}
+	first := Content{Secret: "s", Checksum: "new"}
+	fresh := Content{Secret: "s", Checksum: "new", ChangedAt: at(30), Fresh: true}
+	settled := Content{Secret: "s", Checksum: "new", ChangedAt: at(30)}
 	tests := map[string]struct {
 		workload Workload
 		content  Content
+		owed     bool
 		want     bool
 	}{
-		"first content, no stamp":        {workload("", at(0)), first, false},
-		"first content, present stamp":   {workload("new", at(0)), first, false},
-		"first content, other stamp":     {workload("old", at(0)), first, true},
-		"changed, no stamp, older":       {workload("", at(29)), changed, true},
-		"changed, no stamp, same second": {workload("", at(30)), changed, true},
-		"changed, no stamp, younger":     {workload("", at(31)), changed, false},
-		"changed, present stamp":         {workload("new", at(0)), changed, false},
-		"changed, other stamp, younger":  {workload("old", at(31)), changed, true},
+		"first content, no stamp":        {workload("", at(0)), first, false, false},
+		"first content, present stamp":   {workload("new", at(0)), first, false, false},
+		"first content, other stamp":     {workload("old", at(0)), first, false, true},
+		"changed, no stamp, older":       {workload("", at(29)), fresh, false, true},
+		"changed, no stamp, same second": {workload("", at(30)), fresh, false, true},
+		"changed, no stamp, younger":     {workload("", at(31)), fresh, false, false},
+		"changed, present stamp":         {workload("new", at(0)), fresh, false, false},
+		"changed, other stamp, younger":  {workload("old", at(31)), fresh, false, true},
+		"settled, no stamp, older":       {workload("", at(29)), settled, false, false},
+		"settled, no stamp, owed":        {workload("", at(29)), settled, true, true},
+		"settled, no stamp, owed, young": {workload("", at(31)), settled, true, false},
+		"settled, present stamp":         {workload("new", at(0)), settled, true, false},
+		"settled, other stamp":           {workload("old", at(0)), settled, false, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := test.workload.NeedsStamp(test.content); got != test.want {
+			if got := test.workload.NeedsStamp(test.content, test.owed); got != test.want {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})

@@ -51,6 +51,9 @@ type Content struct {
 	Checksum string
 	// ChangedAt is when the data last changed; zero when it is still the first.
 	ChangedAt time.Time
+	// Fresh says that the change is just now, or so short ago that a workload which
+	// already used the Secret may come to notice only now.
+	Fresh bool
 }
 
 // Uses reports whether the workload's pods take in the Secret of that name.
@@ -65,13 +68,17 @@ func (w Workload) Stamp(secretName string) string {
 }
 
 // NeedsStamp reports whether the workload's pods may run with other content than
-// c. A workload made in the very second of the change (the granularity of
-// creationTimestamp) counts as older: one rollout too many beats a stale pod.
-func (w Workload) NeedsStamp(c Content) bool {
+// c. owed says that the workload was to be stamped before and could not be.
+//
+// A workload made in the very second of the change (the granularity of
+// creationTimestamp) counts as older: one rollout too many beats a stale pod. Long
+// after the change a workload without a stamp is one that came to use the Secret
+// later, or whose template was replaced: its pods are younger than the content.
+func (w Workload) NeedsStamp(c Content, owed bool) bool {
 	if stamp := w.Stamp(c.Secret); stamp != "" {
 		return stamp != c.Checksum
 	}
-	if c.ChangedAt.IsZero() {
+	if c.ChangedAt.IsZero() || !c.Fresh && !owed {
 		return false
 	}
 	return !w.Object.GetCreationTimestamp().After(c.ChangedAt)
