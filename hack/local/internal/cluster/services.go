@@ -60,7 +60,7 @@ func (c *Cluster) redis() supervise.Service {
 func (c *Cluster) etcd() supervise.Service {
 	client, peer := "http://127.0.0.1:"+c.port(Etcd), "http://127.0.0.1:"+c.port(etcdPeer)
 	return supervise.Service{
-		Name: Etcd, Stop: syscall.SIGTERM,
+		Name: Etcd, Disposable: true, Stop: syscall.SIGTERM,
 		Command: c.command("etcd",
 			"--data-dir="+c.dir("etcd"), "--name=local",
 			"--listen-client-urls="+client, "--advertise-client-urls="+client,
@@ -73,7 +73,7 @@ func (c *Cluster) etcd() supervise.Service {
 func (c *Cluster) apiserver() supervise.Service {
 	cert := func(name string) string { return c.dir("certs", name) }
 	return supervise.Service{
-		Name: APIServer, After: []string{Etcd}, Stop: syscall.SIGTERM,
+		Name: APIServer, Disposable: true, After: []string{Etcd}, Stop: syscall.SIGTERM,
 		Command: c.command("kube-apiserver",
 			"--etcd-servers=http://127.0.0.1:"+c.port(Etcd),
 			"--bind-address="+c.bindAddress(), "--secure-port="+c.port(APIServer), "--advertise-address="+c.State.Address,
@@ -120,7 +120,7 @@ func (c *Cluster) apiReady(ctx context.Context) error {
 func (c *Cluster) controllerManager() supervise.Service {
 	kubeconfig := c.dir(ControllerManager + ".kubeconfig")
 	return supervise.Service{
-		Name: ControllerManager, After: []string{APIServer}, Stop: syscall.SIGTERM,
+		Name: ControllerManager, Disposable: true, After: []string{APIServer}, Stop: syscall.SIGTERM,
 		Command: c.command("kube-controller-manager",
 			"--kubeconfig="+kubeconfig, "--leader-elect=false", "--use-service-account-credentials=true",
 			"--service-account-private-key-file="+c.dir("certs", "tokens.key"), "--root-ca-file="+c.dir("certs", "ca.crt"),
@@ -132,7 +132,7 @@ func (c *Cluster) controllerManager() supervise.Service {
 func (c *Cluster) scheduler() supervise.Service {
 	kubeconfig := c.dir(Scheduler + ".kubeconfig")
 	return supervise.Service{
-		Name: Scheduler, After: []string{APIServer}, Stop: syscall.SIGTERM,
+		Name: Scheduler, Disposable: true, After: []string{APIServer}, Stop: syscall.SIGTERM,
 		Command: c.command("kube-scheduler",
 			"--kubeconfig="+kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1", "--secure-port=0", "--profiling=false"),
 		Ready: always,
@@ -141,7 +141,7 @@ func (c *Cluster) scheduler() supervise.Service {
 
 func (c *Cluster) containerd() supervise.Service {
 	return supervise.Service{
-		Name: Containerd, Stop: syscall.SIGTERM,
+		Name: Containerd, Disposable: true, Stop: syscall.SIGTERM,
 		Command: func() (*exec.Cmd, error) {
 			cmd := exec.Command(c.Tools["containerd"], "--config="+c.dir("containerd.toml"))
 			// It looks for its shim and for runc in PATH, under their own names.
@@ -154,7 +154,7 @@ func (c *Cluster) containerd() supervise.Service {
 
 func (c *Cluster) kubelet() supervise.Service {
 	return supervise.Service{
-		Name: Kubelet, After: []string{APIServer, Containerd}, Stop: syscall.SIGTERM,
+		Name: Kubelet, Disposable: true, After: []string{APIServer, Containerd}, Stop: syscall.SIGTERM,
 		Command: c.command("kubelet",
 			"--config="+c.dir("kubelet.yaml"), "--kubeconfig="+c.dir(Kubelet+".kubeconfig"),
 			"--node-ip="+c.State.Address, "--hostname-override="+nodeName),
@@ -164,7 +164,7 @@ func (c *Cluster) kubelet() supervise.Service {
 
 func (c *Cluster) proxy() supervise.Service {
 	return supervise.Service{
-		Name: Proxy, After: []string{APIServer}, Stop: syscall.SIGTERM,
+		Name: Proxy, Disposable: true, After: []string{APIServer}, Stop: syscall.SIGTERM,
 		Command: c.command("kube-proxy", "--config="+c.dir("kube-proxy.yaml")),
 		Ready:   get("http://127.0.0.1:10256/livez", nil),
 	}
@@ -172,7 +172,7 @@ func (c *Cluster) proxy() supervise.Service {
 
 func (c *Cluster) dns() supervise.Service {
 	return supervise.Service{
-		Name: DNS, After: []string{APIServer}, Stop: syscall.SIGTERM,
+		Name: DNS, Disposable: true, After: []string{APIServer}, Stop: syscall.SIGTERM,
 		Command: c.command("coredns", "-conf", c.dir("Corefile")),
 		// Its own readiness waits for its role, which is given once the programs run.
 		Ready: dial("tcp", "127.0.0.1:8181"),

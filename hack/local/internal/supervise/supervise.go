@@ -27,6 +27,8 @@ type Service struct {
 	After []string
 	// Manual services are started only by Start.
 	Manual bool
+	// Disposable services are killed when all ends: nothing of them is worth an orderly stop.
+	Disposable bool
 	// Stop is the signal that ends it in order.
 	Stop syscall.Signal
 }
@@ -195,7 +197,7 @@ func (s *Supervisor) Stop(ctx context.Context, name string, crash bool) error {
 func (s *Supervisor) stopAll() error {
 	var errs []error
 	for _, u := range slices.Backward(s.units) {
-		errs = append(errs, s.Stop(context.Background(), u.Name, false))
+		errs = append(errs, s.Stop(context.Background(), u.Name, u.Disposable))
 	}
 	return errors.Join(errs...)
 }
