@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -12,12 +13,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
-	"github.com/coffer-vault/coffer/internal/testkit"
+	"github.com/coffer-vault/coffer/internal/testkit/kube"
 )
 
 // scratch holds the files of the API server that the tests share; its key for
 // service account tokens is among them.
 var scratch string
+
+// server is started by the first test that needs it, and not for those of pure
+// functions.
+var (
+	server    *kube.Server
+	serverErr error
+	startOnce sync.Once
+)
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -32,12 +41,19 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	defer func() {
+		if server != nil {
+			_ = server.Stop()
+		}
+	}()
 	return m.Run()
 }
 
 func newClient(t *testing.T) client.WithWatch {
 	t.Helper()
-	c, err := client.NewWithWatch(testkit.Kube(t, "../testkit/testdata/crd"), client.Options{})
+	startOnce.Do(func() { server, serverErr = kube.Start() })
+	must(t, serverErr)
+	c, err := client.NewWithWatch(server.Config(), client.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,10 @@ func (s *session) nothing(what, prefix string) error {
 }
 
 func (s *session) rotation() *cobra.Command {
-	parent := &cobra.Command{Use: "rotation", Short: "See what is to be rotated", Args: noArgs}
+	parent := &cobra.Command{
+		Use: "rotation", Short: "See what is to be rotated", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 	cmd := &cobra.Command{
 		Use:     "overdue [PREFIX]",
 		Short:   "List secrets whose rotation is overdue",

@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/pem"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func pemOf(certificate []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})
+}
+
+var now = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+
+// TestTables compares what people read with golden files.
+func TestTables(t *testing.T) {
+	database := sdk.Metadata{
+		Path: "production/payments/database", Version: 12, Description: "main\tdatabase \x1b[2J", RotateAfterDays: 90,
+		Tags:      map[string]string{"team": "payments", "cost": "7"},
+		Access:    sdk.AccessPolicy{AllowedServices: []string{"payments/api", "payments/jobs"}, AllowedEnvironments: []string{"production"}},
+		CreatedAt: now.Add(-100 * 24 * time.Hour), CreatedBy: "operations/alice",
+	}
+	plain := sdk.Metadata{Path: "production/payments/stripe", Version: 1, CreatedAt: now.Add(-3 * time.Minute), CreatedBy: "user:bob"}
+	tests := map[string]func(*session) error{
+		"list":           func(s *session) error { return s.printList([]sdk.Metadata{database, plain}, formatTable, "") },
+		"list-name":      func(s *session) error { return s.printList([]sdk.Metadata{database, plain}, formatName, "") },
+		"list-yaml":      func(s *session) error { return s.printList([]sdk.Metadata{database}, formatYAML, "") },
+		"list-json-none": func(s *session) error { return s.printList(nil, formatJSON, "") },
+		"list-none":      func(s *session) error { return s.printList(nil, formatTable, "production/") },
+		"describe":       func(s *session) error { return s.printDescription(database) },
+		"describe-plain": func(s *session) error { return s.printDescription(plain) },
+		"overdue": func(s *session) error {
+			return s.printOverdue([]sdk.Overdue{{
+				Path: database.Path, Version: 12, RotateAfterDays: 90, RotatedAt: database.CreatedAt, DaysOverdue: 10,
+			}}, formatTable, "")
+		},
+		"overdue-none": func(s *session) error { return s.printOverdue(nil, formatTable, "") },
+		"audit": func(s *session) error {
+			return s.printAudit([]sdk.AuditEntry{
+				{At: now, Caller: "intruder/api", Action: "read", Path: database.Path, Decision: "denied", Address: "10.0.0.9"},
+				{At: now.Add(-time.Hour), Caller: "payments/api", Action: "read", Path: database.Path, Version: 12, Decision: "allowed", Rule: "the secret's access policy", Address: "operator"},
+				{At: now.Add(-2 * time.Hour), Caller: "system:policy-sync", Action: "policy", Decision: "allowed"},
+			})
+		},
+		"explain": func(s *session) error {
+			return s.printExplanation(sdk.Explanation{
+				Path: database.Path, Capability: "read", Subject: "payments/api", Environment: "staging",
+				Matched: []sdk.RuleMatch{
+					{Rule: "VaultPolicy temporary rule 1", Effect: "Allow", Outcome: "expired", ExpiresAt: now.Add(-time.Hour)},
+					{Rule: "the secret's access policy", Effect: "Allow", Outcome: "other-environment", Environments: []string{"production"}},
+				},
+			})
+		},
+		"explain-allowed": func(s *session) error {
+			return s.printExplanation(sdk.Explanation{
+				Path: database.Path, Capability: "write", Subject: "user:alice", Allowed: true, Rule: "VaultPolicy admins rule 1",
+				Matched: []sdk.RuleMatch{{Rule: "VaultPolicy admins rule 1", Effect: "Allow", Outcome: "applied"}},
+			})
+		},
+	}
+	for name, print := range tests {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			must(t, print(&session{out: &out, err: &out, now: func() time.Time { return now }}))
+			compareGolden(t, filepath.Join("testdata", "golden", name+".txt"), out.Bytes())
+		})
+	}
+}
+
+func compareGolden(t *testing.T, file string, got []byte) {
+	t.Helper()
+	if *update {
+		must(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		must(t, os.WriteFile(file, got, 0o644))
+	}
+	want, err := os.ReadFile(file)
+	must(t, err)
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("(-want +got)\n%s\nif the change is meant: go test ./internal/cli -run %s -update", diff, t.Name())
+	}
+}
+
+func TestGenerate(t *testing.T) {
+	seen := map[byte]bool{}
+	for range 100 {
+		value := generate(64)
+		if len(value) != 64 {
+			t.Fatalf("%d characters", len(value))
+		}
+		for _, c := range value {
+			if !strings.ContainsRune(alphabet, rune(c)) {
+				t.Fatalf("%q is not in the alphabet", c)
+			}
+			seen[c] = true
+		}
+	}
+	if len(alphabet) != 64 || len(seen) != 64 {
+		t.Errorf("%d characters of %d were used", len(seen), len(alphabet))
+	}
+	if bytes.Equal(generate(32), generate(32)) {
+		t.Error("the same value twice")
+	}
+}
+
+func TestMoment(t *testing.T) {
+	tests := map[string]struct {
+		given string
+		want  time.Time
+		usage bool
+	}{
+		"nothing":  {"", time.Time{}, false},
+		"duration": {"90m", now.Add(-90 * time.Minute), false},
+		"time":     {"2026-01-31T08:00:00+01:00", time.Date(2026, 1, 31, 7, 0, 0, 0, time.UTC), false},
+		"negative": {"-1h", time.Time{}, true},
+		"a word":   {"yesterday", time.Time{}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := moment("since", test.given, now)
+			if !got.Equal(test.want) || (err != nil) != test.usage {
+				t.Errorf("got %v, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestDisplayName(t *testing.T) {
+	for program, want := range map[string]string{
+		"/usr/local/bin/coffer": "coffer", "kubectl-coffer": "kubectl coffer", "/opt/kubectl-coffer": "kubectl coffer",
+	} {
+		var out bytes.Buffer
+		s := &session{in: strings.NewReader(""), out: &out, err: &out, now: time.Now}
+		if code := s.run(context.Background(), []string{program, "get", "--help"}); code != exitOK {
+			t.Fatalf("exit code %d", code)
+		}
+		if !strings.Contains(out.String(), "\n  "+want+" get PATH") {
+			t.Errorf("%s calls itself otherwise:\n%s", program, out.String())
+		}
+	}
+}
+
+// Every command that a person can type explains itself.
+func TestEveryCommandHasHelp(t *testing.T) {
+	for _, cmd := range Root().Commands() {
+		if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {
+			t.Errorf("%s: short help %q", cmd.Name(), cmd.Short)
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/authn"
+	"github.com/coffer-vault/coffer/internal/server"
+	"github.com/coffer-vault/coffer/internal/testkit"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"coffer": func() { os.Exit(Main(os.Args)) }})
+}
+
+// installation is what the scripts talk to: the real server over TLS on loopback, a
+// real vault, and a real API server that issues and checks the tokens.
+type installation struct {
+	vault  *vaulttest.Env
+	kube   client.Client
+	url    string
+	caCert string
+}
+
+func install(t *testing.T) *installation {
+	t.Helper()
+	c, err := client.New(testkit.Kube(t, "../testkit/testdata/crd"), client.Options{})
+	must(t, err)
+	vault := vaulttest.Start(t)
+	vault.Sync(t, "default")
+	s := httptest.NewTLSServer(server.New(server.Config{
+		Vault:         vault.Engine,
+		Authenticator: authn.New(authn.Options{Client: c, Audience: "coffer", Cluster: "default"}),
+		Logger:        slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}))
+	t.Cleanup(s.Close)
+	caCert := filepath.Join(t.TempDir(), "ca.crt")
+	must(t, os.WriteFile(caCert, pemOf(s.Certificate().Raw), 0o600))
+	return &installation{vault: vault, kube: c, url: s.URL, caCert: caCert}
+}
+
+// account makes the service account namespace/api, when it is not there, and returns
+// a token of it.
+func (i *installation) account(t *testing.T, namespace string, audience string) string {
+	t.Helper()
+	ctx := t.Context()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: namespace, Labels: map[string]string{vaultv1alpha1.EnvironmentLabel: "production"},
+	}}
+	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "api"}}
+	must(t, client.IgnoreAlreadyExists(i.kube.Create(ctx, ns)))
+	must(t, client.IgnoreAlreadyExists(i.kube.Create(ctx, sa)))
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}}}
+	must(t, i.kube.SubResource("token").Create(ctx, sa, request))
+	return request.Status.Token
+}
+
+func TestScripts(t *testing.T) {
+	i := install(t)
+	admin := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "operations", Name: "api"}
+	i.vault.AllowAll(t, admin, "**")
+	dir := t.TempDir()
+	for file, token := range map[string]string{
+		"admin":    i.account(t, "operations", "coffer"),
+		"payments": i.account(t, "payments", "coffer"),
+		"intruder": i.account(t, "intruder", "coffer"),
+		"stranger": i.account(t, "payments", "vault"),
+	} {
+		must(t, os.WriteFile(filepath.Join(dir, file), []byte(token+"\n"), 0o600))
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("COFFER_ADDR", i.url)
+			e.Setenv("COFFER_CACERT", i.caCert)
+			e.Setenv("COFFER_TOKEN_FILE", filepath.Join(dir, "admin"))
+			e.Setenv("TOKENS", dir)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+	})
+}
+
+// exits runs coffer and compares its exit code: exits CODE ARGUMENT...
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: exits CODE ARGUMENT...")
+	}
+	err := ts.Exec("coffer", args[1:]...)
+	code := "0"
+	if err != nil {
+		exit, ok := err.(interface{ ExitCode() int })
+		if !ok {
+			ts.Fatalf("coffer: %v", err)
+		}
+		code = fmt.Sprint(exit.ExitCode())
+	}
+	if code != args[0] {
+		ts.Fatalf("exit code %s, want %s", code, args[0])
+	}
+}
