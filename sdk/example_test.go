@@ -1,0 +1,80 @@
+package sdk_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+// example is a stand-in for a server that knows one secret.
+func example() (*sdk.Client, func()) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Query().Get("path") != "production/payments/database":
+			w.WriteHeader(http.StatusNotFound)
+			_ = json.NewEncoder(w).Encode(sdk.Problem{Status: 404, Code: sdk.CodeNotFoundOrDenied, Detail: "the path does not exist, or you may not do this"})
+		case r.Method == http.MethodGet:
+			_ = json.NewEncoder(w).Encode(sdk.Secret{
+				Metadata: sdk.Metadata{Path: "production/payments/database", Version: 7}, Value: []byte("correct horse"),
+			})
+		default:
+			_ = json.NewEncoder(w).Encode(sdk.Metadata{Path: "production/payments/database", Version: 8})
+		}
+	}))
+	client, err := sdk.New(sdk.Config{Address: s.URL, Token: "token"}) // sdk.Config{} in a pod
+	if err != nil {
+		panic(err)
+	}
+	return client, s.Close
+}
+
+func ExampleClient_Get() {
+	client, closeServer := example()
+	defer closeServer()
+
+	password, err := client.Get(context.Background(), "production/payments/database")
+	if err != nil {
+		fmt.Println("cannot start without the password:", err)
+		return
+	}
+	fmt.Println(password) // prints without the value
+	fmt.Println(len(password.Value), "bytes")
+	// Output:
+	// production/payments/database@7
+	// 13 bytes
+}
+
+func ExampleClient_Rotate() {
+	client, closeServer := example()
+	defer closeServer()
+
+	current := int64(7)
+	written, err := client.Rotate(context.Background(), "production/payments/database", sdk.PutRequest{
+		Value:           []byte("battery staple"),
+		ExpectedVersion: &current, // nobody else rotated meanwhile
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("version", written.Version)
+	// Output: version 8
+}
+
+func ExampleCodeOf() {
+	client, closeServer := example()
+	defer closeServer()
+
+	_, err := client.Get(context.Background(), "production/payments/stripe")
+	switch sdk.CodeOf(err) {
+	case sdk.CodeNotFoundOrDenied:
+		fmt.Println("ask for access:", err)
+	case sdk.CodeUnavailable:
+		fmt.Println("try again later")
+	}
+	// Output: ask for access: the path does not exist, or you may not do this
+}
