@@ -75,6 +75,8 @@ func ExampleCodeOf() {
 		fmt.Println("ask for access:", err)
 	case sdk.CodeUnavailable:
 		fmt.Println("try again later")
+	default:
+		fmt.Println(err)
 	}
 	// Output: ask for access: the path does not exist, or you may not do this
 }

@@ -95,6 +95,7 @@ func nextStep(cmd *cobra.Command, err error) string {
 		if answer.RequestID != "" {
 			return "The server's log says more about request " + answer.RequestID + "."
 		}
+	default: // the error itself says what to do
 	}
 	return ""
 }

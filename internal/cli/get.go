@@ -14,7 +14,7 @@ import (
 )
 
 // writer is (*sdk.Client).Put or Rotate.
-type writer func(*sdk.Client, context.Context, string, sdk.PutRequest) (sdk.Metadata, error) //nolint:revive // the shape of a method expression
+type writer func(*sdk.Client, context.Context, string, sdk.PutRequest) (sdk.Metadata, error)
 
 func (s *session) get() *cobra.Command {
 	var (

@@ -97,10 +97,10 @@ func (s *session) prompt(path string, terminal int) ([]byte, error) {
 // terminalOf returns the descriptor of stream when it is a terminal.
 func terminalOf(stream any) (int, bool) {
 	file, ok := stream.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) { //nolint:gosec // a descriptor fits an int
+	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return 0, false
 	}
-	return int(file.Fd()), true //nolint:gosec // a descriptor fits an int
+	return int(file.Fd()), true
 }
 
 // alphabet has 64 characters, so that a random byte cut to 6 bits picks each with the

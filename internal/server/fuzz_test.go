@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -116,7 +115,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		request.Header.Set("Content-Type", "application/json")
 		handler := New(Config{
-			Vault: strict{t}, Authenticator: everyone{}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Rate: rate.Inf,
+			Vault: strict{t}, Authenticator: everyone{}, Logger: slog.New(slog.DiscardHandler), Rate: rate.Inf,
 		})
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, request)

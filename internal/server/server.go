@@ -33,7 +33,7 @@ const (
 // need, and low enough that one caller in a loop leaves the others their share.
 const (
 	defaultRate  rate.Limit = 50
-	defaultBurst            = 100
+	defaultBurst int        = 100
 )
 
 // Vault is what the API serves; *vault.Engine is one.
