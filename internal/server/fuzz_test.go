@@ -28,65 +28,65 @@ func (everyone) Environment(context.Context, string) (string, error) { return ""
 
 // strict is a vault that fails the test when something reaches it that its types
 // promise cannot.
-type strict struct{ t *testing.T }
+type strict struct{ t *testing.T } // t is that of the request under way
 
-func (s strict) path(p secret.Path) error {
+func (s *strict) path(p secret.Path) error {
 	if _, err := secret.ParsePath(p.String()); err != nil {
 		s.t.Errorf("the path %q reached the vault", p)
 	}
 	return secret.ErrDenied
 }
 
-func (s strict) Read(_ context.Context, _ secret.Caller, ref secret.Ref) (secret.Secret, error) {
+func (s *strict) Read(_ context.Context, _ secret.Caller, ref secret.Ref) (secret.Secret, error) {
 	if ref.Version < 0 {
 		s.t.Errorf("version %d reached the vault", ref.Version)
 	}
 	return secret.Secret{}, s.path(ref.Path)
 }
 
-func (s strict) Put(_ context.Context, _ secret.Caller, r secret.PutRequest) (secret.Metadata, error) {
+func (s *strict) Put(_ context.Context, _ secret.Caller, r secret.PutRequest) (secret.Metadata, error) {
 	if r.Value.Len() > secret.MaxValueBytes || r.ExpectedVersion != nil && *r.ExpectedVersion < 0 {
 		s.t.Error("an impossible write reached the vault")
 	}
 	return secret.Metadata{}, s.path(r.Path)
 }
 
-func (s strict) Rotate(ctx context.Context, c secret.Caller, r secret.PutRequest) (secret.Metadata, error) {
+func (s *strict) Rotate(ctx context.Context, c secret.Caller, r secret.PutRequest) (secret.Metadata, error) {
 	return s.Put(ctx, c, r)
 }
 
-func (s strict) Delete(_ context.Context, _ secret.Caller, p secret.Path) error { return s.path(p) }
+func (s *strict) Delete(_ context.Context, _ secret.Caller, p secret.Path) error { return s.path(p) }
 
-func (s strict) Metadata(_ context.Context, _ secret.Caller, p secret.Path) (secret.Metadata, error) {
+func (s *strict) Metadata(_ context.Context, _ secret.Caller, p secret.Path) (secret.Metadata, error) {
 	return secret.Metadata{}, s.path(p)
 }
 
-func (s strict) List(_ context.Context, _ secret.Caller, _ secret.Prefix, _ secret.Path, limit int) ([]secret.Metadata, error) {
+func (s *strict) List(_ context.Context, _ secret.Caller, _ secret.Prefix, _ secret.Path, limit int) ([]secret.Metadata, error) {
 	if limit < 1 || limit > 1000 {
 		s.t.Errorf("limit %d reached the vault", limit)
 	}
 	return nil, nil
 }
 
-func (strict) Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.Overdue, error) {
+func (*strict) Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.Overdue, error) {
 	return nil, nil
 }
 
-func (s strict) Audit(_ context.Context, _ secret.Caller, q audit.Query) ([]audit.Entry, error) {
+func (s *strict) Audit(_ context.Context, _ secret.Caller, q audit.Query) ([]audit.Entry, error) {
 	if q.Limit < 1 || q.Limit > 1000 || q.Before < 0 {
 		s.t.Errorf("query %+v reached the vault", q)
 	}
 	return nil, nil
 }
 
-func (s strict) Explain(_ context.Context, _, _ secret.Caller, p secret.Path, c policy.Capability) (policy.Decision, error) {
+func (s *strict) Explain(_ context.Context, _, _ secret.Caller, p secret.Path, c policy.Capability) (policy.Decision, error) {
 	if _, err := policy.ParseCapability(string(c)); err != nil {
 		s.t.Errorf("capability %q reached the vault", c)
 	}
 	return policy.Decision{}, s.path(p)
 }
 
-func (strict) Ready(context.Context) error { return nil }
+func (*strict) Ready(context.Context) error { return nil }
 
 // FuzzRequest sends any method, URL and body. Whatever comes, the answer is JSON with
 // a status that the API has, nothing panics, and nothing impossible gets to the vault.
@@ -105,7 +105,10 @@ func FuzzRequest(f *testing.F) {
 	for _, s := range seeds {
 		f.Add(s.method, s.target, s.body)
 	}
+	vault := &strict{}
+	handler := New(Config{Vault: vault, Authenticator: everyone{}, Logger: slog.New(slog.DiscardHandler), Rate: rate.Inf})
 	f.Fuzz(func(t *testing.T, method, target, body string) {
+		vault.t = t
 		if !strings.HasPrefix(target, "/") {
 			target = "/" + target
 		}
@@ -114,9 +117,6 @@ func FuzzRequest(f *testing.F) {
 			return
 		}
 		request.Header.Set("Content-Type", "application/json")
-		handler := New(Config{
-			Vault: strict{t}, Authenticator: everyone{}, Logger: slog.New(slog.DiscardHandler), Rate: rate.Inf,
-		})
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, request)
 		switch recorder.Code {
