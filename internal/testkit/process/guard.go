@@ -28,7 +28,8 @@ done
 rm -rf -- "$1"
 `
 
-// Guard ties a scratch directory, and the servers whose process ids are in it, to the life of this program.
+// Guard ties a scratch directory, and the servers whose process ids are in it, to the life of this program. It must be
+// kept: the pipe of one that is garbage is closed.
 type Guard struct {
 	cmd  *exec.Cmd
 	pipe io.WriteCloser

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,9 +30,11 @@ func TestMain(m *testing.M) {
 
 // ownServer starts a guarded child, says "ready", and waits to be killed.
 func ownServer(dir string) int {
-	if _, err := process.NewGuard(dir, "TERM"); err != nil {
+	guard, err := process.NewGuard(dir, "TERM")
+	if err != nil {
 		return 1
 	}
+	defer runtime.KeepAlive(guard)
 	if _, err := process.Start(exec.Command("sleep", "600"), dir, "server"); err != nil {
 		return 1
 	}

@@ -72,11 +72,16 @@ func (c *Cluster) etcd() supervise.Service {
 
 func (c *Cluster) apiserver() supervise.Service {
 	cert := func(name string) string { return c.dir("certs", name) }
+	reconciler := "lease"
+	if !c.hasNode() { // its address is loopback, which no pod could use; there are no pods
+		reconciler = "none"
+	}
 	return supervise.Service{
 		Name: APIServer, Disposable: true, After: []string{Etcd}, Stop: syscall.SIGTERM,
 		Command: c.command("kube-apiserver",
 			"--etcd-servers=http://127.0.0.1:"+c.port(Etcd),
 			"--bind-address="+c.bindAddress(), "--secure-port="+c.port(APIServer), "--advertise-address="+c.State.Address,
+			"--endpoint-reconciler-type="+reconciler,
 			"--tls-cert-file="+cert("apiserver.crt"), "--tls-private-key-file="+cert("apiserver.key"),
 			"--client-ca-file="+cert("ca.crt"),
 			"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--anonymous-auth=false",

@@ -94,9 +94,14 @@ func (e *Environment) startCluster(ctx context.Context) (*layout.State, error) {
 	return e.startNode(ctx)
 }
 
+// noNodeVariable asks for an environment without a node where one could run.
+const noNodeVariable = "COFFER_NO_NODE"
+
 // nodeImpossible says why this machine cannot run a node; empty if it can.
 func nodeImpossible() string {
 	switch {
+	case os.Getenv(noNodeVariable) != "":
+		return noNodeVariable + " is set"
 	case runtime.GOOS != "linux":
 		return "a node needs Linux, and this is " + runtime.GOOS
 	case os.Geteuid() != 0:
@@ -152,9 +157,6 @@ func (e *Environment) clearLeftovers(ctx context.Context) error {
 func (e *Environment) end(ctx context.Context, state *layout.State) error {
 	if state.Mode == layout.ModeControlPlane {
 		return e.endControlPlane(ctx, state)
-	}
-	if nodeImpossible() != "" {
-		return nil // nothing can have been started
 	}
 	return sandbox.Stop(ctx, state.Pid, e.sandbox())
 }

@@ -55,9 +55,11 @@ func RunSupervisor(file string) error {
 	c := &cluster.Cluster{State: p.State, Base: p.Base, Tools: p.Tools}
 	logs := filepath.Join(p.Base, "run")
 	if p.State.Mode == layout.ModeControlPlane { // in a sandbox the kernel does this
-		if _, err := process.NewGuard(logs, "TERM"); err != nil {
+		guard, err := process.NewGuard(logs, "TERM")
+		if err != nil {
 			return err
 		}
+		defer guard.Release() // what is left to clean up then, Down finds
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
