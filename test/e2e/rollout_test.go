@@ -10,7 +10,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
@@ -70,7 +69,7 @@ func (e *environment) template(name string, container corev1.Container, volumes 
 		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": name}},
 		Spec: corev1.PodSpec{
 			ServiceAccountName: "api", Containers: []corev1.Container{container}, Volumes: volumes,
-			TerminationGracePeriodSeconds: ptr.To(int64(1)),
+			TerminationGracePeriodSeconds: new(int64(1)),
 		},
 	}
 }
@@ -90,7 +89,7 @@ func (e *environment) deployment() *appsv1.Deployment {
 	meta, selector := e.meta("web")
 	volume := corev1.Volume{Name: "secret", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "database"}}}
 	return &appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{
-		Replicas: ptr.To(int32(2)), Selector: selector, Template: e.template("web", mounted(), volume),
+		Replicas: new(int32(2)), Selector: selector, Template: e.template("web", mounted(), volume),
 	}}
 }
 
@@ -112,7 +111,7 @@ func (e *environment) statefulSet() *appsv1.StatefulSet {
 		}}},
 	}}}
 	return &appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{
-		Replicas: ptr.To(int32(1)), Selector: selector, ServiceName: "store", Template: e.template("store", mounted(), volume),
+		Replicas: new(int32(1)), Selector: selector, ServiceName: "store", Template: e.template("store", mounted(), volume),
 	}}
 }
 
