@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -37,6 +38,9 @@ const (
 	refusedFor    = time.Second
 	cacheEntries  = 4096
 	reviewTimeout = 10 * time.Second
+	// maxReviews is how many reviews are asked for at a time: who sends garbage must not
+	// make Coffer a burden to the API server.
+	maxReviews = 32
 	// maxTokenBytes is far above what Kubernetes issues, about 1 KiB.
 	maxTokenBytes = 16 << 10
 )
@@ -68,6 +72,7 @@ type Authenticator struct {
 	accepted *cache.LRUExpireCache
 	refused  *cache.LRUExpireCache
 	flights  singleflight.Group
+	reviews  *semaphore.Weighted
 }
 
 // New returns an Authenticator.
@@ -79,6 +84,7 @@ func New(o Options) *Authenticator {
 		client: o.Client, audience: o.Audience, cluster: o.Cluster, defaultEnvironment: o.DefaultEnvironment,
 		accepted: cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
 		refused:  cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
+		reviews:  semaphore.NewWeighted(maxReviews),
 	}
 }
 
@@ -154,6 +160,10 @@ func (a *Authenticator) shareReview(ctx context.Context, key [sha256.Size]byte, 
 
 // review asks the API server.
 func (a *Authenticator) review(ctx context.Context, token string) (secret.Caller, error) {
+	if err := a.reviews.Acquire(ctx, 1); err != nil {
+		return secret.Caller{}, fmt.Errorf("%w: too many tokens wait to be checked", ErrUnavailable)
+	}
+	defer a.reviews.Release(1)
 	review := &authenticationv1.TokenReview{
 		Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{a.audience}},
 	}

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -202,6 +203,34 @@ func TestAuthenticateReviewsATokenOnce(t *testing.T) {
 	wait.Wait()
 	if got := reviews.Load(); got != 1 {
 		t.Errorf("%d reviews of one token", got)
+	}
+}
+
+// A flood of garbage reaches the API server only so many at a time.
+func TestAuthenticateLimitsReviews(t *testing.T) {
+	const limit, flood = 32, 100
+	var under, most atomic.Int64
+	c := interceptor.NewClient(newClient(t), interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, object client.Object, opts ...client.CreateOption) error {
+			now := under.Add(1)
+			defer under.Add(-1)
+			for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
+			}
+			return c.Create(ctx, object, opts...)
+		},
+	})
+	a := newAuthenticator(c, nil)
+	var wait sync.WaitGroup
+	for i := range flood {
+		wait.Go(func() {
+			if _, err := a.Authenticate(t.Context(), fmt.Sprint("garbage", i)); !errors.Is(err, authn.ErrUnauthenticated) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	wait.Wait()
+	if most.Load() > limit {
+		t.Errorf("%d reviews at a time", most.Load())
 	}
 }
 
