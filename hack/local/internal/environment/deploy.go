@@ -123,14 +123,8 @@ func (e *Environment) ensureConfig(t Target, kubectl kubectlFunc) error {
 
 // writeOverlay makes a kustomization of config/default with the image.
 func (e *Environment) writeOverlay(image string) (string, error) {
-	entry := map[string]string{"name": "coffer", "newName": image}
-	if name, digest, ok := strings.Cut(image, "@"); ok {
-		entry["newName"], entry["digest"] = name, digest
-	} else if i := strings.LastIndex(image, ":"); i > strings.LastIndex(image, "/") {
-		entry["newName"], entry["newTag"] = image[:i], image[i+1:]
-	}
 	text, err := yaml.Marshal(map[string]any{
-		"resources": []string{"../../config/default"}, "images": []any{entry},
+		"resources": []string{"../../config/default"}, "images": []any{replacement(image)},
 	})
 	if err != nil {
 		return "", fmt.Errorf("encoding the kustomization: %w", err)
@@ -143,4 +137,16 @@ func (e *Environment) writeOverlay(image string) (string, error) {
 		return "", fmt.Errorf("writing the kustomization: %w", err)
 	}
 	return dir, nil
+}
+
+// replacement is how a kustomization says that the image "coffer" is to be the given one.
+func replacement(image string) map[string]string {
+	if name, digest, ok := strings.Cut(image, "@"); ok {
+		return map[string]string{"name": "coffer", "newName": name, "digest": digest}
+	}
+	// A colon before the last slash is a registry's port.
+	if i := strings.LastIndex(image, ":"); i > strings.LastIndex(image, "/") {
+		return map[string]string{"name": "coffer", "newName": image[:i], "newTag": image[i+1:]}
+	}
+	return map[string]string{"name": "coffer", "newName": image, "newTag": "latest"}
 }

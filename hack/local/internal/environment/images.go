@@ -53,16 +53,15 @@ func (e *Environment) buildImage(ctx context.Context, s source, file string) (di
 // buildProgram compiles a static program of this repository; goos may be empty for this machine's. It uses what tests
 // have compiled already, so there is no -trimpath here: releases are built by the Dockerfile.
 func (e *Environment) buildProgram(ctx context.Context, pkg, file, goos string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", file, pkg)
-	cmd.Dir = e.Layout.Root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	program := toolchain.Program{
+		Dir: e.Layout.Root, Package: pkg, Output: file,
+		Arguments: []string{"-buildvcs=false", "-ldflags=-s -w"}, // the same sources are to make the same image
+		Env:       []string{"CGO_ENABLED=0"},
+	}
 	if goos != "" {
-		cmd.Env = append(cmd.Env, "GOOS="+goos)
+		program.Env = append(program.Env, "GOOS="+goos)
 	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
-	}
-	return nil
+	return program.Build(ctx, e.Step)
 }
 
 // loadImages builds the images and imports those that the node has not, and tells whether Coffer's was one of them.

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/coffer-vault/coffer/hack/local/internal/step"
 )
 
 // build compiles tool to file, which appears only when it is whole.
@@ -28,52 +30,73 @@ func (c *Cache) build(ctx context.Context, tool Tool, file string) error {
 		return fmt.Errorf("making the cache: %w", err)
 	}
 	defer os.RemoveAll(scratch)
-	out := filepath.Join(scratch, tool.Name)
-	args := arguments(tool, version)
-	stale, err := c.stale(ctx, tool, args)
-	if err != nil {
+	cgo := "CGO_ENABLED=0"
+	if tool.Cgo {
+		cgo = "CGO_ENABLED=1"
+	}
+	program := Program{
+		Dir: filepath.Join(c.Root, tool.Module), Package: tool.Package, Output: filepath.Join(scratch, tool.Name),
+		Arguments: arguments(tool, version),
+		// GOFLAGS and a workspace of the user's are for the user's modules.
+		Env: []string{cgo, "GOFLAGS=", "GOWORK=off"},
+	}
+	if err := program.Build(ctx, c.Step); err != nil {
 		return err
 	}
-	cmd := c.goCommand(ctx, tool, append(append([]string{"build", "-v", "-o", out}, args...), tool.Package)...)
-	if err := c.runCounting(cmd, tool.Name, stale); err != nil {
-		return fmt.Errorf("building %s: %w", tool.Name, err)
-	}
-	if err := os.Rename(out, file); err != nil {
+	if err := os.Rename(program.Output, file); err != nil {
 		return fmt.Errorf("putting %s into the cache: %w", tool.Name, err)
 	}
 	return nil
 }
 
-// goCommand runs the go command where tool is pinned.
-func (c *Cache) goCommand(ctx context.Context, tool Tool, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = filepath.Join(c.Root, tool.Module)
-	cgo := "CGO_ENABLED=0"
-	if tool.Cgo {
-		cgo = "CGO_ENABLED=1"
+// Program is something for the go command to compile.
+type Program struct {
+	// Dir is where the go command runs: it decides the module.
+	Dir string
+	// Package to build, and the file the program goes to.
+	Package, Output string
+	// Arguments of go build beside those, and variables in its environment.
+	Arguments, Env []string
+}
+
+// Build compiles the program and shows how far it is.
+func (p Program) Build(ctx context.Context, report *step.Reporter) error {
+	stale, err := p.stale(ctx)
+	if err != nil {
+		return err
 	}
-	// GOFLAGS and a workspace of the user's are for the user's modules.
-	cmd.Env = append(os.Environ(), cgo, "GOFLAGS=", "GOWORK=off")
+	args := append([]string{"build", "-v", "-o", p.Output}, p.Arguments...)
+	bar := report.Bar(filepath.Base(p.Output), stale)
+	if err := runCounting(p.goCommand(ctx, append(args, p.Package)...), bar); err != nil {
+		return fmt.Errorf("building %s: %w", p.Package, err)
+	}
+	return nil
+}
+
+func (p Program) goCommand(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = p.Dir
+	cmd.Env = append(os.Environ(), p.Env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	return cmd
 }
 
 // stale is the number of packages that go build will compile.
-func (c *Cache) stale(ctx context.Context, tool Tool, args []string) (int, error) {
-	list := append([]string{"list", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"}, args...)
-	cmd := c.goCommand(ctx, tool, append(list, tool.Package)...)
+func (p Program) stale(ctx context.Context) (int, error) {
+	args := append([]string{"list", "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"}, p.Arguments...)
+	cmd := p.goCommand(ctx, append(args, p.Package)...)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	out, err := cmd.Output()
 	if err != nil {
-		return 0, fmt.Errorf("listing the packages of %s: %w\n%s", tool.Name, err, complaint.String())
+		return 0, fmt.Errorf("listing the packages of %s: %w\n%s", p.Package, err, complaint.String())
 	}
 	return bytes.Count(out, []byte("\n")), nil
 }
 
 // runCounting runs a "go build -v", which names each package it has compiled on its standard error, and shows how far
 // it is. Everything else it says is in the error, should it fail.
-func (c *Cache) runCounting(cmd *exec.Cmd, what string, total int) error {
+func runCounting(cmd *exec.Cmd, bar step.Bar) error {
 	pipe, err := cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -81,7 +104,6 @@ func (c *Cache) runCounting(cmd *exec.Cmd, what string, total int) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	bar := c.Step.Bar(what, total)
 	said, readErr := follow(pipe, func() { _ = bar.Add(1) }) // a bar that cannot draw is no reason to stop
 	_ = bar.Finish()
 	if err := errors.Join(cmd.Wait(), readErr); err != nil {
