@@ -86,7 +86,7 @@ func (c Cluster) Init(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"),
 		"--pgdata="+c.data(), "--username="+Superuser, "--pwfile="+pwfile, "--auth=scram-sha-256",
 		"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
-	cmd.Dir = c.Dir
+	cmd.Dir = "/" // entered before the child has the right to reach its own
 	cmd.SysProcAttr = who.attr(c.Dir)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -124,7 +124,7 @@ func (c Cluster) Command() (*exec.Cmd, error) {
 		args = append(args, "-c", setting)
 	}
 	cmd := exec.Command(filepath.Join(bin, "postgres"), args...)
-	cmd.Dir = c.Dir
+	cmd.Dir = "/" // the server enters its data directory by itself
 	cmd.SysProcAttr = who.attr(c.Dir)
 	return cmd, nil
 }

@@ -122,8 +122,7 @@ func runKubectl(ctx context.Context, program, dir, kubeconfig, stdin string, arg
 	}
 	out, err := cmd.Output()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
 		}
 		return "", fmt.Errorf("kubectl %s: %w", strings.Join(args, " "), err)

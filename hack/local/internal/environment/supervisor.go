@@ -43,7 +43,7 @@ func (p plan) write(file string) error {
 }
 
 // RunSupervisor runs the programs of the plan in a file, until this process is told to end.
-func RunSupervisor(file string) error {
+func RunSupervisor(file string) (err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("reading the supervisor's plan: %w", err)
@@ -59,7 +59,7 @@ func RunSupervisor(file string) error {
 		if err != nil {
 			return err
 		}
-		defer guard.Release() // what is left to clean up then, Down finds
+		defer func() { err = errors.Join(err, guard.Release()) }()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

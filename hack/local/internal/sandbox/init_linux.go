@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -154,7 +153,9 @@ func superviseChild(args []string) error {
 // LoadModules loads the kernel modules a node uses, where they are modules and not built in. Loading is all the outside
 // notices of it; a kernel that has none of them says so when the node starts.
 func LoadModules(ctx context.Context) {
-	for _, module := range strings.Fields("overlay veth nf_tables nf_conntrack nft_ct nft_masq nft_nat nft_chain_nat nft_fib_inet nft_reject_inet") {
+	for _, module := range []string{
+		"overlay", "veth", "nf_tables", "nf_conntrack", "nft_ct", "nft_masq", "nft_nat", "nft_chain_nat", "nft_fib_inet", "nft_reject_inet",
+	} {
 		_ = exec.CommandContext(ctx, "modprobe", "--quiet", module).Run()
 	}
 }

@@ -39,12 +39,14 @@ const readyWithin = 3 * time.Minute
 // State of a service.
 type State string
 
+// The states: a service waits for what it needs, starts, and runs once it is ready; it is stopped by request, and has
+// failed when it did not start or ended by itself.
 const (
-	Waiting  State = "waiting"  // for what it needs
-	Starting State = "starting" // runs, is not ready
+	Waiting  State = "waiting"
+	Starting State = "starting"
 	Running  State = "running"
-	Stopped  State = "stopped" // by request
-	Failed   State = "failed"  // did not start, or ended by itself
+	Stopped  State = "stopped"
+	Failed   State = "failed"
 )
 
 // Status is what is told of a service.
@@ -98,7 +100,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 				return
 			}
 			if err := s.start(ctx, u); err != nil {
-				s.logger.Error("a service did not start", "service", u.Name, "error", err)
+				s.logger.ErrorContext(ctx, "a service did not start", "service", u.Name, "error", err)
 				return
 			}
 			close(u.ready)

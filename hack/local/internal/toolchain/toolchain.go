@@ -139,8 +139,7 @@ func (c *Cache) Version(ctx context.Context, tool Tool) (string, error) {
 	cmd.Dir = filepath.Join(c.Root, tool.Module)
 	out, err := cmd.Output()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			err = fmt.Errorf("%w: %s", err, exit.Stderr)
 		}
 		return "", fmt.Errorf("finding the version of %s pinned in %s: %w", tool.Source, tool.Module, err)
@@ -152,14 +151,14 @@ func (c *Cache) Version(ctx context.Context, tool Tool) (string, error) {
 
 // arguments are those of "go build", without the output and the package.
 func arguments(tool Tool, version string) []string {
-	flags := "-s -w"
+	flags := []string{"-s", "-w"}
 	major, minor, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
 	minor, _, _ = strings.Cut(minor, ".")
 	replace := strings.NewReplacer("{version}", version, "{major}", major, "{minor}", minor)
 	for _, set := range tool.Version {
-		flags += " -X " + replace.Replace(set)
+		flags = append(flags, "-X", replace.Replace(set))
 	}
-	args := []string{"-ldflags", flags}
+	args := []string{"-ldflags", strings.Join(flags, " ")}
 	if len(tool.Tags) > 0 {
 		args = append(args, "-tags", strings.Join(tool.Tags, ","))
 	}

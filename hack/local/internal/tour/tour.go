@@ -183,8 +183,7 @@ func (t *Tour) run(cmd *exec.Cmd) error {
 
 // withOutput adds what a program said to the error of running it.
 func withOutput(err error) error {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
 	}
 	return err
