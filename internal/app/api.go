@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,8 +19,12 @@ const (
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 60 * time.Second
 	idleTimeout       = 2 * time.Minute
-	shutdownTimeout   = 20 * time.Second
-	maxHeaderBytes    = 64 << 10
+	shutdownTimeout   = 15 * time.Second
+	// drainDelay is how long a stopping server goes on accepting connections while
+	// it says that it is not ready: the time Services take to stop sending it new
+	// ones. Together with shutdownTimeout it stays below the grace period of the pod.
+	drainDelay     = 5 * time.Second
+	maxHeaderBytes = 64 << 10
 )
 
 // apiServer serves the API over TLS. It is a manager.Runnable that runs on every
@@ -29,6 +34,20 @@ type apiServer struct {
 	getCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	listener       net.Listener
 	logger         *slog.Logger
+	// drain is drainDelay but in tests.
+	drain time.Duration
+
+	serving atomic.Bool
+}
+
+var errNotServing = errors.New("the API is not served: the server starts or stops")
+
+// ready is the readiness check: a pod gets requests only while it serves them.
+func (s *apiServer) ready(*http.Request) error {
+	if !s.serving.Load() {
+		return errNotServing
+	}
+	return nil
 }
 
 func listenAPI(ctx context.Context, address string) (net.Listener, error) {
@@ -57,10 +76,18 @@ func (s *apiServer) Start(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.ServeTLS(s.listener, "", "") }()
+	s.serving.Store(true)
+	defer s.serving.Store(false)
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve the API: %w", err)
 	case <-ctx.Done():
+	}
+	s.serving.Store(false)
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve the API: %w", err)
+	case <-time.After(s.drain):
 	}
 	shutdownCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()

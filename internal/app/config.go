@@ -85,7 +85,7 @@ func ParseConfig(args []string, getenv func(string) string, output io.Writer) (C
 
 func (c *Config) bind(fs *flag.FlagSet) {
 	fs.StringVar(&c.DatabaseURLFile, "database-url-file", "/etc/coffer/database/url", "file with the Postgres URL; COFFER_DATABASE_URL wins over it")
-	fs.StringVar(&c.RedisURLFile, "redis-url-file", "/etc/coffer/redis/url", "file with the Redis URL; COFFER_REDIS_URL wins over it")
+	fs.StringVar(&c.RedisURLFile, "redis-url-file", "/etc/coffer/redis/url", "file with the Redis URL; COFFER_REDIS_URL wins over it; without either, the vault works without Redis")
 	fs.StringVar(&c.RootKeyFile, "root-key-file", "", "file with the root key (see docs/operations.md)")
 	fs.StringVar(&c.RootPassphraseFile, "root-passphrase-file", "", "file with a passphrase to derive the root key from; for development")
 	fs.StringVar(&c.ClusterName, "cluster-name", "default", "name of this cluster among those that share the database")
@@ -134,6 +134,8 @@ func (c *Config) validate() error {
 	return nil
 }
 
+var errEmptyURL = errors.New("is empty")
+
 // readURL returns value, or the trimmed content of file when value is empty.
 func readURL(what, value, file string) (string, error) {
 	if value != "" {
@@ -145,7 +147,7 @@ func readURL(what, value, file string) (string, error) {
 	}
 	url := strings.TrimSpace(string(content))
 	if url == "" {
-		return "", fmt.Errorf("read the %s URL: %s is empty", what, file)
+		return "", fmt.Errorf("read the %s URL: %s %w", what, file, errEmptyURL)
 	}
 	return url, nil
 }

@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 
@@ -61,7 +63,9 @@ func openConfigured(ctx context.Context, c Config, logger *slog.Logger) (*vault.
 		return nil, nil, err
 	}
 	redisURL, err := readURL("Redis", c.RedisURL, c.RedisURLFile)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errEmptyURL) {
+		logger.InfoContext(ctx, "no Redis URL: the vault works without Redis, and changes are found by polling the database")
+	} else if err != nil {
 		return nil, nil, err
 	}
 	root, err := openRoot(c)

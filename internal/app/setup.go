@@ -60,7 +60,11 @@ func setupAPI(ctx context.Context, mgr manager.Manager, engine *vault.Engine, c 
 	handler := server.New(server.Config{
 		Vault: engine, Authenticator: authenticator, Logger: logger, Registerer: metrics.Registry,
 	})
-	return mgr.Add(&apiServer{handler: handler, getCertificate: getCertificate, listener: listener, logger: logger})
+	api := &apiServer{handler: handler, getCertificate: getCertificate, listener: listener, logger: logger, drain: drainDelay}
+	if err := mgr.AddReadyzCheck("api", api.ready); err != nil {
+		return err
+	}
+	return mgr.Add(api)
 }
 
 // setupCertificate returns the supplied certificate, reloaded when its files

@@ -26,8 +26,9 @@ const (
 )
 
 // recheck is how often a replica looks whether the certificate is due or another
-// replica has renewed it. It only has to be short against renewBefore.
-const recheck = time.Hour
+// replica has renewed it: how long two replicas can serve certificates of two
+// authorities after an administrator has deleted the Secret. It costs two reads.
+const recheck = time.Minute
 
 // Options say where the certificate is kept and what it is for.
 type Options struct {
