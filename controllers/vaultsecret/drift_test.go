@@ -185,6 +185,16 @@ func TestTargetChanges(t *testing.T) {
 		}
 		w.holds("typed", want)
 	})
+	t.Run("refused type", func(t *testing.T) {
+		object := w.ofPath("refused", database)
+		w.ready(object)
+		before := w.secret("refused")
+		change(w, object, func(o *vaultv1alpha1.VaultSecret) { o.Spec.Target.Type = string(corev1.SecretTypeTLS) })
+		w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonSecretWriteFailed)
+		if got := w.secret("refused"); got == nil || got.UID != before.UID {
+			t.Error("the Secret was lost to one that the API server refuses")
+		}
+	})
 	t.Run("label removed", func(t *testing.T) {
 		object := w.vaultSecret("labels", func(s *vaultv1alpha1.VaultSecretSpec) {
 			s.Path = database

@@ -33,7 +33,7 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}
 	if ctx.Err() != nil {
-		return ctrl.Result{}, ctx.Err()
+		return ctrl.Result{}, interrupted(ctx)
 	}
 	var f *failure
 	if err != nil {
@@ -41,7 +41,7 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	}
 	if f != nil && f.revoked && !retains(s.object) {
 		if err := r.withdraw(ctx, s); err != nil {
-			return r.finishWithdrawal(ctx, err)
+			return r.finishWithdrawal(err)
 		}
 	}
 	setConditions(s, f)
@@ -50,6 +50,9 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 		if apierrors.IsConflict(err) {
 			return ctrl.Result{RequeueAfter: conflictDelay}, nil
 		}
+		if ctx.Err() != nil {
+			err = interrupted(ctx)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	r.metrics.finished(s, f)
@@ -57,7 +60,16 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	return r.result(s, f, err)
 }
 
-func (r *Reconciler) finishWithdrawal(_ context.Context, err error) (ctrl.Result, error) {
+// interrupted is the error of a reconcile whose time is over; nil when the operator
+// stops, which is nothing to complain of: the next one starts from what is there.
+func interrupted(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return nil
+	}
+	return ctx.Err()
+}
+
+func (r *Reconciler) finishWithdrawal(err error) (ctrl.Result, error) {
 	if errors.Is(err, errConflict) {
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/go-logr/logr/testr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -88,7 +89,26 @@ func (c *counted) Read(ctx context.Context, caller secret.Caller, ref secret.Ref
 type operator struct {
 	engine   *counted
 	registry *prometheus.Registry
+	logs     *logBuffer
 	stop     func()
+}
+
+// logBuffer keeps what an operator logs.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *logBuffer) write(prefix, args string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text.WriteString(prefix + " " + args + "\n")
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // newWorld makes a world without an operator. Its namespace is of the environment
@@ -152,12 +172,12 @@ func newRunningWorld(t *testing.T) (*world, *operator) {
 // startOperator starts a manager as internal/app does.
 func (w *world) startOperator() *operator {
 	w.t.Helper()
-	op := &operator{engine: &counted{Engine: w.vault.Engine}, registry: prometheus.NewRegistry()}
+	op := &operator{engine: &counted{Engine: w.vault.Engine}, registry: prometheus.NewRegistry(), logs: &logBuffer{}}
 	asOperator := rest.CopyConfig(w.config)
 	asOperator.Impersonate.UserName = operatorUser
 	mgr, err := ctrl.NewManager(asOperator, ctrl.Options{
 		Scheme:     scheme,
-		Logger:     testr.NewWithInterface(w.t, testr.Options{}),
+		Logger:     funcr.New(op.logs.write, funcr.Options{Verbosity: 10}),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: new(true)},
 		Cache: cache.Options{
@@ -189,6 +209,9 @@ func (w *world) startOperator() *operator {
 		cancel()
 		if err := <-done; err != nil {
 			w.t.Errorf("the manager ended with %v", err)
+		}
+		if w.t.Failed() {
+			w.t.Logf("the operator logged:\n%s", op.logs)
 		}
 	}
 	w.t.Cleanup(op.stop)

@@ -138,14 +138,10 @@ func dropStale(target *corev1.Secret, wanted vaultv1alpha1.VaultSecretTarget) er
 // write makes the Secret hold data. existing is what the cache has, or nil.
 func (r *Reconciler) write(ctx context.Context, s *scope, existing *corev1.Secret, data map[string][]byte) error {
 	if existing == nil {
-		return r.create(ctx, s, nil, data)
+		return r.create(ctx, s, data)
 	}
 	if existing.Type != targetType(s.object) || ptr.Deref(existing.Immutable, false) {
-		// Kubernetes lets neither be changed: the Secret is made anew.
-		if err := r.remove(ctx, existing); err != nil {
-			return err
-		}
-		return r.create(ctx, s, existing, data)
+		return r.replace(ctx, s, existing, data)
 	}
 	target := existing.DeepCopy()
 	if _, err := r.applyMetadata(s, target); err != nil {
@@ -160,28 +156,20 @@ func (r *Reconciler) write(ctx context.Context, s *scope, existing *corev1.Secre
 	return nil
 }
 
-// create makes the Secret; template gives labels and annotations of others to
-// keep, and may be nil. A Secret that is there already is updated when it is ours
-// and the cache did not know it.
-func (r *Reconciler) create(ctx context.Context, s *scope, template *corev1.Secret, data map[string][]byte) error {
-	target := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.object.Namespace, Name: targetName(s.object)},
-		Type:       targetType(s.object),
-	}
-	if template != nil {
-		target.Labels, target.Annotations = maps.Clone(template.Labels), maps.Clone(template.Annotations)
-	}
-	if _, err := r.applyMetadata(s, target); err != nil {
+// create makes the Secret. One that is there already is updated when it is ours and
+// the cache did not know it.
+func (r *Reconciler) create(ctx context.Context, s *scope, data map[string][]byte) error {
+	target, err := r.newTarget(s, nil, data)
+	if err != nil {
 		return err
 	}
-	target.Data = data
-	err := r.Create(ctx, target)
+	err = r.Create(ctx, target)
 	if apierrors.IsAlreadyExists(err) {
 		existing, err := r.liveTarget(ctx, s)
 		if err != nil {
 			return err
 		}
-		if existing == nil || template != nil {
+		if existing == nil {
 			return errConflict
 		}
 		return r.write(ctx, s, existing, data)
@@ -190,6 +178,48 @@ func (r *Reconciler) create(ctx context.Context, s *scope, template *corev1.Secr
 		return writeFailure("create the Secret "+target.Name, err)
 	}
 	return nil
+}
+
+// replace deletes the Secret and makes it anew, since Kubernetes lets neither its
+// type nor an immutable one be changed. A dry run comes first: a Secret that would
+// be refused is no reason to lose the one that is there.
+func (r *Reconciler) replace(ctx context.Context, s *scope, existing *corev1.Secret, data map[string][]byte) error {
+	target, err := r.newTarget(s, existing, data)
+	if err != nil {
+		return err
+	}
+	err = r.Create(ctx, target.DeepCopy(), client.DryRunAll, client.DisableReadYourWritesConsistency)
+	if err != nil && !apierrors.IsAlreadyExists(err) { // which comes after validation
+		return writeFailure("replace the Secret "+target.Name, err)
+	}
+	if err := r.remove(ctx, existing); err != nil {
+		return err
+	}
+	err = r.Create(ctx, target)
+	if apierrors.IsAlreadyExists(err) {
+		return errConflict
+	}
+	if err != nil {
+		return writeFailure("create the Secret "+target.Name, err)
+	}
+	return nil
+}
+
+// newTarget is the Secret to create. Labels and annotations of template, which may
+// be nil, are kept.
+func (r *Reconciler) newTarget(s *scope, template *corev1.Secret, data map[string][]byte) (*corev1.Secret, error) {
+	target := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.object.Namespace, Name: targetName(s.object)},
+		Type:       targetType(s.object),
+	}
+	if template != nil {
+		target.Labels, target.Annotations = maps.Clone(template.Labels), maps.Clone(template.Annotations)
+	}
+	if _, err := r.applyMetadata(s, target); err != nil {
+		return nil, err
+	}
+	target.Data = data
+	return target, nil
 }
 
 // liveTarget reads the target from the API server, without its data. It is nil
