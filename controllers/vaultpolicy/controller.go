@@ -32,6 +32,11 @@ const (
 	maxBackoff = 30 * time.Second
 )
 
+// resyncInterval is how often the engine's set is compared with the cluster's when
+// nothing happens here: a database that was restored to an older state, or edited,
+// has another set, and no event in this cluster tells. It costs one query.
+const resyncInterval = time.Minute
+
 // reconcileTimeout bounds one sync.
 const reconcileTimeout = time.Minute
 
@@ -107,11 +112,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if set.nextExpiry.IsZero() {
-		return ctrl.Result{}, nil
-	}
-	// A moment later, so that the clocks agree that the rule is over.
-	return ctrl.Result{RequeueAfter: set.nextExpiry.Sub(now) + 10*time.Millisecond}, nil
+	return ctrl.Result{RequeueAfter: set.nextLook(now)}, nil
 }
 
 // replace hands the set to the engine, unless that would take away a denial.

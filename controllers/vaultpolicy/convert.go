@@ -33,6 +33,15 @@ func (c converted) blocked() bool {
 	return false
 }
 
+// nextLook is how long the set stays right, at most resyncInterval.
+func (c converted) nextLook(now time.Time) time.Duration {
+	if c.nextExpiry.IsZero() {
+		return resyncInterval
+	}
+	// A moment later, so that the clocks agree that the rule is over.
+	return min(resyncInterval, c.nextExpiry.Sub(now)+10*time.Millisecond)
+}
+
 func denies(object *vaultv1alpha1.VaultPolicy) bool {
 	return slices.ContainsFunc(object.Spec.Rules, func(rule vaultv1alpha1.VaultPolicyRule) bool {
 		return rule.Effect != vaultv1alpha1.EffectAllow

@@ -41,6 +41,12 @@ func TestConvertAllLeavesOutExpired(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}
+	if got := set.nextLook(now.Add(time.Minute - time.Second)); got <= time.Second || got > 2*time.Second {
+		t.Errorf("a second before the next expiry it is looked at again after %v", got)
+	}
+	if got := (converted{}).nextLook(now); got != resyncInterval {
+		t.Errorf("without an expiry it is looked at again after %v", got)
+	}
 	if !set.nextExpiry.Equal(now.Add(time.Minute)) {
 		t.Errorf("the next expiry is %v", set.nextExpiry)
 	}
