@@ -74,7 +74,10 @@ func Start(ctx context.Context, c Config) (pid int, err error) {
 	}
 	pid = cmd.Process.Pid
 	if err := connect(ctx, pid); err != nil {
-		return 0, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
+		_ = cmd.Process.Kill() // it may have ended, which is why
+		_ = cmd.Wait()
+		said, _ := os.ReadFile(log.Name()) // empty if it cannot be read
+		return 0, fmt.Errorf("%w\n%s", err, said)
 	}
 	return pid, cmd.Process.Release()
 }
