@@ -21,9 +21,15 @@ type middleware = func(huma.Context, func(huma.Context))
 func (a *api) authenticate(h huma.API) middleware {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		e := exchangeOf(ctx.Context())
+		refusals := a.refusals.of(hostOf(ctx.RemoteAddr()))
+		if refusals.Tokens() < 1 {
+			refuseForNow(h, ctx, a.refusals.rate, "too many invalid tokens came from this address; wait and try again")
+			return
+		}
 		caller, err := a.authenticator.Authenticate(ctx.Context(), bearer(ctx.Header("Authorization")))
 		switch {
 		case errors.Is(err, authn.ErrUnauthenticated):
+			refusals.Allow()
 			ctx.SetHeader("WWW-Authenticate", "Bearer")
 			_ = huma.WriteErr(h, ctx, http.StatusUnauthorized, authn.ErrUnauthenticated.Error()+
 				"; get a token for Coffer's audience: kubectl create token ACCOUNT --namespace NAMESPACE --audience coffer")

@@ -19,7 +19,14 @@ const (
 	limiterIdle = 10 * time.Minute
 )
 
-// limiters holds a token bucket for each caller.
+// Limits of invalid tokens from one address: each costs the Kubernetes API server a
+// TokenReview, and nobody has that many by mistake.
+const (
+	refusalRate  rate.Limit = 2
+	refusalBurst            = 40
+)
+
+// limiters holds a token bucket for each caller, or for each address.
 type limiters struct {
 	rate  rate.Limit
 	burst int
@@ -50,11 +57,15 @@ func (a *api) limit(h huma.API) middleware {
 		caller := callerOf(ctx.Context())
 		limiter := a.limiters.of(caller.Cluster + " " + caller.String())
 		if !limiter.Allow() {
-			wait := max(1, int(math.Ceil(1/float64(a.limiters.rate))))
-			ctx.SetHeader("Retry-After", strconv.Itoa(wait))
-			_ = huma.WriteErr(h, ctx, http.StatusTooManyRequests, "you ask too often; wait and try again")
+			refuseForNow(h, ctx, a.limiters.rate, "you ask too often; wait and try again")
 			return
 		}
 		next(ctx)
 	}
+}
+
+// refuseForNow answers 429 and says when the next request has a chance.
+func refuseForNow(h huma.API, ctx huma.Context, r rate.Limit, detail string) {
+	ctx.SetHeader("Retry-After", strconv.Itoa(max(1, int(math.Ceil(1/float64(r))))))
+	_ = huma.WriteErr(h, ctx, http.StatusTooManyRequests, detail)
 }

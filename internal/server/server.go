@@ -75,7 +75,9 @@ type api struct {
 	vault         Vault
 	authenticator Authenticator
 	limiters      *limiters
+	refusals      *limiters // of tokens, by address
 	logger        *slog.Logger
+	readiness     readiness
 }
 
 // New returns the handler of the whole API. TLS, and the timeouts of connections,
@@ -91,7 +93,8 @@ func New(c Config) http.Handler {
 		c.Burst = defaultBurst
 	}
 	a := &api{
-		vault: c.Vault, authenticator: c.Authenticator, limiters: newLimiters(c.Rate, c.Burst), logger: c.Logger,
+		vault: c.Vault, authenticator: c.Authenticator, limiters: newLimiters(c.Rate, c.Burst),
+		refusals: newLimiters(refusalRate, refusalBurst), logger: c.Logger,
 	}
 	mux := http.NewServeMux()
 	description := a.register(mux)
@@ -138,7 +141,7 @@ func (a *api) register(mux *http.ServeMux) []byte {
 
 // ready answers 200 when the vault can serve.
 func (a *api) ready(w http.ResponseWriter, r *http.Request) {
-	if err := a.vault.Ready(r.Context()); err != nil {
+	if err := a.readiness.of(r.Context(), a.vault.Ready); err != nil {
 		a.logger.WarnContext(r.Context(), "not ready", "error", err)
 		writeProblem(w, problemOf("", secret.ErrUnavailable))
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/coffer-vault/coffer/internal/server"
 	"github.com/coffer-vault/coffer/internal/testkit"
@@ -398,6 +399,10 @@ func TestWithoutPostgres(t *testing.T) {
 		t.Fatalf("ready: %d", got.status)
 	}
 	must(t, postgres.Stop(t.Context()))
+	// An answer about readiness is given again for a second.
+	must(t, wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+		return e.do(t, account{}, http.MethodGet, "/readyz", "").status == http.StatusServiceUnavailable, nil
+	}))
 	for _, target := range []string{"/readyz", at("/v1/secret", "a/b"), "/v1/secrets", "/v1/audit"} {
 		got := e.do(t, admin, http.MethodGet, target, "")
 		if got.status != http.StatusServiceUnavailable || got.problem(t).Code != sdk.CodeUnavailable {
