@@ -57,6 +57,9 @@ type Options struct {
 	Cluster string
 	// Clock tells which rules have expired; the real one when nil.
 	Clock clock.PassiveClock
+	// OnSync, when not nil, is called after each time that the engine was found or
+	// made to enforce what the cluster holds.
+	OnSync func()
 }
 
 // Reconciler syncs all VaultPolicies at once.
@@ -65,6 +68,7 @@ type Reconciler struct {
 	Engine  Engine
 	Cluster string
 	Clock   clock.PassiveClock
+	OnSync  func()
 }
 
 // Setup adds the reconciler to mgr.
@@ -72,7 +76,10 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	if opts.Clock == nil {
 		opts.Clock = clock.RealClock{}
 	}
-	r := &Reconciler{Client: mgr.GetClient(), Engine: opts.Engine, Cluster: opts.Cluster, Clock: opts.Clock}
+	if opts.OnSync == nil {
+		opts.OnSync = func() {}
+	}
+	r := &Reconciler{Client: mgr.GetClient(), Engine: opts.Engine, Cluster: opts.Cluster, Clock: opts.Clock, OnSync: opts.OnSync}
 	all := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{everything}
 	})
@@ -123,5 +130,6 @@ func (r *Reconciler) replace(ctx context.Context, set converted) error {
 	if _, err := r.Engine.ReplacePolicies(ctx, r.Cluster, set.policies); err != nil {
 		return fmt.Errorf("bring the VaultPolicies of cluster %s into force: %w", r.Cluster, err)
 	}
+	r.OnSync()
 	return nil
 }

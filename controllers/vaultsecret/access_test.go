@@ -198,3 +198,29 @@ func TestReplacedVaultTakesNothingAway(t *testing.T) {
 	w.holds("payments", map[string]string{"value": "two"})
 	w.ready(object)
 }
+
+// A cluster that the vault does not know yet, as one whose name was changed, is
+// denied everything; no Secret is taken away before its policies are in force.
+func TestUnknownClusterTakesNothingAway(t *testing.T) {
+	t.Parallel()
+	w, op := newRunningWorld(t)
+	w.put(database, "one")
+	object := w.ofPath("payments", database)
+	w.ready(object)
+	before := w.secret("payments")
+	op.stop()
+
+	renamed := w.namespace + "-renamed"
+	op = w.startOperatorOf(renamed, false)
+	denied := w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonDenied)
+	if !strings.Contains(denied.Message, "not yet in force") {
+		t.Errorf("the message is %q", denied.Message)
+	}
+	op.stop()
+
+	w.startOperatorOf(renamed, true)
+	w.ready(object)
+	if got := w.secret("payments"); got == nil || got.UID != before.UID {
+		t.Error("the Secret was taken away")
+	}
+}

@@ -53,6 +53,11 @@ type Options struct {
 	Cluster string
 	// DefaultEnvironment is that of namespaces without the label; none when empty.
 	DefaultEnvironment string
+	// PoliciesInForce reports whether the VaultPolicies of the cluster were brought
+	// into the vault since the program started. Until then a denial may only mean
+	// that the vault does not know the cluster yet, and takes no Secret away. nil
+	// stands for always.
+	PoliciesInForce func() bool
 	// Workers reconcile at the same time; a multiple of the cores when 0.
 	Workers int
 	// Registerer takes the metrics; controller-runtime's when nil.
@@ -70,6 +75,9 @@ type Reconciler struct {
 
 	Cluster, DefaultEnvironment string
 
+	// PoliciesInForce is that of Options.
+	PoliciesInForce func() bool
+
 	Recorder events.EventRecorder
 	Clock    clock.PassiveClock
 
@@ -83,6 +91,9 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	if opts.Registerer == nil {
 		opts.Registerer = metrics.Registry
 	}
+	if opts.PoliciesInForce == nil {
+		opts.PoliciesInForce = func() bool { return true }
+	}
 	instruments, err := newInstruments(opts.Registerer)
 	if err != nil {
 		return fmt.Errorf("register the metrics: %w", err)
@@ -93,7 +104,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	}
 	r := &Reconciler{
 		Client: consistent, APIReader: mgr.GetAPIReader(), Vault: opts.Vault,
-		Cluster: opts.Cluster, DefaultEnvironment: opts.DefaultEnvironment,
+		Cluster: opts.Cluster, DefaultEnvironment: opts.DefaultEnvironment, PoliciesInForce: opts.PoliciesInForce,
 		Recorder: mgr.GetEventRecorder(name), Clock: clock.RealClock{},
 		roller: rollout.Roller{Client: consistent}, metrics: instruments,
 	}

@@ -17,6 +17,10 @@ import (
 // foreign Secret in the way, a write that the API server refused.
 const recheckInterval = time.Minute
 
+// policyInterval is how often a denial is looked at again until the VaultPolicies of
+// the cluster are in force. Their coming is an event too.
+const policyInterval = 5 * time.Second
+
 // failure is why a reconcile stopped: a reason for the conditions, a message for
 // people that holds no value, and what is to happen next.
 type failure struct {

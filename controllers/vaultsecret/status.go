@@ -39,6 +39,10 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	if err != nil {
 		f = failureOf(err)
 	}
+	if f != nil && f.reason == vaultv1alpha1.ReasonDenied && !r.PoliciesInForce() {
+		f.revoked, f.recheck = false, policyInterval
+		f.message += "; the VaultPolicies of the cluster are not yet in force, and until they are no Secret is taken away"
+	}
 	if f != nil && f.revoked && !retains(s.object) {
 		if err := r.withdraw(ctx, s); err != nil {
 			return r.finishWithdrawal(err)

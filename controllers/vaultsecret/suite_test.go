@@ -172,6 +172,13 @@ func newRunningWorld(t *testing.T) (*world, *operator) {
 // startOperator starts a manager as internal/app does.
 func (w *world) startOperator() *operator {
 	w.t.Helper()
+	return w.startOperatorOf(w.namespace, true)
+}
+
+// startOperatorOf starts a manager of the named cluster, with or without the
+// controller of VaultPolicies.
+func (w *world) startOperatorOf(cluster string, policies bool) *operator {
+	w.t.Helper()
 	op := &operator{engine: &counted{Engine: w.vault.Engine}, registry: prometheus.NewRegistry(), logs: &logBuffer{}}
 	asOperator := rest.CopyConfig(w.config)
 	asOperator.Impersonate.UserName = operatorUser
@@ -188,14 +195,18 @@ func (w *world) startOperator() *operator {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	var inForce atomic.Bool
 	err = vaultsecret.Setup(mgr, vaultsecret.Options{
-		Vault: op.engine, Changes: op.engine, Cluster: w.namespace, Registerer: op.registry,
+		Vault: op.engine, Changes: op.engine, Cluster: cluster, Registerer: op.registry, PoliciesInForce: inForce.Load,
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: op.engine, Cluster: w.namespace}); err != nil {
-		w.t.Fatal(err)
+	if policies {
+		err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: op.engine, Cluster: cluster, OnSync: func() { inForce.Store(true) }})
+		if err != nil {
+			w.t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
