@@ -18,6 +18,7 @@ const (
 	ruleNeverSynced   = "the cluster's policies were never synced"
 	ruleSystem        = "a system caller may not do this"
 	rulePolicyRead    = "the policies cannot be read"
+	rulePolicyReplay  = "the policies are older than those known before"
 	rulePolicyMAC     = "the policies fail their integrity check"
 	ruleSecretMAC     = "the path's row fails its integrity check"
 	ruleVersionMAC    = "the version's row fails its integrity check"
@@ -73,12 +74,9 @@ func (e *Engine) decide(ctx context.Context, r request, head store.Head) (policy
 	if r.caller.Kind == secret.KindSystem {
 		return policy.Decision{Rule: ruleSystem}, nil
 	}
-	rules, synced, err := e.rules(ctx, r.caller.Cluster, head.Policies)
+	rules, err := e.rules(ctx, r.caller.Cluster, head.Policies)
 	if err != nil {
 		return policy.Decision{}, err
-	}
-	if !synced {
-		return policy.Decision{Rule: ruleNeverSynced}, nil
 	}
 	access := accessOf(head.Secret)
 	var decision policy.Decision
@@ -89,6 +87,20 @@ func (e *Engine) decide(ctx context.Context, r request, head store.Head) (policy
 		}
 	}
 	return decision, nil
+}
+
+// undecided says, for the audit row, why the policies could not be asked.
+func undecided(err error) string {
+	switch {
+	case errors.Is(err, errReplayed):
+		return rulePolicyReplay
+	case errors.Is(err, secret.ErrTampered):
+		return rulePolicyMAC
+	case errors.Is(err, errNeverSynced):
+		return ruleNeverSynced
+	default:
+		return rulePolicyRead
+	}
 }
 
 // accessOf is the policy on a live secret, nil when there is none.
@@ -107,10 +119,8 @@ func isLive(s *store.Secret) bool { return s != nil && s.DeletedAt == nil }
 func (e *Engine) judge(ctx context.Context, r request, head store.Head) verdict {
 	decision, err := e.decide(ctx, r, head)
 	switch {
-	case errors.Is(err, secret.ErrTampered):
-		return r.fail(err, rulePolicyMAC)
 	case err != nil:
-		return r.fail(err, rulePolicyRead)
+		return r.fail(err, undecided(err))
 	case head.Secret != nil && !e.verifySecret(head.Secret):
 		v := r.fail(secret.ErrTampered, ruleSecretMAC)
 		if !decision.Allowed {

@@ -128,6 +128,7 @@ func TestPoliciesAreOfTheirCluster(t *testing.T) {
 	env.Put(t, "a/b", "v")
 	wantRead(t, env.Engine, api, ref(t, "a/b", 0), "v")
 	api.Cluster = "elsewhere"
+	env.Sync(t, api.Cluster)
 	_, err := read(t, env.Engine, api, ref(t, "a/b", 0))
 	wantError(t, err, secret.ErrDenied)
 }

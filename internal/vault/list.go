@@ -89,8 +89,15 @@ func (e *Engine) walk(ctx context.Context, caller secret.Caller, action audit.Ac
 		return fmt.Errorf("%s %q: %w", action, filter.Prefix, err)
 	}
 	policies := store.Head{Policies: heads[0].Policies}
-	entry := newEntry(caller, action, filter.Prefix, 0, audit.Allowed, "")
-	if err := e.record(ctx, verdict{entry: entry}); err != nil {
+	v := verdict{entry: newEntry(caller, action, filter.Prefix, 0, audit.Allowed, "")}
+	if caller.Kind != secret.KindSystem {
+		if _, err := e.rules(ctx, caller.Cluster, policies.Policies); err != nil {
+			// Whether there is a path to decide about must not show.
+			v.entry.Decision, v.entry.Rule = audit.Failed, undecided(err)
+			v.err = fmt.Errorf("%s %q: %w", action, filter.Prefix, err)
+		}
+	}
+	if err := e.record(ctx, v); err != nil {
 		return err
 	}
 	for {

@@ -23,8 +23,12 @@ var policySync = secret.Caller{Kind: secret.KindSystem, Name: "policy-sync", Add
 // reports false. A stored set that fails its integrity check is replaced, and the
 // audit log says so: the truth about policies is in Kubernetes.
 //
-// Until the first call for a cluster, be it with no policies, nobody of it is
-// allowed anything.
+// Revisions only grow. They are kept above the clock in seconds, so that a set
+// written after an older one was put back is newer than any that a replica may
+// remember.
+//
+// Until the first call for a cluster, be it with no policies, nothing is decided
+// for anybody of it: they get secret.ErrUnavailable.
 //
 // Errors: secret.ErrInvalid, secret.ErrUnavailable.
 func (e *Engine) ReplacePolicies(ctx context.Context, cluster string, policies []policy.Policy) (changed bool, err error) {
@@ -36,6 +40,12 @@ func (e *Engine) ReplacePolicies(ctx context.Context, cluster string, policies [
 	}
 	caller := policySync
 	caller.Cluster = cluster
+	// Looked up before the set is locked and read: the set can only be newer.
+	var newest int64
+	if known := e.knownPolicies(cluster); known != nil {
+		newest = known.set.Revision
+	}
+	var inForce *store.PolicySet
 	err = e.store.InTx(ctx, func(tx *store.Tx) error {
 		changed = false
 		stored, err := tx.LockPolicySet(ctx, cluster)
@@ -44,26 +54,30 @@ func (e *Engine) ReplacePolicies(ctx context.Context, cluster string, policies [
 		}
 		next := &store.PolicySet{Policies: wanted}
 		if stored != nil {
-			intact := e.verifyPolicies(cluster, stored)
-			if intact && slices.EqualFunc(stored.Policies, wanted, samePolicy) {
+			finding := e.policiesFinding(cluster, stored, newest)
+			if finding == "" && slices.EqualFunc(stored.Policies, wanted, samePolicy) {
+				inForce = stored
 				return nil
 			}
-			if !intact {
-				entry := newEntry(caller, audit.Policy, "", 0, audit.Failed, rulePolicyMAC+" and are replaced")
+			if finding != "" {
+				entry := newEntry(caller, audit.Policy, "", 0, audit.Failed, finding+" and are replaced")
 				tx.InsertAudit(&entry)
-				e.logger.ErrorContext(ctx, "the stored policies fail their integrity check and are replaced", "cluster", cluster)
+				e.logger.ErrorContext(ctx, finding+" and are replaced", "cluster", cluster)
 			}
 			next.Revision = stored.Revision
 		}
-		next.Revision++
+		next.Revision = max(next.Revision, newest, e.now().Unix()) + 1
 		next.MAC = e.policiesMAC(cluster, next)
 		tx.ReplacePolicySet(cluster, next)
 		entry := newEntry(caller, audit.Policy, "", next.Revision, audit.Allowed, fmt.Sprintf("%d policies of cluster %s", len(wanted), cluster))
 		tx.InsertAudit(&entry)
 		tx.InsertChange(changes.Change{Kind: changes.Policy})
-		changed = true
+		inForce, changed = next, true
 		return tx.Flush(ctx)
 	})
+	if err == nil {
+		_, err = e.rememberPolicies(cluster, inForce)
+	}
 	if err != nil {
 		return false, fmt.Errorf("replace the policies of cluster %q: %w", cluster, err)
 	}
@@ -71,6 +85,18 @@ func (e *Engine) ReplacePolicies(ctx context.Context, cluster string, policies [
 		e.announce(ctx, changes.Change{Kind: changes.Policy})
 	}
 	return changed, nil
+}
+
+// policiesFinding is what is wrong with a stored set, given the newest revision
+// that this engine has verified; empty when nothing is.
+func (e *Engine) policiesFinding(cluster string, stored *store.PolicySet, newest int64) string {
+	switch {
+	case !e.verifyPolicies(cluster, stored):
+		return rulePolicyMAC
+	case stored.Revision < newest:
+		return rulePolicyReplay
+	}
+	return ""
 }
 
 func samePolicy(a, b store.Policy) bool { return a.Name == b.Name && bytes.Equal(a.Rules, b.Rules) }

@@ -53,6 +53,7 @@ func TestAnyTextComesBack(t *testing.T) {
 
 func TestMetricsNameNoPath(t *testing.T) {
 	env := vaulttest.Start(t)
+	env.Sync(t, "default")
 	registry := prometheus.NewRegistry()
 	engine, closeEngine, err := vault.Open(t.Context(), vault.Options{DatabaseURL: env.DSN, RedisURL: env.RedisURL, Root: env.Root, Registerer: registry})
 	if err != nil {

@@ -40,7 +40,7 @@ func (e *Engine) Audit(ctx context.Context, caller secret.Caller, q audit.Query)
 	reader := &auditReader{engine: e, caller: caller, head: store.Head{Policies: heads[0].Policies}, decided: map[string]bool{}}
 	whole, err := reader.may(ctx, q.PathPrefix)
 	if err != nil {
-		return nil, e.record(ctx, reader.request(secret.Path{}).fail(err, rulePolicyMAC))
+		return nil, e.record(ctx, reader.request(secret.Path{}).fail(err, undecided(err)))
 	}
 	entries, err := reader.search(ctx, q)
 	if err != nil {

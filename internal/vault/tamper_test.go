@@ -2,9 +2,12 @@ package vault_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
+	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
@@ -181,15 +184,117 @@ func TestTamperedPoliciesFailClosed(t *testing.T) {
 	}
 }
 
-func TestRemovedPolicySetAllowsNothing(t *testing.T) {
+// TestRemovedPolicySetIsNoDenial: the operator takes away the Secrets of who is
+// denied, so who removes a policy set must not get that from it.
+func TestRemovedPolicySetIsNoDenial(t *testing.T) {
 	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	api := vaulttest.ServiceAccount("payments", "api", "production")
 	env.Sync(t, "default")
 	env.PutShared(t, "a/b", "v", &secret.AccessPolicy{AllowedServices: []string{"*"}, AllowedEnvironments: []string{"*"}})
 	wantRead(t, env.Engine, api, ref(t, "a/b", 0), "v")
 	exec(t, env, `DELETE FROM policies WHERE cluster = 'default'; DELETE FROM policy_sets WHERE cluster = 'default'`)
-	_, err := read(t, env.Engine, api, ref(t, "a/b", 0))
-	wantError(t, err, secret.ErrDenied)
+	ctx := t.Context()
+	for name, operate := range map[string]func() error{
+		"read":                      func() error { _, err := read(t, env.Engine, api, ref(t, "a/b", 0)); return err },
+		"read of what is not there": func() error { _, err := read(t, env.Engine, api, ref(t, "a/none", 0)); return err },
+		"check": func() error {
+			_, err := env.Engine.Check(ctx, api, []secret.Ref{ref(t, "a/b", 0)})
+			return err
+		},
+		"put": func() error {
+			_, err := env.Engine.Put(ctx, api, secret.PutRequest{Path: vaulttest.Path(t, "a/b")})
+			return err
+		},
+		"delete": func() error { return env.Engine.Delete(ctx, api, vaulttest.Path(t, "a/b")) },
+		"list": func() error {
+			_, err := env.Engine.List(ctx, api, secret.Prefix{}, secret.Path{}, 0)
+			return err
+		},
+		"audit": func() error { _, err := env.Engine.Audit(ctx, api, audit.Query{}); return err },
+		"explain": func() error {
+			_, err := env.Engine.Explain(ctx, api, api, vaulttest.Path(t, "a/b"), policy.Read)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := operate()
+			wantError(t, err, secret.ErrUnavailable)
+			if errors.Is(err, secret.ErrDenied) {
+				t.Errorf("it is a denial: %v", err)
+			}
+			if got := lastAudit(t, env); got.Decision != audit.Failed || got.Caller != "payments/api" || !strings.Contains(got.Rule, "never synced") {
+				t.Errorf("audit row: %+v", got)
+			}
+		})
+	}
+	env.Sync(t, "default")
+	wantRead(t, env.Engine, api, ref(t, "a/b", 0), "v")
+}
+
+// TestPolicySetPutBackIsNoticed replays an older, intact policy set: an engine that
+// knew the newer one refuses it, and the next sync repairs it on every replica,
+// also when Kubernetes wants just what the old set says.
+func TestPolicySetPutBackIsNoticed(t *testing.T) {
+	for name, after := range map[string]bool{"the newer policies": false, "those of the old set": true} {
+		t.Run("synced are "+name, func(t *testing.T) {
+			env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+			replica := env.Open(t)
+			api := vaulttest.ServiceAccount("payments", "api", "production")
+			env.Put(t, "a/b", "v")
+			env.AllowAll(t, api, "a/**")
+			exec(t, env, `CREATE TABLE kept_sets AS SELECT * FROM policy_sets WHERE cluster = 'default';
+				CREATE TABLE kept AS SELECT * FROM policies WHERE cluster = 'default'`)
+			old := func() []policy.Policy { return allowing(t, api, "a/**") }
+			if _, err := env.Engine.ReplacePolicies(t.Context(), "default", nil); err != nil {
+				t.Fatal(err)
+			}
+			for _, engine := range []*vault.Engine{env.Engine, replica} {
+				_, err := read(t, engine, api, ref(t, "a/b", 0))
+				wantError(t, err, secret.ErrDenied)
+			}
+			exec(t, env, `DELETE FROM policies WHERE cluster = 'default'; INSERT INTO policies SELECT * FROM kept;
+				UPDATE policy_sets s SET revision = k.revision, mac = k.mac FROM kept_sets k WHERE s.cluster = k.cluster`)
+			for _, engine := range []*vault.Engine{env.Engine, replica} {
+				_, err := read(t, engine, api, ref(t, "a/b", 0))
+				wantError(t, err, secret.ErrTampered)
+				if got := lastAudit(t, env); got.Decision != audit.Failed || !strings.Contains(got.Rule, "older") {
+					t.Errorf("audit row: %+v", got)
+				}
+			}
+			var wanted []policy.Policy
+			if after {
+				wanted = old()
+			}
+			if changed, err := env.Engine.ReplacePolicies(t.Context(), "default", wanted); err != nil || !changed {
+				t.Fatalf("the sync after the replay: changed %v, %v", changed, err)
+			}
+			for _, engine := range []*vault.Engine{env.Engine, replica} {
+				if after {
+					wantRead(t, engine, api, ref(t, "a/b", 0), "v")
+					continue
+				}
+				_, err := read(t, engine, api, ref(t, "a/b", 0))
+				wantError(t, err, secret.ErrDenied)
+			}
+		})
+	}
+}
+
+// allowing is the set that Env.AllowAll makes for caller and pattern.
+func allowing(t *testing.T, caller secret.Caller, pattern string) []policy.Policy {
+	t.Helper()
+	paths, err := policy.ParsePattern(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named, err := policy.New("vaulttest", []policy.Rule{{
+		Effect: policy.Allow, Paths: []policy.Pattern{paths}, Capabilities: policy.Capabilities(),
+		Subjects: policy.Subjects{ServiceAccounts: []policy.ServiceAccount{{Namespace: caller.Namespace, Name: caller.Name}}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []policy.Policy{named}
 }
 
 // TestPoliciesEditedInPlaceAreNotBelieved: a running engine goes on with the rules
