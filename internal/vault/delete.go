@@ -11,8 +11,8 @@ import (
 )
 
 // Delete takes a path away: it can be neither read nor listed. Its versions stay
-// stored, and a later Put goes on with the next number. It needs the delete
-// capability.
+// stored. The deletion has a version number of its own, and a later Put goes on
+// with the next one. It needs the delete capability.
 //
 // Errors: secret.ErrDenied (also when the path does not exist),
 // secret.ErrTampered, secret.ErrUnavailable, secret.ErrInvalid.
@@ -44,9 +44,11 @@ func (e *Engine) Delete(ctx context.Context, caller secret.Caller, path secret.P
 		}
 		now := e.now()
 		row.DeletedAt = &now
+		row.LastVersion++
 		row.Revision++
 		row.MAC = e.secretMAC(row)
 		tx.UpdateSecret(row)
+		tx.InsertVersion(e.tombstone(row, caller), nil)
 		change.Version = row.CurrentVersion
 		tx.InsertChange(change)
 		entry := verdict.entry
@@ -59,4 +61,13 @@ func (e *Engine) Delete(ctx context.Context, caller secret.Caller, path secret.P
 	}
 	e.announce(ctx, change)
 	return nil
+}
+
+// tombstone is the version of a deletion. It holds no value and cannot be read;
+// that it is there tells that a head row from before the deletion is an old one,
+// put back.
+func (e *Engine) tombstone(row *store.Secret, caller secret.Caller) *store.Version {
+	v := &store.Version{SecretID: row.ID, Version: row.LastVersion, CreatedAt: *row.DeletedAt, CreatedBy: caller.String()}
+	v.MAC = e.versionMAC(v)
+	return v
 }

@@ -35,8 +35,9 @@ func (e *Engine) secretMAC(s *store.Secret) []byte {
 	return mac[:]
 }
 
-// verifySecret also catches an old row put back over a newer one: versions that
-// are newer than the row's last one would then exist.
+// verifySecret also catches an old row put back over a newer one: versions, or the
+// tombstone of a deletion, that are newer than the row's last one would then exist.
+// Whoever removes those as well is not caught.
 func (e *Engine) verifySecret(s *store.Secret) bool {
 	return hmac.Equal(s.MAC, e.secretMAC(s)) && s.Newest == s.LastVersion
 }

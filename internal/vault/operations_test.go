@@ -166,13 +166,15 @@ func TestDeleteEndsAPathAndPutBeginsItAnew(t *testing.T) {
 	if list, err := env.Engine.List(ctx, env.Admin, secret.Prefix{}, secret.Path{}, 0); err != nil || len(list) != 0 {
 		t.Errorf("a deleted path is listed: %v, %v", list, err)
 	}
-	if m := env.Put(t, "a/b", "two"); m.Version != 2 || len(m.Access.AllowedServices) != 0 {
-		t.Errorf("put after delete: %+v; want version 2, shared with nobody", m)
+	if m := env.Put(t, "a/b", "two"); m.Version != 3 || len(m.Access.AllowedServices) != 0 {
+		t.Errorf("put after delete: %+v; want version 3, shared with nobody", m)
 	}
 	_, err := read(t, env.Engine, api, ref(t, "a/b", 0))
 	wantError(t, err, secret.ErrDenied)
-	_, err = read(t, env.Engine, env.Admin, ref(t, "a/b", 1))
-	wantError(t, err, secret.ErrVersionNotFound)
+	for _, version := range []int64{1, 2} { // the former life, and its end
+		_, err = read(t, env.Engine, env.Admin, ref(t, "a/b", version))
+		wantError(t, err, secret.ErrVersionNotFound)
+	}
 	wantRead(t, env.Engine, env.Admin, ref(t, "a/b", 0), "two")
 }
 

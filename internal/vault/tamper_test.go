@@ -85,6 +85,30 @@ func TestOldHeadRowPutBackIsNoticed(t *testing.T) {
 	wantError(t, err, secret.ErrTampered)
 }
 
+// TestHeadRowFromBeforeADeletionPutBackIsNoticed revives a deleted path with the
+// very row it had, also when the path lives again.
+func TestHeadRowFromBeforeADeletionPutBackIsNoticed(t *testing.T) {
+	for name, again := range map[string]bool{"deleted": false, "deleted and written again": true} {
+		t.Run(name, func(t *testing.T) {
+			env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+			env.Put(t, "p/one", "revoked")
+			exec(t, env, `CREATE TABLE kept AS SELECT * FROM secrets`)
+			if err := env.Engine.Delete(t.Context(), env.Admin, vaulttest.Path(t, "p/one")); err != nil {
+				t.Fatal(err)
+			}
+			if again {
+				env.Put(t, "p/one", "new")
+			}
+			exec(t, env, `UPDATE secrets s SET current_version = k.current_version, first_version = k.first_version,
+				last_version = k.last_version, revision = k.revision, deleted_at = k.deleted_at, mac = k.mac FROM kept k`)
+			_, err := read(t, env.Engine, env.Admin, ref(t, "p/one", 0))
+			wantError(t, err, secret.ErrTampered)
+			_, err = env.Engine.Put(t.Context(), env.Admin, secret.PutRequest{Path: vaulttest.Path(t, "p/one")})
+			wantError(t, err, secret.ErrTampered)
+		})
+	}
+}
+
 func TestUndeletedBySQLFailsClosed(t *testing.T) {
 	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	env.Put(t, "p/one", "v")

@@ -18,7 +18,7 @@ type Secret struct {
 	// FirstVersion is the oldest that can be read: a path that was deleted and
 	// written again does not show the versions of its former life.
 	FirstVersion int64
-	// LastVersion is the highest number ever given out.
+	// LastVersion is the highest number ever given out, to a version or a deletion.
 	LastVersion int64
 	// Revision counts the writes of this row, from 1.
 	Revision            int64
@@ -278,9 +278,17 @@ func (t *Tx) UpdateSecret(s *Secret) {
 		s.AllowedServices, s.AllowedEnvironments, s.DeletedAt, s.MAC)
 }
 
-// InsertVersion writes a sealed version. A number that was used before fails the
-// transaction.
+// InsertVersion writes a sealed version, or without WrappedKey and box a deletion.
+// A number that was used before fails the transaction.
 func (t *Tx) InsertVersion(v *Version, box []byte) {
 	t.batch.Queue(`INSERT INTO secret_versions (secret_id, version, wrapped_key, box, created_at, created_by, mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`, v.SecretID, v.Version, v.WrappedKey, box, v.CreatedAt, v.CreatedBy, v.MAC)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`, v.SecretID, v.Version, notNull(v.WrappedKey), notNull(box), v.CreatedAt, v.CreatedBy, v.MAC)
+}
+
+// notNull is b; empty in place of nil, which is NULL in Postgres.
+func notNull(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
 }
