@@ -46,7 +46,7 @@ func failureOf(err error) *failure {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f
 	}
-	return &failure{reason: vaultv1alpha1.ReasonSecretWriteFailed, message: "the API server cannot be reached: " + err.Error(), retry: true}
+	return &failure{reason: vaultv1alpha1.ReasonSecretWriteFailed, message: "a request to the API server failed; it is tried again, and the operator's log has the error", retry: true}
 }
 
 // contentFailure classifies the errors of package content.
@@ -82,7 +82,7 @@ func vaultFailure(err error, caller secret.Caller, refs []secret.Ref) *failure {
 	default:
 		return &failure{
 			reason:  vaultv1alpha1.ReasonVaultUnavailable,
-			message: "the vault's database cannot be reached now; the Secret is left as it is and syncing goes on by itself",
+			message: "the vault cannot answer now: its database is not reached, or the policies of this cluster are not yet in it; the Secret is left as it is and syncing goes on by itself",
 			retry:   true,
 		}
 	}
@@ -100,13 +100,14 @@ func denied(caller secret.Caller, paths []string) *failure {
 }
 
 // deniedPaths are the paths that err names; all that were asked for when it names
-// none. The longest name wins where one path is the beginning of another.
+// none.
 func deniedPaths(err error, refs []secret.Ref) []string {
 	all := pathsOf(refs)
 	text := err.Error()
 	found := ""
 	for _, path := range all {
-		if len(path) > len(found) && strings.Contains(text, path) {
+		// The engine writes "check PATH: …", and no path holds a space or a colon.
+		if strings.Contains(text, " "+path+":") {
 			found = path
 		}
 	}
