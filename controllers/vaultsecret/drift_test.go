@@ -148,11 +148,13 @@ func TestForeignSecretIsUntouched(t *testing.T) {
 		s := foreign("given", func(*corev1.Secret) {})
 		object := w.ofPath("given", database)
 		w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonSecretNotOwned)
+		user := w.deployment("user-of-given", envFrom("given"))
 		change(w, s, func(s *corev1.Secret) {
 			s.Annotations = map[string]string{vaultv1alpha1.OwnerUIDAnnotation: string(object.UID)}
 		})
 		change(w, object, func(o *vaultv1alpha1.VaultSecret) { o.Annotations = map[string]string{"again": "1"} })
 		w.holds("given", map[string]string{"value": "one"})
+		w.stamped(user, "given") // its pods run with what the Secret held before
 	})
 }
 

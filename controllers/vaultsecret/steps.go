@@ -94,6 +94,13 @@ func intact(cached *corev1.Secret) bool {
 	return observedChecksum(cached) == cached.Annotations[vaultv1alpha1.ChecksumAnnotation]
 }
 
+// trusted reports whether pods may well run with the data of a cached Secret: those
+// that Coffer wrote, or, in one that was handed over to it, those that were there
+// before. What somebody put over Coffer's data is undone, and rolls nobody.
+func trusted(cached *corev1.Secret) bool {
+	return intact(cached) || cached.Annotations[vaultv1alpha1.ChecksumAnnotation] == ""
+}
+
 // keysKnown reports whether the status tells the keys of the Secret; the cache does
 // not have them.
 func (s *scope) keysKnown() bool {
@@ -160,7 +167,7 @@ func (r *Reconciler) noteContent(s *scope, keys []string) {
 		target.ContentChangedAt = last.ContentChangedAt
 		s.changed = last.Checksum != "" && last.Checksum != s.checksum
 	}
-	if s.written && s.existing != nil && intact(s.existing) && observedChecksum(s.existing) != s.checksum {
+	if s.written && s.existing != nil && trusted(s.existing) && observedChecksum(s.existing) != s.checksum {
 		s.changed = true
 	}
 	now := metav1.NewTime(r.Clock.Now().Truncate(time.Second))

@@ -172,6 +172,7 @@ func (r *Reconciler) create(ctx context.Context, s *scope, data map[string][]byt
 		if existing == nil {
 			return errConflict
 		}
+		s.existing = existing
 		return r.write(ctx, s, existing, data)
 	}
 	if err != nil {
