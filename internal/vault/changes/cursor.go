@@ -4,6 +4,9 @@ package changes
 type Row struct {
 	Change
 	XID uint64
+	// Foreign rows are not the engine's: their path is none. They are passed over,
+	// and count as delivered.
+	Foreign bool
 }
 
 // Snapshot is one read of the feed.

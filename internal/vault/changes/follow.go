@@ -53,7 +53,8 @@ type Follower struct {
 
 // Follow gives handle every change that commits from now on, and those of the
 // last minute, at least once, until ctx ends; then it returns nil. A database that
-// does not answer is waited for.
+// does not answer is waited for. One that went back to an older state gives a
+// Change of kind Policy without a position: anything may be different.
 func (f *Follower) Follow(ctx context.Context, handle Handler) error {
 	signals := newSignals()
 	if f.Waker != nil {
@@ -65,7 +66,7 @@ func (f *Follower) Follow(ctx context.Context, handle Handler) error {
 		}()
 		defer func() { cancel(); <-done }()
 	}
-	run := &run{follower: f, signals: signals, handle: handle}
+	run := &run{follower: f, signals: signals, handle: handle, began: time.Now()}
 	for ctx.Err() == nil {
 		run.wait(ctx, run.step(ctx))
 	}
@@ -77,8 +78,10 @@ type run struct {
 	follower *Follower
 	signals  *signals
 	handle   Handler
-	cursor   *Cursor // nil before the first read
-	failing  bool    // the database did not answer last time
+	cursor   *Cursor   // nil before the first read
+	began    time.Time // when following began, or began anew
+	wentBack bool      // the database went back, and the handler was not told yet
+	failing  bool      // the database did not answer last time
 }
 
 // step reads and delivers once. It returns how long to wait for a signal: 0 is not
@@ -91,7 +94,7 @@ func (r *run) step(ctx context.Context) time.Duration {
 	}
 	if r.cursor != nil && r.cursor.Behind(snapshot) {
 		r.follower.Logger.WarnContext(ctx, "the database's transaction ids went back; following anew")
-		r.cursor = nil
+		r.cursor, r.began, r.wentBack = nil, time.Now(), true
 		return 0
 	}
 	if err := r.deliver(ctx, snapshot.Rows); err != nil {
@@ -115,20 +118,30 @@ func (r *run) read(ctx context.Context) (Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	if r.cursor == nil {
-		return r.follower.Source.ReadRecentChanges(ctx, overlap)
+		// However long the database did not answer, nothing since began is left out.
+		return r.follower.Source.ReadRecentChanges(ctx, overlap+time.Since(r.began))
 	}
 	return r.follower.Source.ReadChanges(ctx, r.cursor.Horizon(), r.cursor.Delivered())
 }
 
 func (r *run) deliver(ctx context.Context, rows []Row) error {
-	if len(rows) == 0 {
+	batch := make([]Change, 0, len(rows)+1)
+	if r.wentBack {
+		batch = append(batch, Change{Kind: Policy})
+	}
+	for _, row := range rows {
+		if !row.Foreign {
+			batch = append(batch, row.Change)
+		}
+	}
+	if len(batch) == 0 {
 		return nil
 	}
-	batch := make([]Change, len(rows))
-	for i, row := range rows {
-		batch[i] = row.Change
+	if err := r.handle(ctx, batch); err != nil {
+		return err
 	}
-	return r.handle(ctx, batch)
+	r.wentBack = false
+	return nil
 }
 
 func (r *run) logOutage(ctx context.Context, err error) {

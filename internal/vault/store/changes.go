@@ -68,9 +68,8 @@ func scanChanges(rows pgx.Rows) (changes.Snapshot, error) {
 		}}
 		if *path != "" {
 			var err error
-			if row.Path, err = secret.ParsePath(*path); err != nil {
-				return nil // not ours: the engine writes no such row, and one bad row must not stop the feed
-			}
+			row.Path, err = secret.ParsePath(*path)
+			row.Foreign = err != nil // the engine writes no such row, and one must not stop the feed
 		}
 		snapshot.Rows = append(snapshot.Rows, row)
 		return nil
