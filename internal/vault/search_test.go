@@ -45,6 +45,9 @@ func TestAuditSearch(t *testing.T) {
 		want  []string
 	}{
 		{"a path", audit.Query{PathPrefix: "a/b", Caller: "user:admin", Action: audit.Read}, []string{"user:admin read allowed a/b 1"}},
+		{"a path is not one that begins like it", audit.Query{PathPrefix: "a/b", Action: audit.Put}, []string{"user:admin put allowed a/b 2", "user:admin put allowed a/b 1"}},
+		{"all below", audit.Query{PathPrefix: "a/", Action: audit.Put, Limit: 2}, []string{"user:admin put allowed a/b 2", "user:admin put allowed a/bc 1"}},
+		{"half a segment", audit.Query{PathPrefix: "a", Action: audit.Put}, nil},
 		{"who was denied", audit.Query{Decision: audit.Denied, PathPrefix: "a/"}, []string{"other/api read denied a/b 0"}},
 		{"since", audit.Query{Since: middle, Action: audit.Put}, []string{"user:admin put allowed a/b 2"}},
 		{"until", audit.Query{Until: middle, Action: audit.Put}, []string{"user:admin put allowed a/bc 1", "user:admin put allowed a/b 1"}},

@@ -76,9 +76,9 @@ const (
 
 // Query selects entries, newest first. Zero fields select all.
 type Query struct {
-	// PathPrefix selects entries whose path starts with it, byte by byte:
-	// "production/payments/" everything below, "production/payments/database" the
-	// one path.
+	// PathPrefix selects, when it ends in "/", entries about all below it and about
+	// itself, such as lists, and otherwise entries about the one path:
+	// "production/payments/database" is not "production/payments/database-old".
 	PathPrefix string
 	// Caller is compared with Entry.Caller.
 	Caller   string

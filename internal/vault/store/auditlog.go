@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,22 +30,28 @@ func (s *Store) InsertAudit(ctx context.Context, e *audit.Entry) error {
 // InsertAudit writes e in the transaction.
 func (t *Tx) InsertAudit(e *audit.Entry) { t.batch.Queue(insertAudit, auditColumns(e)...) }
 
-// starts_with uses no index; the range does: U+10FFFF sorts after all that a path
-// can hold.
+// starts_with uses no index; the range does.
 const queryAudit = `SELECT id, at, cluster, caller_kind, caller, namespace, caller_uid, environment, action, path, version,
 	decision, rule, address, request_id FROM audit
-	WHERE ($1 = '' OR (path >= $1 AND path < $1 || U&'\+10FFFF' COLLATE "C"))
-		AND ($2 = '' OR caller = $2)
-		AND ($3 = '' OR action = $3)
-		AND ($4 = '' OR decision = $4)
-		AND ($5::timestamptz IS NULL OR at >= $5)
-		AND ($6::timestamptz IS NULL OR at < $6)
-		AND ($7 = 0 OR id < $7)
-	ORDER BY id DESC LIMIT $8`
+	WHERE ($1 = '' OR (path >= $1 AND path <= $2))
+		AND ($3 = '' OR caller = $3)
+		AND ($4 = '' OR action = $4)
+		AND ($5 = '' OR decision = $5)
+		AND ($6::timestamptz IS NULL OR at >= $6)
+		AND ($7::timestamptz IS NULL OR at < $7)
+		AND ($8 = 0 OR id < $8)
+	ORDER BY id DESC LIMIT $9`
+
+// lastRune sorts after all that a path can hold.
+const lastRune = "\U0010FFFF"
 
 // Audit reads the entries that q selects, newest first.
 func (s *Store) Audit(ctx context.Context, q audit.Query) ([]audit.Entry, error) {
-	rows, err := s.pool.Query(ctx, queryAudit, q.PathPrefix, q.Caller, string(q.Action), string(q.Decision),
+	last := q.PathPrefix // a path: itself only
+	if strings.HasSuffix(last, "/") {
+		last += lastRune
+	}
+	rows, err := s.pool.Query(ctx, queryAudit, q.PathPrefix, last, q.Caller, string(q.Action), string(q.Decision),
 		orNull(q.Since), orNull(q.Until), q.Before, q.Limit)
 	if err != nil {
 		return nil, translate("read the audit log", err)
