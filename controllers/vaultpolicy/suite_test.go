@@ -183,7 +183,7 @@ func (w *world) eventually(ok func() string) {
 func (w *world) allowed() bool {
 	w.t.Helper()
 	_, err := w.engine.Check(context.Background(), w.caller, []secret.Ref{{Path: vaulttest.Path(w.t, path)}})
-	if err != nil && !errors.Is(err, secret.ErrDenied) {
+	if err != nil && !errors.Is(err, secret.ErrDenied) && !errors.Is(err, secret.ErrUnavailable) { // not synced yet
 		w.t.Fatal(err)
 	}
 	return err == nil

@@ -11,6 +11,7 @@ import (
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
@@ -199,8 +200,9 @@ func TestReplacedVaultTakesNothingAway(t *testing.T) {
 	w.ready(object)
 }
 
-// A cluster that the vault does not know yet, as one whose name was changed, is
-// denied everything; no Secret is taken away before its policies are in force.
+// A cluster whose policies the vault does not know yet, as one whose name was
+// changed, is served nothing, and one with policies from another day is denied what
+// today's allow; no Secret is taken away before those are in force.
 func TestUnknownClusterTakesNothingAway(t *testing.T) {
 	t.Parallel()
 	w, op := newRunningWorld(t)
@@ -212,6 +214,8 @@ func TestUnknownClusterTakesNothingAway(t *testing.T) {
 
 	renamed := w.namespace + "-renamed"
 	op = w.startOperatorOf(renamed, false)
+	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonVaultUnavailable)
+	w.denyAll(renamed)
 	denied := w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonDenied)
 	if !strings.Contains(denied.Message, "not yet in force") {
 		t.Errorf("the message is %q", denied.Message)
@@ -222,5 +226,25 @@ func TestUnknownClusterTakesNothingAway(t *testing.T) {
 	w.ready(object)
 	if got := w.secret("payments"); got == nil || got.UID != before.UID {
 		t.Error("the Secret was taken away")
+	}
+}
+
+// denyAll gives the cluster policies that no VaultPolicy of it says, as an older
+// database may hold.
+func (w *world) denyAll(cluster string) {
+	w.t.Helper()
+	all, err := policy.ParsePattern("**")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	old, err := policy.New("old", []policy.Rule{{
+		Effect: policy.Deny, Paths: []policy.Pattern{all}, Capabilities: policy.Capabilities(),
+		Subjects: policy.Subjects{Groups: []string{"system:serviceaccounts"}},
+	}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.vault.Engine.ReplacePolicies(w.t.Context(), cluster, []policy.Policy{old}); err != nil {
+		w.t.Fatal(err)
 	}
 }
