@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
@@ -34,12 +35,18 @@ const (
 const readinessLimit = 3 * time.Second
 
 func setupControllers(mgr manager.Manager, engine *vault.Engine, c Config) error {
+	// Until the policies of this cluster are known to be in force, a denial may be one
+	// of another day, and takes no Secret away.
+	var policiesInForce atomic.Bool
 	if err := vaultsecret.Setup(mgr, vaultsecret.Options{
 		Vault: engine, Changes: engine, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
+		PoliciesInForce: policiesInForce.Load,
 	}); err != nil {
 		return fmt.Errorf("prepare the VaultSecret controller: %w", err)
 	}
-	if err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: engine, Cluster: c.ClusterName}); err != nil {
+	if err := vaultpolicy.Setup(mgr, vaultpolicy.Options{
+		Engine: engine, Cluster: c.ClusterName, OnSync: func() { policiesInForce.Store(true) },
+	}); err != nil {
 		return fmt.Errorf("prepare the VaultPolicy controller: %w", err)
 	}
 	return nil
