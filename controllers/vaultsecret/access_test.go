@@ -165,7 +165,7 @@ func TestAnotherNamespaceIsDenied(t *testing.T) {
 	if got := op.engine.reads.Load(); got != 0 {
 		t.Errorf("the vault was asked %d times for the value", got)
 	}
-	entries, err := w.vault.Engine.Audit(t.Context(), w.vault.Admin, audit.Query{PathPrefix: database, Decision: audit.Denied})
+	entries, _, err := w.vault.Engine.Audit(t.Context(), w.vault.Admin, audit.Query{PathPrefix: database, Decision: audit.Denied})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,18 +72,18 @@ func (*strict) Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.
 	return nil, nil
 }
 
-func (s *strict) Audit(_ context.Context, _ secret.Caller, q audit.Query) ([]audit.Entry, error) {
+func (s *strict) Audit(_ context.Context, _ secret.Caller, q audit.Query) ([]audit.Entry, int64, error) {
 	if q.Limit < 1 || q.Limit > 1000 || q.Before < 0 {
 		s.t.Errorf("query %+v reached the vault", q)
 	}
-	return nil, nil
+	return nil, 0, nil
 }
 
-func (s *strict) Explain(_ context.Context, _, _ secret.Caller, p secret.Path, c policy.Capability) (policy.Decision, error) {
+func (s *strict) Explain(_ context.Context, _, _ secret.Caller, p secret.Path, c policy.Capability) (policy.Explanation, error) {
 	if _, err := policy.ParseCapability(string(c)); err != nil {
 		s.t.Errorf("capability %q reached the vault", c)
 	}
-	return policy.Decision{}, s.path(p)
+	return policy.Explanation{}, s.path(p)
 }
 
 func (*strict) Ready(context.Context) error { return nil }

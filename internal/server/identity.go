@@ -39,15 +39,15 @@ func (a *api) explain(ctx context.Context, in *explainInput) (*explainOutput, er
 	if err != nil {
 		return nil, err
 	}
-	decision, err := a.vault.Explain(ctx, callerOf(ctx), subject, path, policy.Capability(in.Capability))
+	found, err := a.vault.Explain(ctx, callerOf(ctx), subject, path, policy.Capability(in.Capability))
 	if err != nil {
 		return nil, a.fail(ctx, "explain "+in.Path, err)
 	}
 	out := sdk.Explanation{
-		Path: in.Path, Capability: in.Capability, Subject: subject.String(), Environment: subject.Environment,
-		Allowed: decision.Allowed, Rule: decision.Rule, Matched: make([]sdk.RuleMatch, len(decision.Matched)),
+		Path: in.Path, Capability: in.Capability, Subject: found.Subject.String(), Environment: found.Subject.Environment,
+		Allowed: found.Allowed, Rule: found.Rule, Matched: make([]sdk.RuleMatch, len(found.Matched)),
 	}
-	for i, m := range decision.Matched {
+	for i, m := range found.Matched {
 		out.Matched[i] = sdk.RuleMatch{
 			Rule: m.Rule, Effect: string(m.Effect), Outcome: string(m.Outcome), Environments: m.Environments, ExpiresAt: m.ExpiresAt,
 		}

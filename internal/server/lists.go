@@ -88,19 +88,16 @@ func (a *api) overdue(ctx context.Context, in *prefixInput) (*overdueOutput, err
 }
 
 func (a *api) audit(ctx context.Context, in *auditInput) (*auditOutput, error) {
-	found, err := a.vault.Audit(ctx, callerOf(ctx), audit.Query{
+	found, next, err := a.vault.Audit(ctx, callerOf(ctx), audit.Query{
 		PathPrefix: in.Prefix, Caller: in.Caller, Action: audit.Action(in.Action), Decision: audit.Decision(in.Decision),
 		Since: in.Since, Until: in.Until, Before: in.Before, Limit: in.Limit,
 	})
 	if err != nil {
 		return nil, a.fail(ctx, "audit "+in.Prefix, err)
 	}
-	out := sdk.AuditList{Items: make([]sdk.AuditEntry, len(found))}
+	out := sdk.AuditList{Items: make([]sdk.AuditEntry, len(found)), Next: next}
 	for i, e := range found {
 		out.Items[i] = entryOf(e)
-	}
-	if len(found) == in.Limit {
-		out.Next = found[len(found)-1].ID
 	}
 	return &auditOutput{out}, nil
 }

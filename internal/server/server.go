@@ -45,8 +45,8 @@ type Vault interface {
 	Metadata(context.Context, secret.Caller, secret.Path) (secret.Metadata, error)
 	List(ctx context.Context, caller secret.Caller, prefix secret.Prefix, after secret.Path, limit int) ([]secret.Metadata, error)
 	Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.Overdue, error)
-	Audit(context.Context, secret.Caller, audit.Query) ([]audit.Entry, error)
-	Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability) (policy.Decision, error)
+	Audit(context.Context, secret.Caller, audit.Query) (found []audit.Entry, next int64, err error)
+	Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability) (policy.Explanation, error)
 	Ready(context.Context) error
 }
 

@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -121,9 +120,9 @@ func (e *Engine) walk(ctx context.Context, caller secret.Caller, action audit.Ac
 	}
 }
 
-// listed decides whether caller may list item, and verifies what it says. A path
-// that may not be listed is passed over whatever its state, so that a list tells
-// nothing of it.
+// listed decides whether caller may list item, and then verifies what it says. A
+// path that may not be listed is passed over whatever its state and without a look
+// at it, so that a list tells nothing of it and costs little.
 func (e *Engine) listed(ctx context.Context, caller secret.Caller, action audit.Action, policies store.Head, item store.Item) (secret.Metadata, bool, error) {
 	path, err := secret.ParsePath(item.Secret.Path)
 	if err != nil {
@@ -131,13 +130,15 @@ func (e *Engine) listed(ctx context.Context, caller secret.Caller, action audit.
 	}
 	r := request{caller: caller, action: action, ref: secret.Ref{Path: path}, need: []policy.Capability{policy.List}}
 	head := store.Head{Policies: policies.Policies, Secret: &item.Secret, Version: item.Version}
-	v := e.judgeVersion(ctx, r, head)
+	decision, err := e.decide(ctx, r, head)
 	switch {
-	case v.err == nil:
-		return metadata(path, head.Secret, head.Version), true, nil
-	case errors.Is(v.err, secret.ErrDenied):
+	case err != nil:
+		return secret.Metadata{}, false, e.record(ctx, r.fail(err, undecided(err)))
+	case !decision.Allowed:
 		return secret.Metadata{}, false, nil
-	default:
+	}
+	if v := e.judgeVersion(ctx, r, head); v.err != nil {
 		return secret.Metadata{}, false, e.record(ctx, v)
 	}
+	return metadata(path, head.Secret, head.Version), true, nil
 }

@@ -196,7 +196,7 @@ func TestCapabilitiesAreSeparate(t *testing.T) {
 			return err
 		},
 		policy.Audit: func(c secret.Caller) error {
-			_, err := env.Engine.Audit(t.Context(), c, audit.Query{PathPrefix: "a/b"})
+			_, _, err := env.Engine.Audit(t.Context(), c, audit.Query{PathPrefix: "a/b"})
 			return err
 		},
 		policy.Delete: func(c secret.Caller) error { return env.Engine.Delete(t.Context(), c, path) },
@@ -259,7 +259,7 @@ func TestSystemCallersAreDeniedAtEveryDoor(t *testing.T) {
 	_, err = env.Engine.Put(t.Context(), system, secret.PutRequest{Path: vaulttest.Path(t, "a/b")})
 	wantError(t, err, secret.ErrDenied)
 	wantError(t, env.Engine.Delete(t.Context(), system, vaulttest.Path(t, "a/b")), secret.ErrDenied)
-	_, err = env.Engine.Audit(t.Context(), system, audit.Query{})
+	_, _, err = env.Engine.Audit(t.Context(), system, audit.Query{})
 	wantError(t, err, secret.ErrDenied)
 }
 

@@ -16,6 +16,8 @@ const (
 	auditBatch = 1000
 	// maxAuditBatches bounds one search by a caller who may see little of much.
 	maxAuditBatches = 20
+	// maxCallerBytes is generous for user names of any identity provider.
+	maxCallerBytes = 1 << 10
 	// anyChild is the last segment of a path that stands for any child of a prefix.
 	anyChild = "_"
 )
@@ -25,36 +27,55 @@ const (
 // path, is shown to who may audit any child of it. A caller to whom nothing can be
 // shown is denied.
 //
-// Errors: secret.ErrDenied, secret.ErrUnavailable, secret.ErrInvalid.
-func (e *Engine) Audit(ctx context.Context, caller secret.Caller, q audit.Query) (_ []audit.Entry, err error) {
+// next is q.Before of the next page, and 0 when the log was searched to its end. A
+// page may hold fewer entries than q.Limit, or none, and still have a next one: one
+// call looks through 20,000 entries at most, whether they can be shown or not.
+//
+// Errors: secret.ErrDenied, secret.ErrTampered, secret.ErrUnavailable,
+// secret.ErrInvalid.
+func (e *Engine) Audit(ctx context.Context, caller secret.Caller, q audit.Query) (found []audit.Entry, next int64, err error) {
 	ctx, done := e.begin(ctx, audit.Audit)
 	defer func() { done(err) }()
-	if err := validateText("the path prefix", q.PathPrefix, secret.MaxPathBytes); err != nil {
-		return nil, err
+	if err := validateQuery(q); err != nil {
+		return nil, 0, err
 	}
 	q = q.Normal()
 	heads, err := e.store.Heads(ctx, caller.Cluster, store.Wanted{})
 	if err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
+		return nil, 0, fmt.Errorf("audit: %w", err)
 	}
 	reader := &auditReader{engine: e, caller: caller, head: store.Head{Policies: heads[0].Policies}, decided: map[string]bool{}}
 	whole, err := reader.may(ctx, q.PathPrefix)
 	if err != nil {
-		return nil, e.record(ctx, reader.request(secret.Path{}).fail(err, undecided(err)))
+		return nil, 0, e.record(ctx, reader.request(secret.Path{}).fail(err, undecided(err)))
 	}
-	entries, err := reader.search(ctx, q)
+	found, next, err = reader.search(ctx, q)
 	if err != nil {
-		return nil, fmt.Errorf("audit: %w", err)
+		return nil, 0, fmt.Errorf("audit: %w", err)
 	}
 	v := verdict{entry: newEntry(caller, audit.Audit, q.PathPrefix, 0, audit.Allowed, "")}
-	if !whole && len(entries) == 0 {
+	// Only a search of everything can tell that nothing can be shown.
+	if !whole && len(found) == 0 && next == 0 && q.Before == 0 {
 		v.entry.Decision = audit.Denied
 		v.err = fmt.Errorf("audit %q: %w", q.PathPrefix, secret.ErrDenied)
 	}
 	if err := e.record(ctx, v); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return entries, nil
+	return found, next, nil
+}
+
+func validateQuery(q audit.Query) error {
+	if err := validateText("the path prefix", q.PathPrefix, secret.MaxPathBytes); err != nil {
+		return err
+	}
+	if err := validateText("the caller", q.Caller, maxCallerBytes); err != nil {
+		return err
+	}
+	if err := validateText("the action", string(q.Action), maxCallerBytes); err != nil {
+		return err
+	}
+	return validateText("the decision", string(q.Decision), maxCallerBytes)
 }
 
 // auditReader is one search.
@@ -69,33 +90,33 @@ func (a *auditReader) request(path secret.Path) request {
 	return request{caller: a.caller, action: audit.Audit, ref: secret.Ref{Path: path}, need: []policy.Capability{policy.Audit}}
 }
 
-func (a *auditReader) search(ctx context.Context, q audit.Query) ([]audit.Entry, error) {
-	var shown []audit.Entry
+// search returns what may be shown, and where to go on; 0 at the end of the log.
+func (a *auditReader) search(ctx context.Context, q audit.Query) (shown []audit.Entry, next int64, err error) {
 	limit := q.Limit
 	q.Limit = auditBatch
 	for range maxAuditBatches {
 		batch, err := a.engine.store.Audit(ctx, q)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		for _, entry := range batch {
 			may, err := a.may(ctx, entry.Path)
 			if err != nil {
-				return nil, err
+				return nil, 0, err
 			}
+			q.Before = entry.ID
 			if may {
 				shown = append(shown, entry)
 			}
 			if len(shown) == limit {
-				return shown, nil
+				return shown, q.Before, nil
 			}
-			q.Before = entry.ID
 		}
 		if len(batch) < auditBatch {
-			break
+			return shown, 0, nil
 		}
 	}
-	return shown, nil
+	return shown, q.Before, nil
 }
 
 // may reports whether the caller may audit path, or any child of a prefix.

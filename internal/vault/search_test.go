@@ -56,7 +56,7 @@ func TestAuditSearch(t *testing.T) {
 		{"nothing", audit.Query{Caller: "user:nobody"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			entries, err := env.Engine.Audit(ctx, env.Admin, c.query)
+			entries, _, err := env.Engine.Audit(ctx, env.Admin, c.query)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,7 +86,7 @@ func TestAuditShowsOnlyWhatPolicyShows(t *testing.T) {
 	if _, err := env.Engine.List(ctx, env.Admin, prefix, secret.Path{}, 0); err != nil {
 		t.Fatal(err)
 	}
-	entries, err := env.Engine.Audit(ctx, auditor, audit.Query{})
+	entries, _, err := env.Engine.Audit(ctx, auditor, audit.Query{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,13 +94,13 @@ func TestAuditShowsOnlyWhatPolicyShows(t *testing.T) {
 	if diff := cmp.Diff(want, describe(entries)); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}
-	_, err = env.Engine.Audit(ctx, auditor, audit.Query{PathPrefix: "b/"})
+	_, _, err = env.Engine.Audit(ctx, auditor, audit.Query{PathPrefix: "b/"})
 	wantError(t, err, secret.ErrDenied)
 	if got := lastAudit(t, env); got.Action != audit.Audit || got.Decision != audit.Denied {
 		t.Errorf("audit row of a denied search: %+v", got)
 	}
 	// Who may audit a prefix and finds nothing there gets an empty answer.
-	entries, err = env.Engine.Audit(ctx, auditor, audit.Query{PathPrefix: "a/none/"})
+	entries, _, err = env.Engine.Audit(ctx, auditor, audit.Query{PathPrefix: "a/none/"})
 	if err != nil || len(entries) != 0 {
 		t.Errorf("got %v, %v", entries, err)
 	}
@@ -113,7 +113,7 @@ func TestExplain(t *testing.T) {
 	worker := vaulttest.ServiceAccount("payments", "worker", "production")
 	env.Allow(t, api, "a/*", policy.Read)
 	env.PutShared(t, "s/shared", "v", &secret.AccessPolicy{AllowedServices: []string{"payments/worker"}, AllowedEnvironments: []string{"staging"}})
-	explain := func(caller, subject secret.Caller, path string) (policy.Decision, error) {
+	explain := func(caller, subject secret.Caller, path string) (policy.Explanation, error) {
 		return env.Engine.Explain(ctx, caller, subject, vaulttest.Path(t, path), policy.Read)
 	}
 
@@ -147,6 +147,69 @@ func TestExplain(t *testing.T) {
 		}
 		if diff := cmp.Diff(there, missing); diff != "" {
 			t.Errorf("the subject can tell a path that is there:\n%s", diff)
+		}
+		if there.Subject.Environment != worker.Environment {
+			t.Errorf("the answer claims to be about the environment %q", there.Subject.Environment)
+		}
+	}
+	d, err = explain(env.Admin, elsewhere, "s/shared")
+	if err != nil || d.Subject.Environment != "staging" || !d.Allowed {
+		t.Errorf("an auditor may suppose an environment: %+v, %v", d, err)
+	}
+
+	// Nor does a corrupt row show, or count.
+	exec(t, env, `UPDATE secrets SET allowed_environments = '{production}'`)
+	corrupt, err := explain(worker, worker, "s/shared")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := lastAudit(t, env); got.Action != audit.Explain || got.Decision != audit.Failed {
+		t.Errorf("audit row: %+v", got)
+	}
+	missing, err := explain(worker, worker, "s/absent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(missing, corrupt); diff != "" {
+		t.Errorf("the subject can tell a path whose row is corrupt:\n%s", diff)
+	}
+	_, err = explain(env.Admin, worker, "s/shared")
+	wantError(t, err, secret.ErrTampered)
+}
+
+// TestAuditSearchGoesOn: more than one call looks through lies between an auditor
+// and the entries it may see.
+func TestAuditSearchGoesOn(t *testing.T) {
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+	auditor := vaulttest.ServiceAccount("security", "auditor", "")
+	env.Allow(t, auditor, "a/**", policy.Audit)
+	env.Put(t, "a/b", "v")
+	exec(t, env, `INSERT INTO audit (cluster, caller_kind, caller, namespace, caller_uid, environment, action, path, version, decision, rule, address, request_id)
+		SELECT '', '', '', '', '', '', 'read', 'b/c', 1, 'allowed', '', '', '' FROM generate_series(1, 20000)`)
+	var found []audit.Entry
+	pages := 0
+	for q := (audit.Query{Limit: 10}); pages == 0 || q.Before != 0; pages++ {
+		page, next, err := env.Engine.Audit(t.Context(), auditor, q)
+		if err != nil {
+			t.Fatalf("page %d: %v", pages+1, err)
+		}
+		found, q.Before = append(found, page...), next
+	}
+	if diff := cmp.Diff([]string{"user:admin put allowed a/b 1"}, describe(found)); diff != "" || pages != 2 {
+		t.Errorf("entries of %d pages (-want +got):\n%s", pages, diff)
+	}
+}
+
+func TestAuditRefusesWhatIsNoText(t *testing.T) {
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+	for _, text := range []string{"a\x00b", "\xff", strings.Repeat("x", 5000)} {
+		for name, q := range map[string]audit.Query{
+			"prefix": {PathPrefix: text}, "caller": {Caller: text}, "action": {Action: audit.Action(text)}, "decision": {Decision: audit.Decision(text)},
+		} {
+			t.Run(name, func(t *testing.T) {
+				_, _, err := env.Engine.Audit(t.Context(), env.Admin, q)
+				wantError(t, err, secret.ErrInvalid)
+			})
 		}
 	}
 }

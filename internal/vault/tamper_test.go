@@ -234,7 +234,7 @@ func TestRemovedPolicySetIsNoDenial(t *testing.T) {
 			_, err := env.Engine.List(ctx, api, secret.Prefix{}, secret.Path{}, 0)
 			return err
 		},
-		"audit": func() error { _, err := env.Engine.Audit(ctx, api, audit.Query{}); return err },
+		"audit": func() error { _, _, err := env.Engine.Audit(ctx, api, audit.Query{}); return err },
 		"explain": func() error {
 			_, err := env.Engine.Explain(ctx, api, api, vaulttest.Path(t, "a/b"), policy.Read)
 			return err

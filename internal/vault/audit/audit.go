@@ -86,7 +86,7 @@ type Query struct {
 	Decision Decision
 	// Since is inclusive and Until exclusive.
 	Since, Until time.Time
-	// Before selects entries with a smaller ID: the ID of the last entry of a page
+	// Before selects entries with a smaller ID: what the engine returned as next
 	// gives the next page.
 	Before int64
 	// Limit is 1 to MaxLimit; 0 is DefaultLimit.

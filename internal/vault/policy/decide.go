@@ -44,6 +44,15 @@ type Decision struct {
 	Matched []Match `json:"matched,omitempty"`
 }
 
+// Explanation is a decision as told to who asked for it.
+type Explanation struct {
+	Decision
+	// Subject is who the decision is about. It is not who was asked about when a
+	// caller without the audit capability asks about itself in another environment or
+	// with other groups: the answer is then about the caller as it is.
+	Subject secret.Caller
+}
+
 // Decide says whether caller may do capability on path at the time now.
 //
 // rules are all rules of the caller's cluster; access is the access policy on the
