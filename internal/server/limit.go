@@ -22,8 +22,8 @@ const (
 // Limits of invalid tokens from one address: each costs the Kubernetes API server a
 // TokenReview, and nobody has that many by mistake.
 const (
-	refusalRate  rate.Limit = 2
-	refusalBurst            = 40
+	refusalRate  = rate.Limit(2)
+	refusalBurst = 40
 )
 
 // limiters holds a token bucket for each caller, or for each address.
