@@ -62,7 +62,7 @@ func (e *Engine) ReplacePolicies(ctx context.Context, cluster string, policies [
 			if finding != "" {
 				entry := newEntry(caller, audit.Policy, "", 0, audit.Failed, finding+" and are replaced")
 				tx.InsertAudit(&entry)
-				e.logger.ErrorContext(ctx, finding+" and are replaced", "cluster", cluster)
+				e.logger.ErrorContext(ctx, "the stored policies are replaced", "finding", finding, "cluster", cluster)
 			}
 			next.Revision = stored.Revision
 		}

@@ -76,7 +76,7 @@ func TestFollowThroughAnOutageAtTheStart(t *testing.T) {
 		source := &scripted{}
 		for range 5 {
 			source.reads = append(source.reads, func() (changes.Snapshot, error) {
-				time.Sleep(time.Hour) // of the bubble's clock
+				<-time.After(time.Hour) // of the bubble's clock
 				return changes.Snapshot{}, errors.New("down")
 			})
 		}
