@@ -71,8 +71,7 @@ func (e *Environment) Deploy(ctx context.Context, t Target) error {
 		if _, err := kubectl("", append(apply, "-k", overlay)...); err != nil {
 			return err
 		}
-		_, err := kubectl("", "-n", namespace, "rollout", "status", "deployment/coffer", "--timeout=300s")
-		return err
+		return awaitRollout(kubectl)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -71,8 +72,8 @@ func (e *Environment) apply(ctx context.Context, state *layout.State, changed bo
 			return err
 		}
 	}
-	if _, err := e.kubectl(ctx, "", "-n", namespace, "rollout", "status", "deployment/coffer", "--timeout=180s"); err != nil {
-		return e.explainPods(ctx, err)
+	if err := awaitRollout(func(stdin string, args ...string) (string, error) { return e.kubectl(ctx, stdin, args...) }); err != nil {
+		return err
 	}
 	state.Ready = true
 	return e.Layout.Save(state)
@@ -95,17 +96,24 @@ func configSecret(databaseURL, redisURL, rootKey string) (string, error) {
 	return string(text), nil
 }
 
-// explainPods adds to an error what the cluster says of Coffer's pods.
-func (e *Environment) explainPods(ctx context.Context, cause error) error {
-	pods, err := e.kubectl(ctx, "", "-n", namespace, "get", "pods", "-o", "wide")
-	if err != nil {
-		return cause
+// awaitRollout waits until Coffer's pods serve; an error says what the cluster and the pods say.
+func awaitRollout(kubectl kubectlFunc) error {
+	_, err := kubectl("", "-n", namespace, "rollout", "status", "deployment/coffer", "--timeout=180s")
+	if err == nil {
+		return nil
 	}
-	logs, err := e.kubectl(ctx, "", "-n", namespace, "logs", "deployment/coffer", "--tail=20", "--all-pods=true")
-	if err != nil {
-		logs = err.Error()
+	for _, args := range [][]string{
+		{"get", "pods"},
+		{"logs", "deployment/coffer", "--tail=5", "--all-pods"},
+		{"get", "events", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"},
+	} {
+		said, sayErr := kubectl("", append([]string{"-n", namespace}, args...)...)
+		if sayErr != nil {
+			said = sayErr.Error() + "\n"
+		}
+		err = fmt.Errorf("%w\n$ kubectl -n %s %s\n%s", err, namespace, strings.Join(args, " "), said)
 	}
-	return fmt.Errorf("%w\n%s\n%s", cause, pods, logs)
+	return err
 }
 
 // variables fetches what a person needs to use Coffer.
