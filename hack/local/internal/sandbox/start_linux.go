@@ -42,6 +42,9 @@ const (
 // Start makes the sandbox and runs this program in it. It returns the process to Stop it by, as soon as the sandbox is
 // on the network; the process outlives the caller.
 func Start(ctx context.Context, c Config) (pid int, err error) {
+	if owner := linkOwner(); owner != "" && owner != c.Node {
+		return 0, fmt.Errorf("another local environment runs on this machine, in %s: end it there with make down", owner)
+	}
 	lock, err := alive.Lock(c.Alive)
 	if err != nil {
 		return 0, err
@@ -73,7 +76,7 @@ func Start(ctx context.Context, c Config) (pid int, err error) {
 		return 0, fmt.Errorf("making the node's namespaces: %w", err)
 	}
 	pid = cmd.Process.Pid
-	if err := connect(ctx, pid); err != nil {
+	if err := connect(ctx, pid, c.Node); err != nil {
 		_ = cmd.Process.Kill() // it may have ended, which is why
 		_ = cmd.Wait()
 		said, _ := os.ReadFile(log.Name()) // empty if it cannot be read
@@ -83,9 +86,10 @@ func Start(ctx context.Context, c Config) (pid int, err error) {
 }
 
 // connect lays the cable between this machine and the sandbox and tells this machine what lies behind it.
-func connect(ctx context.Context, pid int) error {
+func connect(ctx context.Context, pid int, node string) error {
 	for _, args := range [][]string{
 		{"link", "add", Link, "type", "veth", "peer", "name", Uplink, "netns", strconv.Itoa(pid)},
+		{"link", "set", Link, "alias", node},
 		{"address", "add", HostAddress + LinkPrefix, "dev", Link},
 		{"link", "set", Link, "up"},
 		{"route", "add", PodNetwork, "via", NodeAddress, "dev", Link},
@@ -105,6 +109,16 @@ func ip(ctx context.Context, args ...string) error {
 	return nil
 }
 
+// linkOwner is the folder of the node that this machine's end of a cable belongs to; empty if there is none. It is kept
+// as the link's alias.
+func linkOwner() string {
+	alias, err := os.ReadFile("/sys/class/net/" + Link + "/ifalias")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(alias))
+}
+
 // stopWithin is how long the programs inside may take to stop in order.
 const stopWithin = 30 * time.Second
 
@@ -114,7 +128,7 @@ func Stop(ctx context.Context, pid int, c Config) error {
 	if pid > 0 && alive.Held(c.Alive) {
 		errs = append(errs, end(ctx, pid))
 	}
-	if _, err := os.Stat("/sys/class/net/" + Link); err == nil {
+	if linkOwner() == c.Node {
 		// The node's end may have taken ours with it since we looked.
 		if err := ip(ctx, "link", "delete", Link); err != nil && !strings.Contains(err.Error(), "Cannot find device") {
 			errs = append(errs, err)
