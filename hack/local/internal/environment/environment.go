@@ -9,10 +9,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/coffer-vault/coffer/hack/local/internal/alive"
 	"github.com/coffer-vault/coffer/hack/local/internal/debian"
 	"github.com/coffer-vault/coffer/hack/local/internal/layout"
+	"github.com/coffer-vault/coffer/hack/local/internal/leftovers"
 	"github.com/coffer-vault/coffer/hack/local/internal/sandbox"
 	"github.com/coffer-vault/coffer/hack/local/internal/step"
 	"github.com/coffer-vault/coffer/hack/local/internal/supervise"
@@ -130,9 +132,19 @@ func (e *Environment) Services() (*supervise.Client, error) {
 	return supervise.NewClient(state.ControlSocket), nil
 }
 
-// Down stops everything and removes what it left. It is content with an environment that never started or was killed.
+// Down stops everything and removes what it left. It is content with an environment that never started or was killed,
+// and not content when something of it is still there afterwards.
 func (e *Environment) Down(ctx context.Context) error {
-	return e.Step.Do("stopping the local environment", func() error { return e.clearLeftovers(ctx) })
+	return e.Step.Do("stopping the local environment", func() error {
+		if err := e.clearLeftovers(ctx); err != nil {
+			return err
+		}
+		found, err := leftovers.Machine{Root: "/"}.Find(e.Layout.Node(), sandbox.Link)
+		if err != nil || len(found) == 0 {
+			return err
+		}
+		return fmt.Errorf("still there: %s", strings.Join(found, ", "))
+	})
 }
 
 // clearLeftovers ends and removes whatever is there of an environment of this checkout.
