@@ -1,11 +1,15 @@
 package image_test
 
 import (
+	"archive/tar"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/coffer-vault/coffer/hack/local/internal/image"
@@ -53,7 +57,37 @@ func TestImageRunsItsProgramAsNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, header := range headers(t, img) {
+		if header.ModTime.Unix() != 0 {
+			t.Errorf("%s is of %s: the same content makes another image tomorrow", header.Name, header.ModTime)
+		}
+	}
 	if diff := cmp.Diff([]string{"/manager"}, config.Config.Entrypoint); diff != "" || config.Config.User != "65532:65532" {
 		t.Errorf("user %q, entry point %s", config.Config.User, diff)
+	}
+}
+
+// headers are those of the files in the image's only layer.
+func headers(t *testing.T, img v1.Image) []*tar.Header {
+	t.Helper()
+	layers, err := img.Layers()
+	if err != nil || len(layers) != 1 {
+		t.Fatalf("%d layers, %v; want 1", len(layers), err)
+	}
+	content, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer content.Close()
+	var all []*tar.Header
+	for r := tar.NewReader(content); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, header)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -23,7 +24,7 @@ func (m Machine) Find(node, link string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := append(processes, mounts...)
+	found := slices.Concat(processes, mounts)
 	alias, err := os.ReadFile(filepath.Join(m.Root, "sys/class/net", link, "ifalias"))
 	if err == nil && strings.TrimSpace(string(alias)) == node {
 		found = append(found, "network interface "+link)
