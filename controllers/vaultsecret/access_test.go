@@ -58,6 +58,9 @@ func TestPolicyDecides(t *testing.T) {
 		t.Errorf("denied (%q) can be told from missing (%q)", denied.Message, absent.Message)
 	}
 	w.hasEvent(removed, vaultv1alpha1.ReasonDenied)
+	if missing.Status.Path == "" {
+		t.Error("kubectl get shows no path for a VaultSecret that is refused")
+	}
 	if w.secret("removed") != nil {
 		t.Error("a denied VaultSecret has a Secret")
 	}

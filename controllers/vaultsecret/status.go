@@ -26,6 +26,15 @@ const conflictDelay = 50 * time.Millisecond
 // refreshJitter spreads the safety resyncs, as a share of the interval.
 const refreshJitter = 0.1
 
+// shownPath is the path that stands for the VaultSecret in tables, also of one that
+// is refused: the first that it names.
+func shownPath(spec *vaultv1alpha1.VaultSecretSpec) string {
+	if spec.Path != "" || len(spec.Data) == 0 {
+		return string(spec.Path)
+	}
+	return string(spec.Data[0].Path)
+}
+
 // finish turns the outcome of the steps into conditions, events, one status write
 // at most, and the Result. It is the only place that does.
 func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Result, error) {
@@ -50,6 +59,7 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	}
 	setConditions(s, f)
 	s.object.Status.ObservedGeneration = s.object.Generation
+	s.object.Status.Path = shownPath(&s.object.Spec)
 	if err := r.writeStatus(ctx, s); err != nil {
 		if apierrors.IsConflict(err) {
 			return ctrl.Result{RequeueAfter: conflictDelay}, nil

@@ -189,7 +189,7 @@ func noteSources(status *vaultv1alpha1.VaultSecretStatus, refs []secret.Ref, ver
 			Path: ref.Path.String(), Version: versions[i].Version, RotatedAt: &rotatedAt,
 		}
 	}
-	status.Path, status.Version = status.Sources[0].Path, status.Sources[0].Version
+	status.Version = status.Sources[0].Version
 }
 
 func clearData(data map[string][]byte) {

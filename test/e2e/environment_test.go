@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,6 +51,7 @@ func newEnvironment(t *testing.T) *environment {
 			t.Fatalf("%s is not set: run make test-e2e, or make up and then: . .local/env", name)
 		}
 	}
+	ctrl.SetLogger(logr.Discard()) // it complains in the middle of a test when nobody does
 	config, err := ctrl.GetConfig()
 	must(t, err)
 	scheme := clientgoscheme.Scheme

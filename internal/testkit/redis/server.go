@@ -42,7 +42,8 @@ type Instance struct {
 func (i Instance) URL() string {
 	u := url.URL{
 		Scheme: "redis",
-		User:   url.UserPassword("", i.Password),
+		// The name is that of Redis's only account; redis-cli 7.0 fails without one.
+		User:   url.UserPassword("default", i.Password),
 		Host:   net.JoinHostPort(i.listen()[0], strconv.Itoa(i.Port)),
 		Path:   "/0",
 	}
