@@ -35,7 +35,11 @@ func depsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "deps", Short: "Install the Debian packages that the environment and the tests need", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return debian.Ensure(cmd.Context(), step.New(os.Stderr), append(debian.Servers(), debian.Node()...))
+			needs := append(debian.Servers(), debian.Compiler()...)
+			if environment.NodeImpossible() == "" {
+				needs = append(debian.Servers(), debian.Node()...)
+			}
+			return debian.Ensure(cmd.Context(), step.New(os.Stderr), needs)
 		},
 	}
 }

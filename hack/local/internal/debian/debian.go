@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/coffer-vault/coffer/hack/local/internal/step"
@@ -29,11 +30,19 @@ func Servers() []Need {
 	}
 }
 
-// Node is what building and running a node needs beside.
-func Node() []Need {
+// Compiler is what cgo needs: the race detector is built with it, and so is runc.
+func Compiler() []Need {
 	return []Need{
 		{"gcc", func() bool { return program("gcc") }},
-		{"libc6-dev", func() bool { return matches("/usr/include/*/sys/types.h") || matches("/usr/include/sys/types.h") }},
+		{"libc6-dev", func() bool {
+			return runtime.GOOS != "linux" || matches("/usr/include/*/sys/types.h") || matches("/usr/include/sys/types.h")
+		}},
+	}
+}
+
+// Node is what building and running a node needs beside the servers.
+func Node() []Need {
+	return append(Compiler(), []Need{
 		{"pkg-config", func() bool { return program("pkg-config") }},
 		{"libseccomp-dev", func() bool { return matches("/usr/include/seccomp.h") }},
 		{"containernetworking-plugins", func() bool { return matches("/usr/lib/cni/ptp") }},
@@ -42,7 +51,7 @@ func Node() []Need {
 		{"mount", func() bool { return program("mount") }},
 		{"kmod", func() bool { return program("modprobe") }},
 		{"ca-certificates", func() bool { return matches("/etc/ssl/certs/ca-certificates.crt") }},
-	}
+	}...)
 }
 
 func program(name string) bool {

@@ -86,7 +86,7 @@ func (e *Environment) startCluster(ctx context.Context) (*layout.State, error) {
 	if err := e.clearLeftovers(ctx); err != nil {
 		return nil, err
 	}
-	if reason := nodeImpossible(); reason != "" {
+	if reason := NodeImpossible(); reason != "" {
 		e.Step.Say("%s: running the control plane alone, with Coffer as a process of this machine and no pods", reason)
 		return e.startControlPlane(ctx)
 	}
@@ -99,8 +99,8 @@ func (e *Environment) startCluster(ctx context.Context) (*layout.State, error) {
 // noNodeVariable asks for an environment without a node where one could run.
 const noNodeVariable = "COFFER_NO_NODE"
 
-// nodeImpossible says why this machine cannot run a node; empty if it can.
-func nodeImpossible() string {
+// NodeImpossible says why this machine cannot run a node; empty if it can.
+func NodeImpossible() string {
 	switch {
 	case os.Getenv(noNodeVariable) != "":
 		return noNodeVariable + " is set"
