@@ -43,9 +43,9 @@ func (i Instance) URL() string {
 	u := url.URL{
 		Scheme: "redis",
 		// The name is that of Redis's only account; redis-cli 7.0 fails without one.
-		User:   url.UserPassword("default", i.Password),
-		Host:   net.JoinHostPort(i.listen()[0], strconv.Itoa(i.Port)),
-		Path:   "/0",
+		User: url.UserPassword("default", i.Password),
+		Host: net.JoinHostPort(i.listen()[0], strconv.Itoa(i.Port)),
+		Path: "/0",
 	}
 	return u.String()
 }
