@@ -32,7 +32,7 @@ func (e *Engine) Delete(ctx context.Context, caller secret.Caller, path secret.P
 		return e.record(ctx, verdict)
 	}
 	change := changes.Change{Kind: changes.Delete, Path: path}
-	err = e.store.InTx(ctx, func(tx *store.Tx) error {
+	err = e.transact(ctx, func(tx *store.Tx, record func(audit.Entry)) error {
 		row, err := tx.LockSecret(ctx, path.String())
 		switch {
 		case err != nil:
@@ -53,8 +53,8 @@ func (e *Engine) Delete(ctx context.Context, caller secret.Caller, path secret.P
 		tx.InsertChange(change)
 		entry := verdict.entry
 		entry.Version = row.CurrentVersion
-		tx.InsertAudit(&entry)
-		return tx.Flush(ctx)
+		record(entry)
+		return nil
 	})
 	if err != nil {
 		return e.recordFailedWrite(ctx, r, err)

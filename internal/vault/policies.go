@@ -46,7 +46,7 @@ func (e *Engine) ReplacePolicies(ctx context.Context, cluster string, policies [
 		newest = known.set.Revision
 	}
 	var inForce *store.PolicySet
-	err = e.store.InTx(ctx, func(tx *store.Tx) error {
+	err = e.transact(ctx, func(tx *store.Tx, record func(audit.Entry)) error {
 		changed = false
 		stored, err := tx.LockPolicySet(ctx, cluster)
 		if err != nil {
@@ -60,8 +60,7 @@ func (e *Engine) ReplacePolicies(ctx context.Context, cluster string, policies [
 				return nil
 			}
 			if finding != "" {
-				entry := newEntry(caller, audit.Policy, "", 0, audit.Failed, finding+" and are replaced")
-				tx.InsertAudit(&entry)
+				record(newEntry(caller, audit.Policy, "", 0, audit.Failed, finding+" and are replaced"))
 				e.logger.ErrorContext(ctx, "the stored policies are replaced", "finding", finding, "cluster", cluster)
 			}
 			next.Revision = stored.Revision
@@ -69,11 +68,10 @@ func (e *Engine) ReplacePolicies(ctx context.Context, cluster string, policies [
 		next.Revision = max(next.Revision, newest, e.now().Unix()) + 1
 		next.MAC = e.policiesMAC(cluster, next)
 		tx.ReplacePolicySet(cluster, next)
-		entry := newEntry(caller, audit.Policy, "", next.Revision, audit.Allowed, fmt.Sprintf("%d policies of cluster %s", len(wanted), cluster))
-		tx.InsertAudit(&entry)
+		record(newEntry(caller, audit.Policy, "", next.Revision, audit.Allowed, fmt.Sprintf("%d policies of cluster %s", len(wanted), cluster)))
 		tx.InsertChange(changes.Change{Kind: changes.Policy})
 		inForce, changed = next, true
-		return tx.Flush(ctx)
+		return nil
 	})
 	if err == nil {
 		_, err = e.rememberPolicies(cluster, inForce)

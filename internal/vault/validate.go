@@ -25,6 +25,9 @@ func validate(r secret.PutRequest) error {
 	if r.Path.IsZero() {
 		return fmt.Errorf("%w: no path was given", secret.ErrInvalid)
 	}
+	if r.Path.IsReserved() {
+		return fmt.Errorf("%w: %s is a path of the vault itself; choose one that does not begin with sys", secret.ErrInvalid, r.Path)
+	}
 	if r.Value.Len() > secret.MaxValueBytes {
 		return fmt.Errorf("%w: it has %d bytes; at most %d are allowed", secret.ErrInvalidValue, r.Value.Len(), secret.MaxValueBytes)
 	}

@@ -74,7 +74,7 @@ func (e *Engine) write(ctx context.Context, caller secret.Caller, req secret.Put
 	if err := w.seal(ctx, head.Secret); err != nil {
 		return secret.Metadata{}, fmt.Errorf("%s %s: %w", kind.action, req.Path, err)
 	}
-	if err := e.store.InTx(ctx, func(tx *store.Tx) error { return w.run(ctx, tx) }); err != nil {
+	if err := e.transact(ctx, func(tx *store.Tx, record func(audit.Entry)) error { return w.run(ctx, tx, record) }); err != nil {
 		return secret.Metadata{}, e.recordFailedWrite(ctx, r, err)
 	}
 	e.announce(ctx, w.change)
@@ -139,7 +139,7 @@ func (w *writing) seal(ctx context.Context, current *store.Secret) error {
 }
 
 // run writes the version in tx. It may be run again when tx lost a race.
-func (w *writing) run(ctx context.Context, tx *store.Tx) error {
+func (w *writing) run(ctx context.Context, tx *store.Tx, record func(audit.Entry)) error {
 	current, err := tx.LockSecret(ctx, w.put.Path.String())
 	if err != nil {
 		return err
@@ -164,8 +164,8 @@ func (w *writing) run(ctx context.Context, tx *store.Tx) error {
 	tx.InsertChange(w.change)
 	entry := w.allowed
 	entry.Version = w.row.CurrentVersion
-	tx.InsertAudit(&entry)
-	return tx.Flush(ctx)
+	record(entry)
+	return nil
 }
 
 // create writes the head row of a new path. When another writer made the path

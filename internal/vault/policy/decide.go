@@ -98,7 +98,14 @@ func Decide(rules []Rule, access *secret.AccessPolicy, caller secret.Caller, pat
 func (r *Rule) names(caller secret.Caller, path secret.Path, capability Capability) bool {
 	return slices.Contains(r.Capabilities, capability) &&
 		r.Subjects.includes(caller) &&
-		slices.ContainsFunc(r.Paths, func(p Pattern) bool { return p.Match(path) })
+		slices.ContainsFunc(r.Paths, func(p Pattern) bool { return p.Match(path) && r.reaches(p, path) })
+}
+
+// reaches keeps an allowing wildcard away from the vault itself: who may read "**"
+// may read every secret, and is not by that an administrator of the keyring. A
+// denying wildcard denies all.
+func (r *Rule) reaches(p Pattern, path secret.Path) bool {
+	return r.Effect != Allow || !path.IsReserved() || p.NamesReserved()
 }
 
 // match says what comes of a rule that is about the question.

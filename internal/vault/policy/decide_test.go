@@ -245,3 +245,32 @@ func TestDecision(t *testing.T) {
 		})
 	}
 }
+
+// TestReservedPaths: a wildcard denies on the vault itself and does not allow there.
+func TestReservedPaths(t *testing.T) {
+	for _, tc := range []struct {
+		effect  policy.Effect
+		pattern string
+		path    string
+		applies bool
+	}{
+		{policy.Allow, "**", "sys/keyring", false},
+		{policy.Allow, "*", "sys", false},
+		{policy.Allow, "*/keyring", "sys/keyring", false},
+		{policy.Allow, "**/sys/**", "sys/keyring", false},
+		{policy.Allow, "sys/**", "sys/keyring", true},
+		{policy.Allow, "sys/*", "sys/keyring", true},
+		{policy.Allow, "sys/keyring", "sys/keyring", true},
+		{policy.Allow, "**", "system/keyring", true},
+		{policy.Allow, "**", "a/sys", true},
+		{policy.Deny, "**", "sys/keyring", true},
+		{policy.Deny, "*/keyring", "sys/keyring", true},
+	} {
+		t.Run(string(tc.effect)+" "+tc.pattern+" on "+tc.path, func(t *testing.T) {
+			d := policy.Decide([]policy.Rule{rule(t, tc.effect, tc.pattern, accounts("payments", "*"))}, nil, api, parsePath(t, tc.path), policy.Read, now)
+			if got := len(d.Matched) == 1; got != tc.applies {
+				t.Errorf("the rule applies: %v, want %v; decision %+v", got, tc.applies, d)
+			}
+		})
+	}
+}

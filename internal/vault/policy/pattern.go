@@ -57,6 +57,13 @@ func (p *Pattern) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
+// NamesReserved reports whether p names the reserved paths: its first segment is
+// written out as theirs is.
+func (p Pattern) NamesReserved() bool {
+	path, err := secret.ParsePath(segmentsOf(p.s).first())
+	return err == nil && path.IsReserved()
+}
+
 // Match reports whether p selects path. It takes at most the product of both numbers
 // of segments in steps (16 by 16) and allocates nothing.
 func (p Pattern) Match(path secret.Path) bool {

@@ -44,7 +44,8 @@ func referenceApplies(r policy.Rule, c secret.Caller, path string, capability po
 	}
 	selected := false
 	for _, p := range r.Paths {
-		selected = selected || regexpOf(p.String()).MatchString(path+"/")
+		wildcardOnSystem := r.Effect == policy.Allow && strings.HasPrefix(path+"/", "sys/") && !strings.HasPrefix(p.String()+"/", "sys/")
+		selected = selected || !wildcardOnSystem && regexpOf(p.String()).MatchString(path+"/")
 	}
 	return !expired && environment && about && selected && referenceSubject(r.Subjects, c)
 }
@@ -98,7 +99,7 @@ func TestDecideAgainstReference(t *testing.T) {
 		list := rapid.SliceOfN(rapid.Custom(drawRule), 0, 5).Draw(t, "rules")
 		access := rapid.Ptr(rapid.Custom(drawAccess), true).Draw(t, "access")
 		caller := rapid.Custom(drawCaller).Draw(t, "caller")
-		path := strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b"}), 1, 3).Draw(t, "path"), "/")
+		path := strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "sys"}), 1, 3).Draw(t, "path"), "/")
 		capability := rapid.SampledFrom(policy.Capabilities()[:3]).Draw(t, "capability")
 
 		got := policy.Decide(list, access, caller, parsePath(t, path), capability, now)
@@ -149,7 +150,7 @@ func drawRule(t *rapid.T) policy.Rule {
 		Environments: rapid.SliceOfN(rapid.SampledFrom([]string{"p", "s", "*"}), 0, 2).Draw(t, "environments"),
 		ExpiresAt:    rapid.SampledFrom([]time.Time{{}, {}, now, now.Add(-1), now.Add(1)}).Draw(t, "expiresAt"),
 	}
-	for _, s := range rapid.SliceOfN(rapid.SampledFrom([]string{"a", "*", "**", "a/*", "a/**", "**/b"}), 1, 2).Draw(t, "paths") {
+	for _, s := range rapid.SliceOfN(rapid.SampledFrom([]string{"a", "*", "**", "a/*", "a/**", "**/b", "sys/**", "sys/*"}), 1, 2).Draw(t, "paths") {
 		r.Paths = append(r.Paths, parsePattern(t, s))
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "accounts") {

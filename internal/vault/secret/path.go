@@ -38,6 +38,24 @@ func (p Path) String() string { return p.s }
 // IsZero reports whether p names nothing.
 func (p Path) IsZero() bool { return p.s == "" }
 
+// reserved is the first segment of the paths that stand for parts of the vault
+// itself, such as sys/keyring: policies speak of them, and no secret can have one.
+const reserved = "sys"
+
+// IsReserved reports whether p is sys or below it.
+func (p Path) IsReserved() bool { return p.s == reserved || strings.HasPrefix(p.s, reserved+"/") }
+
+// System is the reserved path of a part of the vault: System("keyring") is
+// sys/keyring. The name is a constant of the program; System panics when it is no
+// path.
+func System(name string) Path {
+	p, err := ParsePath(reserved + "/" + name)
+	if err != nil {
+		panic("secret: " + err.Error())
+	}
+	return p
+}
+
 // MarshalText makes a Path a JSON string.
 func (p Path) MarshalText() ([]byte, error) { return []byte(p.s), nil }
 

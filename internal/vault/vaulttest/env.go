@@ -32,7 +32,7 @@ type Env struct {
 	Root keyring.Root
 	// Engine is the first engine on the vault.
 	Engine *vault.Engine
-	// Admin may do everything on every path. It is of a cluster of its own, so
+	// Admin may do everything on every path and on the vault itself. It is of a cluster of its own, so
 	// ReplacePolicies for another cluster does not take its rights away.
 	Admin secret.Caller
 
@@ -79,6 +79,7 @@ func StartWith(t testing.TB, c Config) *Env {
 	}
 	env.Engine = env.Open(t)
 	env.AllowAll(t, env.Admin, "**")
+	env.AllowAll(t, env.Admin, "sys/**")
 	return env
 }
 
