@@ -32,7 +32,7 @@ func (e *Engine) Delete(ctx context.Context, caller secret.Caller, path secret.P
 		return e.record(ctx, verdict)
 	}
 	change := changes.Change{Kind: changes.Delete, Path: path}
-	err = e.transact(ctx, func(tx *store.Tx, record func(audit.Entry)) error {
+	err = e.transact(ctx, audit.Delete, func(tx *store.Tx, record func(audit.Entry)) error {
 		row, err := tx.LockSecret(ctx, path.String())
 		switch {
 		case err != nil:

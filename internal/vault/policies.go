@@ -46,7 +46,7 @@ func (e *Engine) ReplacePolicies(ctx context.Context, cluster string, policies [
 		newest = known.set.Revision
 	}
 	var inForce *store.PolicySet
-	err = e.transact(ctx, func(tx *store.Tx, record func(audit.Entry)) error {
+	err = e.transact(ctx, audit.Policy, func(tx *store.Tx, record func(audit.Entry)) error {
 		changed = false
 		stored, err := tx.LockPolicySet(ctx, cluster)
 		if err != nil {

@@ -74,7 +74,7 @@ func (e *Engine) write(ctx context.Context, caller secret.Caller, req secret.Put
 	if err := w.seal(ctx, head.Secret); err != nil {
 		return secret.Metadata{}, fmt.Errorf("%s %s: %w", kind.action, req.Path, err)
 	}
-	if err := e.transact(ctx, func(tx *store.Tx, record func(audit.Entry)) error { return w.run(ctx, tx, record) }); err != nil {
+	if err := e.transact(ctx, kind.action, func(tx *store.Tx, record func(audit.Entry)) error { return w.run(ctx, tx, record) }); err != nil {
 		return secret.Metadata{}, e.recordFailedWrite(ctx, r, err)
 	}
 	e.announce(ctx, w.change)

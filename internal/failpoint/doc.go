@@ -1,0 +1,19 @@
+// Package failpoint names the places at which the fault tests kill the process.
+// Only a build with the tag failpoints has them: in any other, Hit does nothing and
+// costs nothing.
+package failpoint
+
+// Variable is the environment variable that arms one failpoint of a process:
+// "put/before-commit", or "put/before-commit:3" for the third time it is reached.
+const Variable = "COFFER_FAILPOINT"
+
+// The steps at which an operation can be killed. An operation is an audit action or
+// another name of a flow, such as "rewrap".
+const (
+	// Begun: authorised, and nothing written.
+	Begun = "begun"
+	// BeforeCommit: all is written in a transaction that is not committed.
+	BeforeCommit = "before-commit"
+	// AfterCommit: committed, and neither announced nor answered.
+	AfterCommit = "after-commit"
+)
