@@ -9,12 +9,17 @@ import (
 	"os"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 )
 
 // envPrefix and a flag's name in upper snake case name the environment variable
 // that sets the flag when the command line does not.
 const envPrefix = "COFFER_"
+
+// defaultCacheSize holds the values of some ten thousand paths, and is small beside
+// what the operator's own caches take.
+const defaultCacheSize = "64Mi"
 
 // Config is all that an administrator can set.
 type Config struct {
@@ -24,6 +29,9 @@ type Config struct {
 	DatabaseURL, RedisURL         string
 	// RootKeyFile or RootPassphraseFile, not both, hold the root key.
 	RootKeyFile, RootPassphraseFile string
+
+	// CacheSize bounds the sealed values kept in memory, in bytes.
+	CacheSize resource.QuantityValue
 
 	ClusterName        string
 	DefaultEnvironment string
@@ -88,6 +96,8 @@ func (c *Config) bind(fs *flag.FlagSet) {
 	fs.StringVar(&c.RedisURLFile, "redis-url-file", "/etc/coffer/redis/url", "file with the Redis URL; COFFER_REDIS_URL wins over it; without either, the vault works without Redis")
 	fs.StringVar(&c.RootKeyFile, "root-key-file", "", "file with the root key (see docs/operations.md)")
 	fs.StringVar(&c.RootPassphraseFile, "root-passphrase-file", "", "file with a passphrase to derive the root key from; for development")
+	c.CacheSize.Quantity = resource.MustParse(defaultCacheSize)
+	fs.Var(&c.CacheSize, "cache-size", "bytes of sealed values kept in memory, such as 64Mi; 0 keeps none")
 	fs.StringVar(&c.ClusterName, "cluster-name", "default", "name of this cluster among those that share the database")
 	fs.StringVar(&c.DefaultEnvironment, "default-environment", "", "environment of namespaces without the label vault.coffer.dev/environment; none when empty")
 	fs.BoolVar(&c.LeaderElect, "leader-elect", true, "let one replica at a time reconcile; all serve the API")
@@ -128,6 +138,8 @@ func (c *Config) validate() error {
 		return errors.New("two root keys: set either --root-key-file or --root-passphrase-file")
 	case c.Namespace == "":
 		return errors.New("the namespace of this installation is not known: set --namespace or POD_NAMESPACE")
+	case c.CacheSize.Sign() < 0:
+		return errors.New("--cache-size is negative: give a size such as 64Mi, or 0 for no cache")
 	case c.ClusterName == "":
 		return errors.New("--cluster-name is empty: name this cluster, such as default")
 	}

@@ -17,8 +17,10 @@ type EngineConfig struct {
 	// without Redis.
 	DatabaseURL, RedisURL string
 	Root                  keyring.Root
-	Logger                *slog.Logger
-	Registerer            prometheus.Registerer
+	// CacheBytes bounds the sealed values kept in this process; 0 keeps none.
+	CacheBytes uint64
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
 }
 
 // OpenEngine connects to the vault, migrates its database and opens its keyring,
@@ -26,7 +28,7 @@ type EngineConfig struct {
 // function closes the connections, after the last operation.
 func OpenEngine(ctx context.Context, c EngineConfig) (*vault.Engine, func(), error) {
 	engine, closeEngine, err := vault.Open(ctx, vault.Options{
-		DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, Root: c.Root, Logger: c.Logger, Registerer: c.Registerer,
+		DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, Root: c.Root, CacheBytes: c.CacheBytes, Logger: c.Logger, Registerer: c.Registerer,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the vault: %w", err)

@@ -73,7 +73,7 @@ func openConfigured(ctx context.Context, c Config, logger *slog.Logger) (*vault.
 		return nil, nil, err
 	}
 	return OpenEngine(ctx, EngineConfig{
-		DatabaseURL: databaseURL, RedisURL: redisURL, Root: root,
+		DatabaseURL: databaseURL, RedisURL: redisURL, Root: root, CacheBytes: uint64(c.CacheSize.Value()),
 		Logger: logger, Registerer: metrics.Registry,
 	})
 }

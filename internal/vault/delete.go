@@ -59,7 +59,7 @@ func (e *Engine) Delete(ctx context.Context, caller secret.Caller, path secret.P
 	if err != nil {
 		return e.recordFailedWrite(ctx, r, err)
 	}
-	e.announce(ctx, change)
+	e.announce(change)
 	return nil
 }
 

@@ -31,9 +31,9 @@ type Config struct {
 	Store   *store.Store
 	VaultID store.ID
 	Keyring Keyring
-	// Cache may be nil.
-	Cache *cache.Cache
-	// Announcer may be nil; then followers learn of changes by polling.
+	// Caches hold sealed boxes, the nearest first; there may be none.
+	Caches []cache.Layer
+	// Announcer may be nil, and is started here; without it followers learn of changes by polling.
 	Announcer *changes.Announcer
 	// Waker wakes Follow early; it may be nil.
 	Waker changes.Waker
@@ -71,11 +71,16 @@ func New(c Config) *Engine {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	return &Engine{
-		store: c.Store, vaultID: c.VaultID, keyring: c.Keyring, cache: c.Cache, announcer: c.Announcer,
-		waker: c.Waker, clock: c.Clock, logger: c.Logger, metrics: newMetrics(c.Registerer),
+	m := newMetrics(c.Registerer, c.Store.Statements)
+	e := &Engine{
+		store: c.Store, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
+		waker: c.Waker, clock: c.Clock, logger: c.Logger, metrics: m,
 		policies: map[string]*ruleSet{},
 	}
+	if e.announcer != nil {
+		e.announcer.Start(e.announced)
+	}
+	return e
 }
 
 // now is the engine's time, as Postgres stores it: UTC, whole microseconds.

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/cache"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
@@ -15,11 +16,12 @@ import (
 // are names that a scraper need not know.
 type metrics struct {
 	operations    *prometheus.HistogramVec // by operation and result
-	cache         *prometheus.CounterVec   // by result: hit, miss, bad
+	cache         *prometheus.CounterVec   // by layer, and result: hit, miss, bad
 	announcements *prometheus.CounterVec   // by result: ok, failed
 }
 
-func newMetrics(registerer prometheus.Registerer) *metrics {
+// newMetrics registers the metrics; statements is read when they are.
+func newMetrics(registerer prometheus.Registerer, statements func() uint64) *metrics {
 	m := &metrics{
 		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "coffer", Subsystem: "engine", Name: "operation_seconds",
@@ -28,17 +30,25 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}, []string{"operation", "result"}),
 		cache: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "coffer", Subsystem: "engine", Name: "cache_reads_total",
-			Help: "Reads by how the cache answered: hit, miss, or bad when what it held did not open.",
-		}, []string{"result"}),
+			Help: "Questions to the cache by layer (memory, redis) and how it answered: hit, miss, or bad when what it held did not open.",
+		}, []string{"layer", "result"}),
 		announcements: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "coffer", Subsystem: "engine", Name: "announcements_total",
 			Help: "Changes announced on Redis, by result: ok or failed.",
 		}, []string{"result"}),
 	}
+	sent := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "coffer", Subsystem: "engine", Name: "database_statements_total",
+		Help: "Statements sent to Postgres.",
+	}, func() float64 { return float64(statements()) })
 	if registerer != nil {
-		registerer.MustRegister(m.operations, m.cache, m.announcements)
+		registerer.MustRegister(m.operations, m.cache, m.announcements, sent)
 	}
 	return m
+}
+
+func (m *metrics) cacheRead(layer string, result cache.Result) {
+	m.cache.WithLabelValues(layer, string(result)).Inc()
 }
 
 // result is the metric label of an error.

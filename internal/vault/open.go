@@ -26,6 +26,8 @@ type Options struct {
 	DatabaseURL string
 	// RedisURL is a Redis URL; empty: the engine works without Redis.
 	RedisURL string
+	// CacheBytes bounds the sealed values kept in this process; 0 keeps none.
+	CacheBytes uint64
 	// Root opens the vault's keyset.
 	Root       keyring.Root
 	Clock      func() time.Time
@@ -60,6 +62,13 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 	if config.VaultID, config.Keyring, err = openKeyring(ctx, db, o.Root); err != nil {
 		return nil, nil, err
 	}
+	if o.CacheBytes > 0 {
+		memory, err := cache.NewMemory(o.CacheBytes)
+		if err != nil {
+			return nil, nil, err
+		}
+		config.Caches = append(config.Caches, memory)
+	}
 	if o.RedisURL != "" {
 		options, err := redisOptions(o.RedisURL)
 		if err != nil {
@@ -67,8 +76,9 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 		}
 		client := redis.NewClient(options)
 		closers = append(closers, func() { _ = client.Close() })
-		config.Cache = cache.New(client)
+		config.Caches = append(config.Caches, cache.NewRedis(client))
 		config.Announcer = changes.NewAnnouncer(client)
+		closers = append(closers, config.Announcer.Close)
 		config.Waker = changes.NewRedisWaker(options)
 	}
 	return New(config), closeAll, nil

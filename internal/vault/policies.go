@@ -80,7 +80,7 @@ func (e *Engine) ReplacePolicies(ctx context.Context, cluster string, policies [
 		return false, fmt.Errorf("replace the policies of cluster %q: %w", cluster, err)
 	}
 	if changed {
-		e.announce(ctx, changes.Change{Kind: changes.Policy})
+		e.announce(changes.Change{Kind: changes.Policy})
 	}
 	return changed, nil
 }

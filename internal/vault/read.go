@@ -45,37 +45,27 @@ func (r request) at(version int64) request {
 	return r
 }
 
-// open finds the box in the cache or the database, and opens it. A cached box
-// that does not open is a miss.
-func (e *Engine) open(ctx context.Context, path secret.Path, v *store.Version) (secret.Value, error) {
-	name := e.cacheName(v.SecretID, v.Version)
+// open finds the box in the caches or the database, and opens it. A cached box that
+// does not open is a miss.
+func (e *Engine) open(ctx context.Context, path secret.Path, v *store.Version) (value secret.Value, err error) {
 	binding := e.binding(v.SecretID, path, v.Version)
-	unseal := func(box []byte) (secret.Value, error) {
+	unseal := func(box []byte) error {
 		plaintext, err := envelope.Open(ctx, e.keyring, binding, envelope.Sealed{WrappedKey: v.WrappedKey, Box: box})
 		if err != nil {
-			return secret.Value{}, err
+			return err
 		}
-		return secret.NewValue(plaintext)
+		value, err = secret.NewValue(plaintext)
+		return err
 	}
-	outcome := "miss"
-	if box, ok := e.cache.Get(ctx, name); ok {
-		value, err := unseal(box)
-		if err == nil {
-			e.metrics.cache.WithLabelValues("hit").Inc()
-			return value, nil
-		}
-		outcome = "bad"
+	stored := func(ctx context.Context) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+		defer cancel()
+		return e.store.Box(ctx, v.SecretID, v.Version)
 	}
-	e.metrics.cache.WithLabelValues(outcome).Inc()
-	box, err := e.store.Box(ctx, v.SecretID, v.Version)
-	if err != nil {
+	if err := e.cache.Open(ctx, e.cacheName(v.SecretID, v.Version), unseal, stored); err != nil {
 		return secret.Value{}, err
 	}
-	value, err := unseal(box)
-	if err == nil {
-		e.cache.Put(ctx, name, box)
-	}
-	return value, err
+	return value, nil
 }
 
 func metadata(path secret.Path, s *store.Secret, v *store.Version) secret.Metadata {

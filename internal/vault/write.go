@@ -77,7 +77,7 @@ func (e *Engine) write(ctx context.Context, caller secret.Caller, req secret.Put
 	if err := e.transact(ctx, kind.action, func(tx *store.Tx, record func(audit.Entry)) error { return w.run(ctx, tx, record) }); err != nil {
 		return secret.Metadata{}, e.recordFailedWrite(ctx, r, err)
 	}
-	e.announce(ctx, w.change)
+	e.announce(w.change)
 	return metadata(req.Path, w.row, w.version), nil
 }
 
@@ -264,15 +264,19 @@ func applyPut(row *store.Secret, req secret.PutRequest) {
 	}
 }
 
-// announce tells Redis of a committed change. Followers find it without, later.
-func (e *Engine) announce(ctx context.Context, change changes.Change) {
-	if e.announcer == nil {
+// announce has Redis told of a committed change. Followers find it without, later.
+func (e *Engine) announce(change changes.Change) {
+	if e.announcer != nil {
+		e.announcer.Announce(change)
+	}
+}
+
+// announced counts what the announcer sent.
+func (e *Engine) announced(n int, err error) {
+	if err != nil {
+		e.metrics.announcements.WithLabelValues("failed").Add(float64(n))
+		e.logger.Warn("changes were not announced; followers will find them by polling", "changes", n, "error", err)
 		return
 	}
-	if err := e.announcer.Announce(ctx, change); err != nil {
-		e.metrics.announcements.WithLabelValues("failed").Inc()
-		e.logger.WarnContext(ctx, "a change was not announced; followers will find it by polling", "error", err)
-		return
-	}
-	e.metrics.announcements.WithLabelValues("ok").Inc()
+	e.metrics.announcements.WithLabelValues("ok").Add(float64(n))
 }

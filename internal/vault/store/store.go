@@ -30,7 +30,10 @@ const (
 var migrations embed.FS
 
 // Store is a pool of connections to the vault's database.
-type Store struct{ pool *pgxpool.Pool }
+type Store struct {
+	pool       *pgxpool.Pool
+	statements *statements
+}
 
 // Open returns a store on the database at url. It does not wait for the database
 // to answer; Close it after use.
@@ -45,11 +48,13 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		config.MaxConns = defaultConns
 	}
 	config.AfterConnect = ensureDurable
+	sent := &statements{}
+	config.ConnConfig.Tracer = sent
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, translate("open the connection pool", err)
 	}
-	return &Store{pool}, nil
+	return &Store{pool, sent}, nil
 }
 
 // ensureDurable overrides a database or role whose default lets a commit return

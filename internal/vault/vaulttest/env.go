@@ -36,7 +36,8 @@ type Env struct {
 	// ReplacePolicies for another cluster does not take its rights away.
 	Admin secret.Caller
 
-	clock func() time.Time
+	clock      func() time.Time
+	cacheBytes uint64
 
 	mu      sync.Mutex
 	allowed map[string][]policy.Rule // by cluster
@@ -50,6 +51,9 @@ type Config struct {
 	DSN, RedisURL string
 	// NoRedis makes engines without Redis.
 	NoRedis bool
+	// CacheBytes is what each engine keeps in memory; 0, as a rule, is nothing: tests
+	// look at what stands in Postgres and Redis.
+	CacheBytes uint64
 }
 
 // New returns an engine on a vault of the test's own.
@@ -68,7 +72,7 @@ func Start(t testing.TB) *Env {
 func StartWith(t testing.TB, c Config) *Env {
 	t.Helper()
 	env := &Env{
-		DSN: c.DSN, RedisURL: c.RedisURL, Root: Root(t), clock: c.Clock, allowed: map[string][]policy.Rule{},
+		DSN: c.DSN, RedisURL: c.RedisURL, Root: Root(t), clock: c.Clock, cacheBytes: c.CacheBytes, allowed: map[string][]policy.Rule{},
 		Admin: secret.Caller{Kind: secret.KindUser, Cluster: adminCluster, Name: "admin", Address: "127.0.0.1"},
 	}
 	if env.DSN == "" {
@@ -78,8 +82,7 @@ func StartWith(t testing.TB, c Config) *Env {
 		env.RedisURL = testkit.Redis(t)
 	}
 	env.Engine = env.Open(t)
-	env.AllowAll(t, env.Admin, "**")
-	env.AllowAll(t, env.Admin, "sys/**")
+	env.AllowAll(t, env.Admin, "**", "sys/**")
 	return env
 }
 
@@ -88,7 +91,8 @@ func StartWith(t testing.TB, c Config) *Env {
 func (e *Env) Open(t testing.TB) *vault.Engine {
 	t.Helper()
 	engine, closeEngine, err := vault.Open(t.Context(), vault.Options{
-		DatabaseURL: e.DSN, RedisURL: e.RedisURL, Root: e.Root, Clock: e.clock, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		DatabaseURL: e.DSN, RedisURL: e.RedisURL, Root: e.Root, Clock: e.clock, CacheBytes: e.cacheBytes,
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {
 		t.Fatalf("open an engine: %v", err)
@@ -98,24 +102,32 @@ func (e *Env) Open(t testing.TB) *vault.Engine {
 }
 
 // AllowAll adds a rule to the policies of caller's cluster: caller may do
-// everything on the paths of pattern. It replaces what others made of that
+// everything on the paths of the patterns. It replaces what others made of that
 // cluster's policies.
-func (e *Env) AllowAll(t testing.TB, caller secret.Caller, pattern string) {
+func (e *Env) AllowAll(t testing.TB, caller secret.Caller, patterns ...string) {
 	t.Helper()
-	e.Allow(t, caller, pattern, policy.Capabilities()...)
+	e.allow(t, caller, patterns, policy.Capabilities())
 }
 
 // Allow is AllowAll for some capabilities.
 func (e *Env) Allow(t testing.TB, caller secret.Caller, pattern string, capabilities ...policy.Capability) {
 	t.Helper()
+	e.allow(t, caller, []string{pattern}, capabilities)
+}
+
+func (e *Env) allow(t testing.TB, caller secret.Caller, patterns []string, capabilities []policy.Capability) {
+	t.Helper()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	paths, err := policy.ParsePattern(pattern)
-	if err != nil {
-		t.Fatal(err)
+	paths := make([]policy.Pattern, len(patterns))
+	for i, pattern := range patterns {
+		var err error
+		if paths[i], err = policy.ParsePattern(pattern); err != nil {
+			t.Fatal(err)
+		}
 	}
 	e.allowed[caller.Cluster] = append(e.allowed[caller.Cluster], policy.Rule{
-		Effect: policy.Allow, Paths: []policy.Pattern{paths}, Capabilities: capabilities, Subjects: subjects(caller),
+		Effect: policy.Allow, Paths: paths, Capabilities: capabilities, Subjects: subjects(caller),
 	})
 	e.replace(t, caller.Cluster)
 }

@@ -1,0 +1,66 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/sony/gobreaker/v2"
+)
+
+const (
+	// redisTTL is how long a box stays in Redis.
+	redisTTL = 5 * time.Minute
+	// redisTimeout bounds one question: a slow Redis is worse than none.
+	redisTimeout = 150 * time.Millisecond
+	// redisPause is how long Redis is left alone after it failed.
+	redisPause = time.Second
+
+	keyPrefix = "coffer:sealed:"
+)
+
+// Redis is the layer that replicas share. It does without Redis when that fails.
+type Redis struct {
+	client  redis.UniversalClient
+	breaker *gobreaker.CircuitBreaker[[]byte]
+}
+
+// NewRedis returns a layer on client, whose owner closes it.
+func NewRedis(client redis.UniversalClient) *Redis {
+	return &Redis{client: client, breaker: gobreaker.NewCircuitBreaker[[]byte](gobreaker.Settings{
+		Name:         "redis-cache",
+		Timeout:      redisPause,
+		ReadyToTrip:  func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= 1 },
+		IsSuccessful: isHealthy,
+	})}
+}
+
+// isHealthy tells an answer, or a caller that went away, from a Redis in trouble.
+func isHealthy(err error) bool {
+	return err == nil || errors.Is(err, redis.Nil) || errors.Is(err, context.Canceled)
+}
+
+// Name implements Layer.
+func (*Redis) Name() string { return "redis" }
+
+// Get implements Layer. Redis has no box when it does not answer in time.
+func (r *Redis) Get(ctx context.Context, name string) (box []byte, ok bool) {
+	box, err := r.do(ctx, func(ctx context.Context) ([]byte, error) {
+		return r.client.Get(ctx, keyPrefix+name).Bytes()
+	})
+	return box, err == nil
+}
+
+// Put implements Layer: it keeps box for some minutes, if it can.
+func (r *Redis) Put(ctx context.Context, name string, box []byte) {
+	_, _ = r.do(ctx, func(ctx context.Context) ([]byte, error) {
+		return nil, r.client.Set(ctx, keyPrefix+name, box, redisTTL).Err()
+	})
+}
+
+func (r *Redis) do(ctx context.Context, f func(context.Context) ([]byte, error)) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	return r.breaker.Execute(func() ([]byte, error) { return f(ctx) })
+}
