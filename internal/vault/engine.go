@@ -7,11 +7,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/coffer-vault/coffer/internal/vault/cache"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/envelope"
+	"github.com/coffer-vault/coffer/internal/vault/keyring"
 	"github.com/coffer-vault/coffer/internal/vault/store"
 )
 
@@ -19,11 +21,22 @@ import (
 // hold callers forever.
 const operationTimeout = 10 * time.Second
 
-// Keyring wraps data keys and computes keyed MACs. *keyring.Ring implements it.
+// Keyring wraps data keys, computes keyed MACs and takes changes of the vault's
+// keyset up. *keyring.Ring implements it.
 type Keyring interface {
 	envelope.KeyWrapper
 	// MAC is stable for the life of the vault; it separates purposes and parts.
 	MAC(purpose string, parts ...[]byte) [32]byte
+	// Keyset is the keyset in use.
+	Keyset() *keyring.Keyset
+	// Holds reports whether the key that wrapped a data key is in the keyset in use.
+	Holds(wrapped []byte) bool
+	// Reload takes the stored keyset into use.
+	Reload(ctx context.Context) error
+	// Use opens a stored keyset and takes it into use.
+	Use(ctx context.Context, wrapped []byte) (*keyring.Keyset, error)
+	// Seal wraps a keyset as it is stored.
+	Seal(ctx context.Context, k *keyring.Keyset) (wrapped []byte, err error)
 }
 
 // Config is what an Engine works with. Store, VaultID and Keyring are needed.
@@ -44,6 +57,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer takes the metrics; none when nil.
 	Registerer prometheus.Registerer
+	// Replica is the name of this process among those that serve the vault.
+	Replica string
 }
 
 // Engine is the vault. It is safe for concurrent use, also by several processes
@@ -58,6 +73,7 @@ type Engine struct {
 	clock     func() time.Time
 	logger    *slog.Logger
 	metrics   *metrics
+	replica   store.Replica
 
 	mu       sync.RWMutex
 	policies map[string]*ruleSet // by cluster: the last verified set
@@ -75,7 +91,7 @@ func New(c Config) *Engine {
 	e := &Engine{
 		store: c.Store, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
 		waker: c.Waker, clock: c.Clock, logger: c.Logger, metrics: m,
-		policies: map[string]*ruleSet{},
+		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
 	}
 	if e.announcer != nil {
 		e.announcer.Start(e.announced)

@@ -19,6 +19,7 @@ const (
 	purposeVersion   = "vault/version-row/1"
 	purposePolicies  = "vault/policy-set/1"
 	purposeCacheName = "vault/cache-name/1"
+	purposeKey       = "vault/key-row/1"
 )
 
 // secretMAC covers all that the row says: sealing does not stop an edit of the
@@ -65,6 +66,14 @@ func (e *Engine) policiesMAC(cluster string, set *store.PolicySet) []byte {
 
 func (e *Engine) verifyPolicies(cluster string, set *store.PolicySet) bool {
 	return hmac.Equal(set.MAC, e.policiesMAC(cluster, set))
+}
+
+// keyMAC covers all that the row of a key-encryption key says. The revision in it is
+// the keyset's, so that a row of an older keyset put back does not verify beside the
+// newer one.
+func keyMAC(ring Keyring, vaultID store.ID, k store.Key) []byte {
+	mac := ring.MAC(purposeKey, vaultID[:], intBytes(k.Revision), intBytes(int64(k.ID)), []byte(k.State), timeBytes(k.CreatedAt))
+	return mac[:]
 }
 
 // cacheName hides which box is whose from a reader of Redis.

@@ -18,6 +18,9 @@ type metrics struct {
 	operations    *prometheus.HistogramVec // by operation and result
 	cache         *prometheus.CounterVec   // by layer, and result: hit, miss, bad
 	announcements *prometheus.CounterVec   // by result: ok, failed
+	revision      prometheus.Gauge         // of the keyset in use
+	reloads       *prometheus.CounterVec   // by result, as of operations
+	rewrapped     prometheus.Counter
 }
 
 // newMetrics registers the metrics; statements is read when they are.
@@ -36,13 +39,25 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 			Namespace: "coffer", Subsystem: "engine", Name: "announcements_total",
 			Help: "Changes announced on Redis, by result: ok or failed.",
 		}, []string{"result"}),
+		revision: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "coffer", Subsystem: "keyring", Name: "revision",
+			Help: "Revision of the keyset in use; the same on every replica, some seconds after a change.",
+		}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "coffer", Subsystem: "keyring", Name: "reloads_total",
+			Help: "Changed keysets that were taken up (ok), or could not be, by result.",
+		}, []string{"result"}),
+		rewrapped: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "coffer", Subsystem: "keyring", Name: "rewrapped_versions_total",
+			Help: "Versions whose data key was wrapped anew under the primary key.",
+		}),
 	}
 	sent := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "coffer", Subsystem: "engine", Name: "database_statements_total",
 		Help: "Statements sent to Postgres.",
 	}, func() float64 { return float64(statements()) })
 	if registerer != nil {
-		registerer.MustRegister(m.operations, m.cache, m.announcements, sent)
+		registerer.MustRegister(m.operations, m.cache, m.announcements, sent, m.revision, m.reloads, m.rewrapped)
 	}
 	return m
 }
@@ -62,7 +77,7 @@ func result(err error) string {
 		return "tampered"
 	case errors.Is(err, secret.ErrUnavailable):
 		return "unavailable"
-	case errors.Is(err, secret.ErrConflict):
+	case errors.Is(err, secret.ErrConflict), errors.Is(err, secret.ErrKeyState):
 		return "conflict"
 	case errors.Is(err, secret.ErrVersionNotFound):
 		return "version_not_found"

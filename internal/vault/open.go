@@ -3,13 +3,11 @@ package vault
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -33,6 +31,11 @@ type Options struct {
 	Clock      func() time.Time
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	// Replica is the name of this process in the status of the keyring; the host's
+	// name when empty.
+	Replica string
+	// KeyringEvery is how often the stored keyset is looked at; two seconds when 0.
+	KeyringEvery time.Duration
 }
 
 // Open connects to Postgres, brings its schema up to date, makes the vault's
@@ -55,11 +58,11 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 			closeAll()
 		}
 	}()
-	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer}
+	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Replica: o.Replica}
 	if err := db.Migrate(ctx); err != nil {
 		return nil, nil, err
 	}
-	if config.VaultID, config.Keyring, err = openKeyring(ctx, db, o.Root); err != nil {
+	if config.VaultID, config.Keyring, err = openKeyring(ctx, db, o.Root, config.Clock); err != nil {
 		return nil, nil, err
 	}
 	if o.CacheBytes > 0 {
@@ -81,27 +84,9 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 		closers = append(closers, config.Announcer.Close)
 		config.Waker = changes.NewRedisWaker(options)
 	}
-	return New(config), closeAll, nil
-}
-
-// openKeyring loads the keyset of the database's vault, making both when there is
-// none.
-func openKeyring(ctx context.Context, db *store.Store, root keyring.Root) (store.ID, *keyring.Ring, error) {
-	vault, err := db.LoadOrCreateVault(ctx, func() (store.Vault, error) {
-		wrapped, err := keyring.Generate(ctx, root)
-		if err != nil {
-			return store.Vault{}, fmt.Errorf("make the vault's keyset: %w", err)
-		}
-		return store.Vault{ID: uuid.New(), WrappedKeyset: wrapped}, nil
-	})
-	if err != nil {
-		return store.ID{}, nil, err
-	}
-	ring, err := keyring.Load(ctx, root, vault.WrappedKeyset)
-	if err != nil {
-		return store.ID{}, nil, fmt.Errorf("open the vault's keyset: %w; is this the root key that the vault was made with?", err)
-	}
-	return vault.ID, ring, nil
+	engine := New(config)
+	closers = append(closers, engine.startKeyring(ctx, o.KeyringEvery))
+	return engine, closeAll, nil
 }
 
 // quietRedis stops go-redis from writing a line to stderr for each dial that

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,31 @@ func (r request) at(version int64) request {
 
 // open finds the box in the caches or the database, and opens it. A cached box that
 // does not open is a miss.
-func (e *Engine) open(ctx context.Context, path secret.Path, v *store.Version) (value secret.Value, err error) {
+func (e *Engine) open(ctx context.Context, path secret.Path, v *store.Version) (secret.Value, error) {
+	value, err := e.openWith(ctx, path, v)
+	// A rewrap may have replaced the wrapped key since it was read, and the key that
+	// wrapped it may be destroyed by now.
+	for attempt := 1; errors.Is(err, secret.ErrTampered) && attempt <= wrappedKeyReads; attempt++ {
+		wrapped, readErr := e.store.WrappedKeyOf(ctx, v.SecretID, v.Version)
+		if readErr != nil {
+			return secret.Value{}, readErr
+		}
+		if bytes.Equal(wrapped, v.WrappedKey) {
+			break
+		}
+		current := *v
+		current.WrappedKey = wrapped
+		v = &current
+		value, err = e.openWith(ctx, path, v)
+	}
+	return value, err
+}
+
+// wrappedKeyReads bounds how often a read that rewraps overtake begins anew: twice
+// in a row is not to be expected.
+const wrappedKeyReads = 2
+
+func (e *Engine) openWith(ctx context.Context, path secret.Path, v *store.Version) (value secret.Value, err error) {
 	binding := e.binding(v.SecretID, path, v.Version)
 	unseal := func(box []byte) error {
 		plaintext, err := envelope.Open(ctx, e.keyring, binding, envelope.Sealed{WrappedKey: v.WrappedKey, Box: box})

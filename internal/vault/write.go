@@ -106,7 +106,7 @@ type writing struct {
 
 	// binding and sealed belong together. They are made before the lock is taken,
 	// for the version that will most likely be next, and again under the lock when
-	// another writer was faster.
+	// another writer was faster or the key that wrapped it is destroyed.
 	binding envelope.Binding
 	sealed  envelope.Sealed
 
@@ -127,7 +127,7 @@ func (w *writing) seal(ctx context.Context, current *store.Secret) error {
 	default:
 		binding.Secret = uuid.New()
 	}
-	if binding == w.binding {
+	if binding == w.binding && w.engine.keyring.Holds(w.sealed.WrappedKey) {
 		return nil
 	}
 	sealed, err := envelope.Seal(ctx, w.engine.keyring, binding, w.put.Value.Bytes())

@@ -37,6 +37,14 @@ const (
 	Explain  Action = "explain"
 	// Policy is a replaced set of VaultPolicies.
 	Policy Action = "policy"
+	// KeyringStatus, KeyAdd and the others are about the keys of the vault; Path is
+	// sys/keyring, and the rule of what was done names the key.
+	KeyringStatus Action = "keyring-status"
+	KeyAdd        Action = "key-add"
+	KeyPromote    Action = "key-promote"
+	KeyRetire     Action = "key-retire"
+	KeyDestroy    Action = "key-destroy"
+	Rewrap        Action = "rewrap"
 )
 
 // Entry is one row of the log. It never holds a value.

@@ -68,12 +68,9 @@ func Open(ctx context.Context, w KeyWrapper, b Binding, s Sealed) ([]byte, error
 	if err != nil {
 		return nil, errTampered
 	}
-	dek, err := w.Unwrap(ctx, s.WrappedKey, aad)
+	dek, err := unwrap(ctx, w, s.WrappedKey, aad)
 	if err != nil {
-		if isUnavailable(err) {
-			return nil, fmt.Errorf("unwrap the data key: %w", err)
-		}
-		return nil, errTampered
+		return nil, err
 	}
 	defer clear(dek)
 	return openBox(dek, b, s.Box)

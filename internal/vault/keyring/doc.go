@@ -6,6 +6,9 @@
 //	root key ── wraps ──> keyset ──> key-encryption keys ── wrap ──> data keys
 //	(Root)                      └──> MAC secret ── HKDF per purpose ──> MAC keys
 //
+// A Keyset is those keys as of one revision. A Ring is the keyset in use, which is
+// replaced while it is used: see docs/design/engine.md for the life of a key.
+//
 // A Root is the door to the root key. PassphraseRoot and KeyFileRoot hold it in
 // this process; a KMS plugin or a transit engine fits behind the same two methods.
 package keyring

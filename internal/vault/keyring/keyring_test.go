@@ -107,7 +107,9 @@ func TestHalvesOfTwoKeysetsDoNotMix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	split := 4 + int(first[1])<<16 + int(first[2])<<8 + int(first[3])
+	const header = 1 + 8 // format and revision
+	length := first[header:]
+	split := header + 3 + int(length[0])<<16 + int(length[1])<<8 + int(length[2])
 	if _, err := keyring.Load(t.Context(), root, append(bytes.Clone(first[:split]), second[split:]...)); !errors.Is(err, keyring.ErrRootKey) {
 		t.Errorf("error %v, want ErrRootKey", err)
 	}

@@ -35,7 +35,7 @@ func newMACKeys(secret []byte) (*macKeys, error) {
 // change when key-encryption keys or root keys rotate. Purposes are constants of the
 // program. Compare MACs with hmac.Equal.
 func (r *Ring) MAC(purpose string, parts ...[]byte) [32]byte {
-	mac := hmac.New(sha256.New, r.macs.key(purpose))
+	mac := hmac.New(sha256.New, r.Keyset().macs.key(purpose))
 	var length [8]byte
 	for _, part := range parts {
 		binary.BigEndian.PutUint64(length[:], uint64(len(part)))

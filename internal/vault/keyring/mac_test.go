@@ -63,19 +63,11 @@ func TestMACOutlivesKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	manager := keyset.NewManagerFromHandle(ring.handle)
-	id, err := manager.Add(aead.XAES256GCM192BitNonceKeyTemplate())
+	added, id, err := ring.Keyset().Add()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := manager.SetPrimary(id); err != nil {
-		t.Fatal(err)
-	}
-	handle, err := manager.Handle()
-	if err != nil {
-		t.Fatal(err)
-	}
-	promoted, err := newRing(handle, ring.macs.secret)
+	promoted, err := added.Promote(id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +75,7 @@ func TestMACOutlivesKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored, err := promoted.wrapKeyset(t.Context(), root)
+	stored, err := promoted.wrap(t.Context(), root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,9 +104,15 @@ func ringWithSecret(t *testing.T, secret []byte) *Ring {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, err := newRing(handle, secret)
+	macs, err := newMACKeys(secret)
 	if err != nil {
 		t.Fatal(err)
 	}
+	k, err := useKeyset(firstRevision, handle, macs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := &Ring{}
+	ring.current.Store(&loaded{Keyset: k})
 	return ring
 }

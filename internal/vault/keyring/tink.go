@@ -52,19 +52,19 @@ func (r *rootAEAD) DecryptWithContext(ctx context.Context, wrapped, aad []byte) 
 	return plaintext, r.err
 }
 
-func sealKeyset(ctx context.Context, root Root, handle *keyset.Handle) ([]byte, error) {
+func sealKeyset(ctx context.Context, root Root, handle *keyset.Handle, aad []byte) ([]byte, error) {
 	var sealed sealedKeyset
 	door := &rootAEAD{root: root}
-	if err := handle.WriteWithContext(ctx, &sealed, door, []byte(keysetAAD)); err != nil {
+	if err := handle.WriteWithContext(ctx, &sealed, door, aad); err != nil {
 		return nil, fmt.Errorf("wrap the keyset under the root key: %w", door.orElse(err))
 	}
 	return sealed, nil
 }
 
-func openKeyset(ctx context.Context, root Root, sealed []byte) (*keyset.Handle, error) {
+func openKeyset(ctx context.Context, root Root, sealed, aad []byte) (*keyset.Handle, error) {
 	door := &rootAEAD{root: root}
 	in := sealedKeyset(sealed)
-	handle, err := keyset.ReadWithContext(ctx, &in, door, []byte(keysetAAD))
+	handle, err := keyset.ReadWithContext(ctx, &in, door, aad)
 	if err != nil {
 		return nil, fmt.Errorf("unwrap the keyset: %w", door.orElse(err))
 	}

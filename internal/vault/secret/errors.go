@@ -12,6 +12,9 @@ var (
 	ErrVersionNotFound = errors.New("the path has no such version")
 	// ErrConflict is a compare-and-set whose expected version is not current.
 	ErrConflict = errors.New("the current version is not the expected one")
+	// ErrKeyState says that a change of the keyring is not possible as things are; the
+	// message says what to do first.
+	ErrKeyState = errors.New("the keyring does not allow this now")
 	// ErrInvalid is wrapped by errors about a request that cannot succeed as it is,
 	// such as a tag without a name. What to mend is in the message.
 	ErrInvalid = errors.New("invalid request")

@@ -14,12 +14,20 @@ const (
 	codeSerializationFailure = "40001"
 	codeDeadlockDetected     = "40P01"
 	codeUniqueViolation      = "23505"
+	codeForeignKeyViolation  = "23503"
 )
+
+// ErrKeyGone says that a version was to be written under a key-encryption key that
+// is destroyed: the writer has an old keyset.
+var ErrKeyGone = fmt.Errorf("%w: the key that wrapped the version's data key was destroyed", secret.ErrUnavailable)
 
 // translate is the one place where Postgres errors become the engine's.
 func translate(doing string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if isKeyViolation(err) {
+		return fmt.Errorf("%s: %w", doing, ErrKeyGone)
 	}
 	return fmt.Errorf("%w: %s: %w", secret.ErrUnavailable, doing, err)
 }

@@ -171,12 +171,21 @@ func scanHead(row pgx.CollectableRow) (Head, error) {
 
 // Box reads the sealed bytes of a version; nil when it has no row.
 func (s *Store) Box(ctx context.Context, secretID ID, version int64) ([]byte, error) {
-	var box []byte
-	err := s.pool.QueryRow(ctx, `SELECT box FROM secret_versions WHERE secret_id = $1 AND version = $2`, secretID, version).Scan(&box)
+	return s.bytesOf(ctx, `SELECT box FROM secret_versions WHERE secret_id = $1 AND version = $2`, secretID, version)
+}
+
+// WrappedKeyOf reads the wrapped data key of a version; nil when it has no row.
+func (s *Store) WrappedKeyOf(ctx context.Context, secretID ID, version int64) ([]byte, error) {
+	return s.bytesOf(ctx, `SELECT wrapped_key FROM secret_versions WHERE secret_id = $1 AND version = $2`, secretID, version)
+}
+
+func (s *Store) bytesOf(ctx context.Context, query string, secretID ID, version int64) ([]byte, error) {
+	var found []byte
+	err := s.pool.QueryRow(ctx, query, secretID, version).Scan(&found)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
-	return box, translate("read the version", err)
+	return found, translate("read the version", err)
 }
 
 // Item is one live path of a list with its current version; Version is nil only

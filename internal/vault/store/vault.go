@@ -14,6 +14,9 @@ type ID = [16]byte
 type Vault struct {
 	ID            ID
 	WrappedKeyset []byte
+	// Keys are the rows of a new vault's keys; LoadOrCreateVault gives them back of no
+	// other.
+	Keys []Key
 }
 
 // bootstrapLock is the key of the advisory lock under which a new database gets
@@ -36,7 +39,11 @@ func (s *Store) LoadOrCreateVault(ctx context.Context, create func() (Vault, err
 			return err
 		}
 		_, err = t.tx.Exec(ctx, `INSERT INTO vault (id, wrapped_keyset) VALUES ($1, $2)`, v.ID, v.WrappedKeyset)
-		return translate("write the vault's keyset", err)
+		if err != nil {
+			return translate("write the vault's keyset", err)
+		}
+		t.WriteKeys(v.Keys)
+		return t.Flush(ctx)
 	})
 	return v, err
 }

@@ -1,0 +1,86 @@
+package vault
+
+import (
+	"context"
+	"time"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/keyring"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// KeyringStatus is the vault's keys and who has them.
+type KeyringStatus struct {
+	// Revision counts the changes of the keyset; 0 before the first.
+	Revision int64
+	Keys     []KeyStatus
+	Replicas []ReplicaStatus
+	// Findings are what somebody did to the rows of the keys, past the vault; each is
+	// in the audit log too. The next change of the keyset writes the rows anew.
+	Findings []string
+}
+
+// KeyStatus is one key-encryption key.
+type KeyStatus struct {
+	ID    keyring.KeyID
+	State KeyState
+	// CreatedAt is zero when the key's row was lost.
+	CreatedAt time.Time
+	// Versions counts those whose data key it wraps, deleted paths included.
+	Versions int64
+}
+
+// ReplicaStatus is one process that serves the vault.
+type ReplicaStatus struct {
+	Name string
+	// Revision of the keyset it has loaded.
+	Revision int64
+	SeenAt   time.Time
+}
+
+// KeyringStatus describes the keyring. It needs the read capability on sys/keyring.
+//
+// Errors: secret.ErrDenied, secret.ErrTampered when the stored keyset is an older one
+// put back, secret.ErrUnavailable.
+func (e *Engine) KeyringStatus(ctx context.Context, caller secret.Caller) (_ KeyringStatus, err error) {
+	ctx, done := e.begin(ctx, audit.KeyringStatus)
+	defer func() { done(err) }()
+	if err := e.admit(ctx, caller, audit.KeyringStatus, keyringPart, policy.Read); err != nil {
+		return KeyringStatus{}, err
+	}
+	r := request{caller: caller, action: audit.KeyringStatus, ref: secret.Ref{Path: keyringPart}}
+	book, err := e.openKeyBook(ctx)
+	if err != nil {
+		return KeyringStatus{}, e.recordFailure(ctx, r, err)
+	}
+	for _, finding := range book.findings {
+		if err := e.record(ctx, verdict{entry: r.entry(audit.Failed, finding)}); err != nil {
+			return KeyringStatus{}, err
+		}
+	}
+	return e.keyringStatus(ctx, book)
+}
+
+func (e *Engine) keyringStatus(ctx context.Context, book *keyBook) (KeyringStatus, error) {
+	uses, err := e.store.KeyUses(ctx)
+	if err != nil {
+		return KeyringStatus{}, err
+	}
+	replicas, err := e.store.Replicas(ctx, replicaGone)
+	if err != nil {
+		return KeyringStatus{}, err
+	}
+	status := KeyringStatus{Revision: book.keyset.Revision(), Findings: book.findings}
+	for _, k := range book.keys {
+		key := KeyStatus{ID: keyring.KeyID(k.ID), State: KeyState(k.State), Versions: uses[k.ID]}
+		if k.CreatedAt.Unix() != 0 {
+			key.CreatedAt = k.CreatedAt.UTC()
+		}
+		status.Keys = append(status.Keys, key)
+	}
+	for _, r := range replicas {
+		status.Replicas = append(status.Replicas, ReplicaStatus{Name: r.Name, Revision: r.KeysetRevision, SeenAt: r.SeenAt.UTC()})
+	}
+	return status, nil
+}
