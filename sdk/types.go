@@ -130,6 +130,8 @@ type RuleMatch struct {
 	Rule         string    `json:"rule" doc:"Name of the rule" example:"VaultPolicy admins rule 1"`
 	Effect       string    `json:"effect" doc:"Allow or Deny"`
 	Outcome      string    `json:"outcome" doc:"applied, expired or other-environment"`
+	Path         string    `json:"path,omitempty" doc:"Pattern of the rule that selects the path; absent for the secret's own access policy" example:"production/**"`
+	Subject      string    `json:"subject" doc:"Entry of the rule that names the subject" example:"serviceaccount payments/*"`
 	Environments []string  `json:"environments,omitempty" nullable:"false" doc:"Environments of the rule"`
 	ExpiresAt    time.Time `json:"expiresAt,omitzero" doc:"When the rule ends; absent when never"`
 }

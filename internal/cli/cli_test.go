@@ -65,15 +65,15 @@ func TestTables(t *testing.T) {
 			return s.printExplanation(sdk.Explanation{
 				Path: database.Path, Capability: "read", Subject: "payments/api", Environment: "staging",
 				Matched: []sdk.RuleMatch{
-					{Rule: "VaultPolicy temporary rule 1", Effect: "Allow", Outcome: "expired", ExpiresAt: now.Add(-time.Hour)},
-					{Rule: "the secret's access policy", Effect: "Allow", Outcome: "other-environment", Environments: []string{"production"}},
+					{Rule: "VaultPolicy temporary rule 1", Effect: "Allow", Path: "production/**", Subject: "serviceaccount payments/*", Outcome: "expired", ExpiresAt: now.Add(-time.Hour)},
+					{Rule: "the secret's access policy", Effect: "Allow", Subject: "serviceaccount payments/api", Outcome: "other-environment", Environments: []string{"production"}},
 				},
 			})
 		},
 		"explain-allowed": func(s *session) error {
 			return s.printExplanation(sdk.Explanation{
 				Path: database.Path, Capability: "write", Subject: "user:alice", Allowed: true, Rule: "VaultPolicy admins rule 1",
-				Matched: []sdk.RuleMatch{{Rule: "VaultPolicy admins rule 1", Effect: "Allow", Outcome: "applied"}},
+				Matched: []sdk.RuleMatch{{Rule: "VaultPolicy admins rule 1", Effect: "Allow", Path: "**", Subject: "user alice", Outcome: "applied"}},
 			})
 		},
 	}

@@ -82,15 +82,19 @@ func (s *session) printExplanation(e sdk.Explanation) error {
 	}
 	rows := make([][]string, len(e.Matched))
 	for i, m := range e.Matched {
-		rows[i] = []string{m.Rule, m.Effect, outcome(m)}
+		rows[i] = []string{m.Rule, m.Effect, orDash(m.Path), orDash(m.Subject), outcome(m, e.Rule)}
 	}
 	if _, err := fmt.Fprintln(s.out); err != nil {
 		return err
 	}
-	return table(s.out, []string{"RULE", "EFFECT", "OUTCOME"}, rows)
+	return table(s.out, []string{"RULE", "EFFECT", "PATH", "SUBJECT", "OUTCOME"}, rows)
 }
 
-func outcome(m sdk.RuleMatch) string {
+// outcome says what came of a rule, given the one that decided.
+func outcome(m sdk.RuleMatch, decider string) string {
+	if m.Outcome == "applied" && m.Rule == decider {
+		return "decides"
+	}
 	switch m.Outcome {
 	case "expired":
 		return "expired at " + stamp(m.ExpiresAt)

@@ -72,6 +72,7 @@ func TestScripts(t *testing.T) {
 	i := install(t)
 	admin := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "operations", Name: "api"}
 	i.vault.AllowAll(t, admin, "**")
+	i.vault.AllowRules(t, "default", explainedRules(t)...)
 	dir := t.TempDir()
 	for file, token := range map[string]string{
 		"admin":    i.account(t, "operations", "coffer"),
@@ -85,6 +86,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		UpdateScripts:       *update,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("COFFER_ADDR", i.url)
 			e.Setenv("COFFER_CACERT", i.caCert)

@@ -49,7 +49,8 @@ func (a *api) explain(ctx context.Context, in *explainInput) (*explainOutput, er
 	}
 	for i, m := range found.Matched {
 		out.Matched[i] = sdk.RuleMatch{
-			Rule: m.Rule, Effect: string(m.Effect), Outcome: string(m.Outcome), Environments: m.Environments, ExpiresAt: m.ExpiresAt,
+			Rule: m.Rule, Effect: string(m.Effect), Outcome: string(m.Outcome), Path: m.Path.String(), Subject: m.Subject.String(),
+			Environments: m.Environments, ExpiresAt: m.ExpiresAt,
 		}
 	}
 	return &explainOutput{out}, nil

@@ -360,11 +360,11 @@ func TestExplain(t *testing.T) {
 	allowed := sdk.Explanation{
 		Path: "a/b", Capability: "read", Subject: api.caller.String(), Environment: "production", Allowed: true,
 		Rule:    policy.AccessRule,
-		Matched: []sdk.RuleMatch{{Rule: policy.AccessRule, Effect: "Allow", Outcome: "applied", Environments: []string{"production"}}},
+		Matched: []sdk.RuleMatch{{Rule: policy.AccessRule, Effect: "Allow", Subject: "serviceaccount " + api.caller.Namespace + "/api", Outcome: "applied", Environments: []string{"production"}}},
 	}
 	elsewhere := allowed
 	elsewhere.Environment, elsewhere.Allowed, elsewhere.Rule = "staging", false, ""
-	elsewhere.Matched = []sdk.RuleMatch{{Rule: policy.AccessRule, Effect: "Allow", Outcome: "other-environment", Environments: []string{"production"}}}
+	elsewhere.Matched = []sdk.RuleMatch{{Rule: policy.AccessRule, Effect: "Allow", Subject: "serviceaccount " + api.caller.Namespace + "/api", Outcome: "other-environment", Environments: []string{"production"}}}
 	tests := map[string]struct {
 		account account
 		target  string

@@ -15,19 +15,22 @@ const AccessRule = "the secret's access policy"
 // secrets.
 func accessGrants(capability Capability) bool { return capability == Read || capability == List }
 
-// accessIncludes reports whether one of the allowed services is the caller, who must
+// findAccess returns the first of the allowed services that is the caller, who must
 // be a service account.
-func accessIncludes(access secret.AccessPolicy, c secret.Caller) bool {
+func findAccess(access secret.AccessPolicy, c secret.Caller) (Subject, bool) {
 	if c.Kind != secret.KindServiceAccount || c.Namespace == "" || c.Name == "" {
-		return false
+		return Subject{}, false
 	}
-	return slices.ContainsFunc(access.AllowedServices, func(service string) bool {
+	for _, service := range access.AllowedServices {
 		if service == anyName {
-			return true
+			return Subject{kindServiceAccount, anyName, anyName}, true
 		}
 		namespace, name, ok := strings.Cut(service, "/")
-		return ok && namespace == c.Namespace && nameMatches(name, c.Name)
-	})
+		if ok && namespace == c.Namespace && nameMatches(name, c.Name) {
+			return Subject{kindServiceAccount, namespace, name}, true
+		}
+	}
+	return Subject{}, false
 }
 
 // environmentListed reports whether a caller of an environment, "" for none, is

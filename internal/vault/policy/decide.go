@@ -28,6 +28,11 @@ type Match struct {
 	Rule    string  `json:"rule"`
 	Effect  Effect  `json:"effect"`
 	Outcome Outcome `json:"outcome"`
+	// Path is the pattern of the rule that selects the path, the first if several do;
+	// zero for AccessRule.
+	Path Pattern `json:"path,omitzero"`
+	// Subject is the entry of the rule that names the caller, the first if several do.
+	Subject Subject `json:"subject"`
 	// Environments and ExpiresAt are those of the rule.
 	Environments []string  `json:"environments,omitempty"`
 	ExpiresAt    time.Time `json:"expiresAt,omitzero"`
@@ -66,11 +71,11 @@ func Decide(rules []Rule, access *secret.AccessPolicy, caller secret.Caller, pat
 	var d Decision
 	allowed, denied := "", ""
 	for i := range rules {
-		rule := &rules[i]
-		if !rule.names(caller, path, capability) {
+		m, ok := rules[i].match(caller, path, capability)
+		if !ok {
 			continue
 		}
-		m := rule.match(caller, now)
+		m.Outcome = rules[i].outcome(caller, now)
 		d.Matched = append(d.Matched, m)
 		switch {
 		case m.Outcome != Applied:
@@ -94,11 +99,24 @@ func Decide(rules []Rule, access *secret.AccessPolicy, caller secret.Caller, pat
 	return d
 }
 
-// names reports whether r is about the question, whatever the time and environment.
-func (r *Rule) names(caller secret.Caller, path secret.Path, capability Capability) bool {
-	return slices.Contains(r.Capabilities, capability) &&
-		r.Subjects.includes(caller) &&
-		slices.ContainsFunc(r.Paths, func(p Pattern) bool { return p.Match(path) && r.reaches(p, path) })
+// match reports whether r is about the question, whatever the time and environment,
+// and why. The outcome is left open.
+func (r *Rule) match(caller secret.Caller, path secret.Path, capability Capability) (Match, bool) {
+	if !slices.Contains(r.Capabilities, capability) {
+		return Match{}, false
+	}
+	subject, ok := r.Subjects.find(caller)
+	if !ok {
+		return Match{}, false
+	}
+	i := slices.IndexFunc(r.Paths, func(p Pattern) bool { return p.Match(path) && r.reaches(p, path) })
+	if i < 0 {
+		return Match{}, false
+	}
+	return Match{
+		Rule: r.Name(), Effect: r.Effect, Path: r.Paths[i], Subject: subject,
+		Environments: r.Environments, ExpiresAt: r.ExpiresAt,
+	}, true
 }
 
 // reaches keeps an allowing wildcard away from the vault itself: who may read "**"
@@ -108,28 +126,28 @@ func (r *Rule) reaches(p Pattern, path secret.Path) bool {
 	return r.Effect != Allow || !path.IsReserved() || p.NamesReserved()
 }
 
-// match says what comes of a rule that is about the question.
-func (r *Rule) match(caller secret.Caller, now time.Time) Match {
-	m := Match{
-		Rule: r.Name(), Effect: r.Effect, Outcome: Applied,
-		Environments: r.Environments, ExpiresAt: r.ExpiresAt,
-	}
+// outcome says what comes of a rule that is about the question.
+func (r *Rule) outcome(caller secret.Caller, now time.Time) Outcome {
 	switch {
 	case !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt):
-		m.Outcome = Expired
+		return Expired
 	case len(r.Environments) > 0 && !environmentListed(r.Environments, caller.Environment):
-		m.Outcome = OtherEnvironment
+		return OtherEnvironment
 	}
-	return m
+	return Applied
 }
 
-// matchAccess is match for the access policy on the secret; ok is false when it does
-// not name the caller.
+// matchAccess is match, with its outcome, for the access policy on the secret; ok is
+// false when it does not name the caller.
 func matchAccess(access *secret.AccessPolicy, caller secret.Caller, capability Capability) (m Match, ok bool) {
-	if access == nil || !accessGrants(capability) || !accessIncludes(*access, caller) {
+	if access == nil || !accessGrants(capability) {
 		return Match{}, false
 	}
-	m = Match{Rule: AccessRule, Effect: Allow, Outcome: Applied, Environments: access.AllowedEnvironments}
+	subject, ok := findAccess(*access, caller)
+	if !ok {
+		return Match{}, false
+	}
+	m = Match{Rule: AccessRule, Effect: Allow, Outcome: Applied, Subject: subject, Environments: access.AllowedEnvironments}
 	if !environmentListed(access.AllowedEnvironments, caller.Environment) {
 		m.Outcome = OtherEnvironment
 	}

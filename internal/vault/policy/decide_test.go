@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
@@ -239,7 +240,8 @@ func TestDecision(t *testing.T) {
 				tc.rules[i].Policy, tc.rules[i].Index = "p", i+1
 			}
 			got := policy.Decide(tc.rules, tc.access, tc.caller, parsePath(t, "a/b"), tc.capability, now)
-			if diff := cmp.Diff(tc.want, got); diff != "" {
+			// TestMatchesNameTheirReasons is about the two fields.
+			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(policy.Match{}, "Path", "Subject")); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})
@@ -272,5 +274,37 @@ func TestReservedPaths(t *testing.T) {
 				t.Errorf("the rule applies: %v, want %v; decision %+v", got, tc.applies, d)
 			}
 		})
+	}
+}
+
+// TestMatchesNameTheirReasons: a match says which pattern and which subject of the
+// rule are about the question, the first of several.
+func TestMatchesNameTheirReasons(t *testing.T) {
+	for name, tc := range map[string]struct {
+		subjects policy.Subjects
+		caller   secret.Caller
+		want     string
+	}{
+		"a service account":         {accounts("payments", "api"), api, "serviceaccount payments/api"},
+		"a namespace":               {accounts("payments", "*"), api, "serviceaccount payments/*"},
+		"a user":                    {users("alice"), alice, "user alice"},
+		"a group":                   {groups("nobody", "platform"), alice, "group platform"},
+		"an account as a user":      {users("system:serviceaccount:payments:api"), api, "user system:serviceaccount:payments:api"},
+		"an account's group":        {groups("system:serviceaccounts:payments"), api, "group system:serviceaccounts:payments"},
+		"a user before its groups":  {policy.Subjects{Users: []string{"alice"}, Groups: []string{"platform"}}, alice, "user alice"},
+		"an account before a group": {policy.Subjects{ServiceAccounts: accounts("*", "api").ServiceAccounts, Groups: []string{"system:authenticated"}}, api, "serviceaccount */api"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := rule(t, policy.Allow, "x/**", tc.subjects)
+			r.Paths = append(r.Paths, parsePattern(t, "a/*"), parsePattern(t, "**"))
+			d := policy.Decide([]policy.Rule{r}, nil, tc.caller, parsePath(t, "a/b"), policy.Read, now)
+			if len(d.Matched) != 1 || d.Matched[0].Path.String() != "a/*" || d.Matched[0].Subject.String() != tc.want {
+				t.Errorf("matched %+v, want a/* and %q", d.Matched, tc.want)
+			}
+		})
+	}
+	d := policy.Decide(nil, access([]string{"orders/*", "payments/*"}, []string{"*"}), api, parsePath(t, "a/b"), policy.Read, now)
+	if len(d.Matched) != 1 || d.Matched[0].Path.String() != "" || d.Matched[0].Subject.String() != "serviceaccount payments/*" {
+		t.Errorf("the access policy matched %+v", d.Matched)
 	}
 }

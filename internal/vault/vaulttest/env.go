@@ -117,8 +117,6 @@ func (e *Env) Allow(t testing.TB, caller secret.Caller, pattern string, capabili
 
 func (e *Env) allow(t testing.TB, caller secret.Caller, patterns []string, capabilities []policy.Capability) {
 	t.Helper()
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	paths := make([]policy.Pattern, len(patterns))
 	for i, pattern := range patterns {
 		var err error
@@ -126,10 +124,18 @@ func (e *Env) allow(t testing.TB, caller secret.Caller, patterns []string, capab
 			t.Fatal(err)
 		}
 	}
-	e.allowed[caller.Cluster] = append(e.allowed[caller.Cluster], policy.Rule{
+	e.AllowRules(t, caller.Cluster, policy.Rule{
 		Effect: policy.Allow, Paths: paths, Capabilities: capabilities, Subjects: subjects(caller),
 	})
-	e.replace(t, caller.Cluster)
+}
+
+// AllowRules adds rules, denying ones too, to the policies of cluster.
+func (e *Env) AllowRules(t testing.TB, cluster string, rules ...policy.Rule) {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.allowed[cluster] = append(e.allowed[cluster], rules...)
+	e.replace(t, cluster)
 }
 
 // Sync makes the cluster known, with the rules allowed so far: an engine allows
