@@ -13,6 +13,7 @@ import (
 
 // Rules of audit rows that no policy decided.
 const (
+	ruleNothing       = "nothing allows it"
 	ruleMissing       = "the path does not exist"
 	ruleNoVersion     = "the path has no such version"
 	ruleNeverSynced   = "the cluster's policies were never synced"
@@ -160,7 +161,14 @@ func (e *Engine) judgeVersion(ctx context.Context, r request, head store.Head) v
 func (e *Engine) record(ctx context.Context, v verdict) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), operationTimeout)
 	defer cancel()
-	if err := e.store.InsertAudit(ctx, &v.entry); err != nil {
+	v.entry.At = e.now()
+	if v.entry.Rule == "" && v.entry.Decision == audit.Denied {
+		v.entry.Rule = ruleNothing
+	}
+	if err := e.committer.Commit(ctx, v.entry); err != nil {
+		if !errors.Is(err, secret.ErrUnavailable) {
+			err = fmt.Errorf("%w: %w", secret.ErrUnavailable, err)
+		}
 		return fmt.Errorf("%s %s: %w", v.entry.Action, v.entry.Path, err)
 	}
 	if errors.Is(v.err, secret.ErrTampered) {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/cache"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/envelope"
@@ -74,6 +75,9 @@ type Engine struct {
 	logger    *slog.Logger
 	metrics   *metrics
 	replica   store.Replica
+	chain     audit.Chain
+	lanes     audit.Lanes
+	committer audit.Committer
 
 	mu       sync.RWMutex
 	policies map[string]*ruleSet // by cluster: the last verified set
@@ -92,7 +96,9 @@ func New(c Config) *Engine {
 		store: c.Store, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
 		waker: c.Waker, clock: c.Clock, logger: c.Logger, metrics: m,
 		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
+		chain: audit.Chain{MAC: c.Keyring.MAC, Vault: c.VaultID},
 	}
+	e.committer.Flush, e.committer.Observe = e.flushAudit, m.auditFlush
 	if e.announcer != nil {
 		e.announcer.Start(e.announced)
 	}

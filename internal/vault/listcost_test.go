@@ -2,6 +2,7 @@ package vault_test
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -12,14 +13,16 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
 
-// countedKeyring counts MACs.
+// countedKeyring counts MACs, but for those of the audit log.
 type countedKeyring struct {
 	vault.Keyring
 	macs atomic.Int64
 }
 
 func (c *countedKeyring) MAC(purpose string, parts ...[]byte) [32]byte {
-	c.macs.Add(1)
+	if !strings.HasPrefix(purpose, "vault/audit-") {
+		c.macs.Add(1)
+	}
 	return c.Keyring.MAC(purpose, parts...)
 }
 

@@ -21,6 +21,9 @@ type metrics struct {
 	revision      prometheus.Gauge         // of the keyset in use
 	reloads       *prometheus.CounterVec   // by result, as of operations
 	rewrapped     prometheus.Counter
+	flushEntries  prometheus.Histogram
+	flushSeconds  prometheus.Histogram
+	flushWaiting  prometheus.Gauge
 }
 
 // newMetrics registers the metrics; statements is read when they are.
@@ -52,14 +55,35 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 			Help: "Versions whose data key was wrapped anew under the primary key.",
 		}),
 	}
+	m.flushEntries = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "coffer", Subsystem: "audit", Name: "flush_entries",
+		Help:    "Audit entries written by one flush.",
+		Buckets: prometheus.ExponentialBuckets(1, 2, 10), // to audit.MaxBatch
+	})
+	m.flushSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "coffer", Subsystem: "audit", Name: "flush_seconds",
+		Help:    "Time of one flush of audit entries.",
+		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+	})
+	m.flushWaiting = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "coffer", Subsystem: "audit", Name: "queue_entries",
+		Help: "Audit entries that waited behind the last flush.",
+	})
 	sent := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "coffer", Subsystem: "engine", Name: "database_statements_total",
 		Help: "Statements sent to Postgres.",
 	}, func() float64 { return float64(statements()) })
 	if registerer != nil {
 		registerer.MustRegister(m.operations, m.cache, m.announcements, sent, m.revision, m.reloads, m.rewrapped)
+		registerer.MustRegister(m.flushEntries, m.flushSeconds, m.flushWaiting)
 	}
 	return m
+}
+
+func (m *metrics) auditFlush(entries, waiting int, took time.Duration) {
+	m.flushEntries.Observe(float64(entries))
+	m.flushSeconds.Observe(took.Seconds())
+	m.flushWaiting.Set(float64(waiting))
 }
 
 func (m *metrics) cacheRead(layer string, result cache.Result) {

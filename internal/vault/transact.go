@@ -18,12 +18,21 @@ const keyReloads = 3
 // what f left to write. f may run again when its transaction lost a race, so it must
 // have no effect outside of it. It also runs again, with a newer keyset, when it wrote
 // a version under a key that was destroyed since this replica last looked.
-func (e *Engine) transact(ctx context.Context, action audit.Action, f func(tx *store.Tx, record func(audit.Entry)) error) error {
+func (e *Engine) transact(ctx context.Context, action audit.Action, f func(tx *store.Tx, record func(audit.Entry)) error) (err error) {
 	operation := string(action)
 	failpoint.Hit(operation, failpoint.Begun)
+	var rows auditRows
+	defer func() { rows.settle(e, err) }()
 	run := func(tx *store.Tx) error {
-		err := f(tx, func(entry audit.Entry) { tx.InsertAudit(&entry) })
+		var entries []audit.Entry
+		err := f(tx, func(entry audit.Entry) {
+			entry.At = e.now()
+			entries = append(entries, entry)
+		})
 		if err != nil {
+			return err
+		}
+		if err := rows.append(ctx, e, tx, entries); err != nil {
 			return err
 		}
 		if err := tx.Flush(ctx); err != nil {
@@ -32,7 +41,7 @@ func (e *Engine) transact(ctx context.Context, action audit.Action, f func(tx *s
 		failpoint.Hit(operation, failpoint.BeforeCommit)
 		return nil
 	}
-	err := e.store.InTx(ctx, run)
+	err = e.store.InTx(ctx, run)
 	for range keyReloads {
 		if !errors.Is(err, store.ErrKeyGone) {
 			break
@@ -46,4 +55,39 @@ func (e *Engine) transact(ctx context.Context, action audit.Action, f func(tx *s
 		failpoint.Hit(operation, failpoint.AfterCommit)
 	}
 	return err
+}
+
+// auditRows are the audit rows of one transaction, on a lane that is theirs until it
+// is known how the commit went.
+type auditRows struct {
+	lane *audit.Head // nil when there are no rows
+	next audit.Head
+}
+
+// append links entries to the lane. A second call is of a transaction that runs again.
+func (a *auditRows) append(ctx context.Context, e *Engine, tx *store.Tx, entries []audit.Entry) error {
+	if a.lane != nil {
+		a.next = *a.lane
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	if a.lane == nil {
+		a.lane = new(e.lanes.Take())
+		a.next = *a.lane
+	}
+	ids, err := tx.ReserveAuditIDs(ctx, len(entries))
+	if err != nil {
+		return err
+	}
+	rows := e.link(*a.lane, ids, entries)
+	a.next = rows[len(rows)-1].Head()
+	tx.AppendAudit(rows, e.chain.Seal(a.next))
+	return nil
+}
+
+func (a *auditRows) settle(e *Engine, err error) {
+	if a.lane != nil {
+		e.settle(*a.lane, a.next, err)
+	}
 }

@@ -45,6 +45,11 @@ const (
 	KeyRetire     Action = "key-retire"
 	KeyDestroy    Action = "key-destroy"
 	Rewrap        Action = "rewrap"
+	// Anchor is a row that Coffer writes by itself: it holds the heads of other
+	// writers. A search shows anchors only when it asks for them.
+	Anchor Action = "anchor"
+	// Verify is a check of the whole log, or of a part.
+	Verify Action = "verify"
 )
 
 // Entry is one row of the log. It never holds a value.
@@ -52,7 +57,7 @@ type Entry struct {
 	// ID grows with every entry. Two entries written at the same time may be
 	// numbered in either order.
 	ID int64 `json:"id"`
-	// At is the database's clock.
+	// At is the engine's clock, in whole microseconds.
 	At      time.Time `json:"at"`
 	Cluster string    `json:"cluster,omitempty"`
 	// CallerKind is a secret.Kind.

@@ -2,71 +2,96 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 )
 
-const insertAudit = `INSERT INTO audit (cluster, caller_kind, caller, namespace, caller_uid, environment, action, path,
-	version, decision, rule, address, request_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
+// auditColumns are those of audit.Entry, in the order of scanEntry.
+const auditColumns = `id, at, cluster, caller_kind, caller, namespace, caller_uid, environment, action, path, version,
+	decision, rule, address, request_id`
 
-func auditColumns(e *audit.Entry) []any {
+func entryFields(e *audit.Entry) []any {
 	return []any{
-		e.Cluster, e.CallerKind, e.Caller, e.Namespace, e.CallerUID, e.Environment, string(e.Action), e.Path,
-		e.Version, string(e.Decision), e.Rule, e.Address, e.RequestID,
+		&e.ID, &e.At, &e.Cluster, &e.CallerKind, &e.Caller, &e.Namespace, &e.CallerUID, &e.Environment,
+		&e.Action, &e.Path, &e.Version, &e.Decision, &e.Rule, &e.Address, &e.RequestID,
 	}
 }
-
-// InsertAudit writes e, without ID and At, which the database gives, in its own
-// transaction. When it returns nil the row is durable.
-func (s *Store) InsertAudit(ctx context.Context, e *audit.Entry) error {
-	_, err := s.pool.Exec(ctx, insertAudit, auditColumns(e)...)
-	return translate("write the audit log", err)
-}
-
-// InsertAudit writes e in the transaction.
-func (t *Tx) InsertAudit(e *audit.Entry) { t.batch.Queue(insertAudit, auditColumns(e)...) }
-
-// starts_with uses no index; the range does.
-const queryAudit = `SELECT id, at, cluster, caller_kind, caller, namespace, caller_uid, environment, action, path, version,
-	decision, rule, address, request_id FROM audit
-	WHERE ($1 = '' OR (path >= $1 AND path <= $2))
-		AND ($3 = '' OR caller = $3)
-		AND ($4 = '' OR action = $4)
-		AND ($5 = '' OR decision = $5)
-		AND ($6::timestamptz IS NULL OR at >= $6)
-		AND ($7::timestamptz IS NULL OR at < $7)
-		AND ($8 = 0 OR id < $8)
-	ORDER BY id DESC LIMIT $9`
 
 // lastRune sorts after all that a path can hold.
 const lastRune = "\U0010FFFF"
 
+// auditFilter is the WHERE of a search and its arguments. It has only the conditions
+// that there are: a plan for all cases would use no index.
+type auditFilter struct {
+	conditions []string
+	arguments  []any
+}
+
+// add adds a condition with one placeholder, written as %s.
+func (f *auditFilter) add(condition string, argument any) {
+	f.arguments = append(f.arguments, argument)
+	f.conditions = append(f.conditions, fmt.Sprintf(condition, "$"+strconv.Itoa(len(f.arguments))))
+}
+
+// literal adds a condition that the planner compares with that of a partial index.
+func (f *auditFilter) literal(condition string) { f.conditions = append(f.conditions, condition) }
+
+func filterOf(q audit.Query) auditFilter {
+	var f auditFilter
+	switch {
+	case strings.HasSuffix(q.PathPrefix, "/"): // starts_with uses no index; a range does
+		f.add("path >= %s", q.PathPrefix)
+		f.add("path <= %s", q.PathPrefix+lastRune)
+	case q.PathPrefix != "":
+		f.add("path = %s", q.PathPrefix)
+	}
+	if q.Caller != "" {
+		f.add("caller = %s", q.Caller)
+	}
+	switch q.Action {
+	case "":
+		f.literal("action <> 'anchor'")
+	case audit.Read, audit.Metadata, audit.List:
+		f.add("action = %s", string(q.Action))
+	default:
+		f.literal("action NOT IN ('read', 'metadata', 'list')")
+		f.add("action = %s", string(q.Action))
+	}
+	if q.Decision != "" {
+		if q.Decision != audit.Allowed {
+			f.literal("decision <> 'allowed'")
+		}
+		f.add("decision = %s", string(q.Decision))
+	}
+	if !q.Since.IsZero() {
+		f.add("at >= %s", q.Since)
+	}
+	if !q.Until.IsZero() {
+		f.add("at < %s", q.Until)
+	}
+	if q.Before != 0 {
+		f.add("id < %s", q.Before)
+	}
+	return f
+}
+
 // Audit reads the entries that q selects, newest first.
 func (s *Store) Audit(ctx context.Context, q audit.Query) ([]audit.Entry, error) {
-	last := q.PathPrefix // a path: itself only
-	if strings.HasSuffix(last, "/") {
-		last += lastRune
-	}
-	rows, err := s.pool.Query(ctx, queryAudit, q.PathPrefix, last, q.Caller, string(q.Action), string(q.Decision),
-		orNull(q.Since), orNull(q.Until), q.Before, q.Limit)
+	f := filterOf(q)
+	sql := "SELECT " + auditColumns + " FROM audit WHERE " + strings.Join(f.conditions, " AND ") +
+		" ORDER BY id DESC LIMIT " + strconv.Itoa(q.Limit)
+	rows, err := s.pool.Query(ctx, sql, f.arguments...)
 	if err != nil {
 		return nil, translate("read the audit log", err)
 	}
 	entries, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e audit.Entry, err error) {
-		err = row.Scan(&e.ID, &e.At, &e.Cluster, &e.CallerKind, &e.Caller, &e.Namespace, &e.CallerUID, &e.Environment,
-			&e.Action, &e.Path, &e.Version, &e.Decision, &e.Rule, &e.Address, &e.RequestID)
+		err = row.Scan(entryFields(&e)...)
 		return e, err
 	})
 	return entries, translate("read the audit log", err)
-}
-
-func orNull(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
 }

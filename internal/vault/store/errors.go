@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/coffer-vault/coffer/internal/vault/secret"
@@ -20,6 +21,24 @@ const (
 // ErrKeyGone says that a version was to be written under a key-encryption key that
 // is destroyed: the writer has an old keyset.
 var ErrKeyGone = fmt.Errorf("%w: the key that wrapped the version's data key was destroyed", secret.ErrUnavailable)
+
+// ErrOutcomeUnknown says that a transaction may have been committed: the answer to
+// the commit got lost.
+var ErrOutcomeUnknown = errors.New("the outcome of the commit is not known")
+
+// markUnknown adds ErrOutcomeUnknown to an error of a commit, unless it is certain
+// that nothing was committed: nothing was sent, or Postgres answered that the transaction failed. An error
+// that ends the session (FATAL) may come after the commit, from a server that stops.
+func markUnknown(err error) error {
+	var pgErr *pgconn.PgError
+	switch {
+	case err == nil, pgconn.SafeToRetry(err), errors.Is(err, pgx.ErrTxCommitRollback):
+		return err
+	case errors.As(err, &pgErr) && pgErr.SeverityUnlocalized == "ERROR":
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+}
 
 // translate is the one place where Postgres errors become the engine's.
 func translate(doing string, err error) error {

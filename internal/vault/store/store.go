@@ -123,7 +123,7 @@ func (s *Store) inTx(ctx context.Context, f func(*Tx) error) error {
 	if err := f(&Tx{tx: tx}); err != nil {
 		return err
 	}
-	return translate("commit", tx.Commit(ctx))
+	return translate("commit", markUnknown(tx.Commit(ctx)))
 }
 
 // Tx is one transaction. Its writes are sent together, by Flush.

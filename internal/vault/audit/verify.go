@@ -1,0 +1,268 @@
+package audit
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Kind is what is wrong with the log.
+type Kind string
+
+// The kinds of findings.
+const (
+	// Changed: a row is not as it was written, or was never written by this vault.
+	Changed Kind = "changed"
+	// Missing: rows between two others of their writer are not there.
+	Missing Kind = "missing"
+	// Truncated: rows at the end of a writer, or all of them, are not there.
+	Truncated Kind = "truncated"
+	// Replaced: the row is one that this vault made, but not the one that belongs here.
+	Replaced Kind = "replaced"
+	// Misplaced: a row stands twice, or not in the order it was written in.
+	Misplaced Kind = "misplaced"
+	// Unchained: a row without a writer that is newer than the chain.
+	Unchained Kind = "unchained"
+	// HeadChanged: the stored head of a writer is not as it was written, or is gone.
+	HeadChanged Kind = "head-changed"
+)
+
+// Finding is one thing that is wrong. Rows are named by writer and number; what the
+// row itself says (ID, At, Action, Path) is given for a row that is there.
+type Finding struct {
+	Kind   Kind   `json:"kind"`
+	Writer string `json:"writer"`
+	// First and Last are the rows' numbers, the same for one row.
+	First int64 `json:"first"`
+	Last  int64 `json:"last"`
+	// ID, Action and Path are those of the row; empty when it is not there.
+	ID     int64  `json:"id,omitempty"`
+	Action string `json:"action,omitempty"`
+	Path   string `json:"path,omitempty"`
+	// After and Before are when the rows around missing ones were written; for a row that is there both are its time.
+	After  *time.Time `json:"after,omitempty"`
+	Before *time.Time `json:"before,omitempty"`
+	// Detail says how it was noticed.
+	Detail string `json:"detail"`
+}
+
+// MaxFindings bounds a report: who rewrote a whole log shows in its beginning.
+const MaxFindings = 1000
+
+// Report is what a verification found.
+type Report struct {
+	// Rows were looked at, of Writers.
+	Rows    int64 `json:"rows"`
+	Writers int   `json:"writers"`
+	// Unchained rows are from before the log was chained: nothing is known of them.
+	Unchained int64 `json:"unchained"`
+	// From and To are when the first and the last row were written.
+	From *time.Time `json:"from,omitempty"`
+	To   *time.Time `json:"to,omitempty"`
+	// Exported says whether exported heads were compared.
+	Exported bool      `json:"exported"`
+	Findings []Finding `json:"findings"`
+	// More findings than MaxFindings were left out.
+	More int64 `json:"more,omitempty"`
+}
+
+// StoredHead is a row of the table of writers.
+type StoredHead struct {
+	Head
+	Seal []byte
+	// Anchored is the highest number that an anchor holds.
+	Anchored int64
+}
+
+// state is how far a writer's rows were followed.
+type state struct {
+	Head
+	at       time.Time
+	anchored int64
+}
+
+// Verifier follows the chains of all writers. It is given every row of one snapshot
+// of the log, in the order of ids, and then what is known of heads.
+type Verifier struct {
+	chain   Chain
+	report  Report
+	writers map[uuid.UUID]*state
+	chained int64 // the lowest id of a chained row; 0 before it
+}
+
+// NewVerifier returns one that has seen nothing.
+func NewVerifier(c Chain) *Verifier {
+	return &Verifier{chain: c, writers: map[uuid.UUID]*state{}, report: Report{Findings: []Finding{}}}
+}
+
+// Row checks the next row.
+func (v *Verifier) Row(r *Row) {
+	v.report.Rows++
+	if v.report.From == nil || r.At.Before(*v.report.From) {
+		v.report.From = &r.At
+	}
+	if v.report.To == nil || r.At.After(*v.report.To) {
+		v.report.To = &r.At
+	}
+	if r.Writer == uuid.Nil && r.Seq == 0 && len(r.MAC) == 0 {
+		v.unchained(r)
+		return
+	}
+	if v.chained == 0 {
+		v.chained = r.ID
+	}
+	genuine := v.chain.Verify(r)
+	if !genuine {
+		v.row(Changed, r, "the row fails its integrity check")
+	}
+	s := v.writers[r.Writer]
+	if s == nil {
+		if !genuine {
+			s = &state{} // not taken for a writer: anything may stand in the column
+		} else {
+			s = &state{Head: Head{Writer: r.Writer}}
+			v.writers[r.Writer] = s
+		}
+	}
+	v.place(s, r, genuine)
+	if genuine && r.Heads != "" {
+		v.anchor(r)
+	}
+}
+
+// place follows the writer's chain from s to r.
+func (v *Verifier) place(s *state, r *Row, genuine bool) {
+	switch {
+	case !genuine && r.Seq != s.Seq+1:
+		return // its number tells nothing, and it was reported
+	case r.Seq <= s.Seq:
+		v.row(Misplaced, r, fmt.Sprintf("row %d of the writer came before it", s.Seq))
+		return
+	case r.Seq > s.Seq+1:
+		f := Finding{
+			Kind: Missing, Writer: r.Writer.String(), First: s.Seq + 1, Last: r.Seq - 1, Before: &r.At,
+			Detail: fmt.Sprintf("row %d of the writer has id %d", r.Seq, r.ID),
+		}
+		if s.Seq > 0 {
+			f.After = new(s.at)
+		}
+		v.add(f)
+	case genuine && !bytes.Equal(r.Previous, s.MAC[:]):
+		v.row(Replaced, r, "it does not follow the row that stands before it; one of the two was put in place of another")
+	}
+	s.Head, s.at = r.Head(), r.At
+}
+
+func (v *Verifier) unchained(r *Row) {
+	if v.chained != 0 {
+		v.row(Unchained, r, fmt.Sprintf("it has no writer, and the chain began with id %d", v.chained))
+		return
+	}
+	v.report.Unchained++
+}
+
+// anchor compares what an anchor says with the rows before it.
+func (v *Verifier) anchor(r *Row) {
+	heads, err := ParseHeads(r.Heads)
+	if err != nil {
+		v.row(Changed, r, err.Error())
+		return
+	}
+	where := fmt.Sprintf("an anchor of %s (writer %s row %d)", r.At.UTC().Format(time.RFC3339), r.Writer, r.Seq)
+	for _, h := range heads {
+		v.Expect(h, where)
+		if s := v.writers[h.Writer]; s != nil {
+			s.anchored = max(s.anchored, h.Seq)
+		}
+	}
+}
+
+// Expect checks that the writer's rows reach to h, which is known from where.
+func (v *Verifier) Expect(h Head, where string) {
+	s := v.writers[h.Writer]
+	switch {
+	case s == nil:
+		v.add(Finding{Kind: Truncated, Writer: h.Writer.String(), First: 1, Last: h.Seq, Detail: "no row of the writer is there; " + where + " knows it"})
+		v.writers[h.Writer] = &state{Head: h}
+	case s.Seq < h.Seq:
+		f := Finding{Kind: Truncated, Writer: h.Writer.String(), First: s.Seq + 1, Last: h.Seq, Detail: where + " knows them"}
+		if !s.at.IsZero() {
+			f.After = new(s.at)
+		}
+		v.add(f)
+		s.Head = h // so that it is reported once
+	case s.Seq == h.Seq && s.MAC != h.MAC:
+		v.add(Finding{Kind: Replaced, Writer: h.Writer.String(), First: h.Seq, Last: h.Seq, Detail: where + " knows another row"})
+		s.Head = h
+	}
+}
+
+// Stored compares the table of writers, of the same snapshot.
+func (v *Verifier) Stored(heads []StoredHead) {
+	stored := map[uuid.UUID]bool{}
+	for _, h := range heads {
+		stored[h.Writer] = true
+		if !bytes.Equal(h.Seal, v.chain.Seal(h.Head)) {
+			v.add(Finding{Kind: HeadChanged, Writer: h.Writer.String(), First: h.Seq, Last: h.Seq, Detail: "the stored head of the writer fails its integrity check"})
+			continue
+		}
+		s := v.writers[h.Writer]
+		seen := s != nil
+		v.Expect(h.Head, "the table of writers")
+		if !seen {
+			continue
+		}
+		if s.Seq > h.Seq {
+			v.add(Finding{Kind: HeadChanged, Writer: h.Writer.String(), First: h.Seq, Last: h.Seq, Detail: fmt.Sprintf("the stored head is an old one: the writer has %d rows", s.Seq)})
+		}
+		if s.anchored != h.Anchored {
+			v.add(Finding{Kind: HeadChanged, Writer: h.Writer.String(), First: h.Anchored, Last: h.Anchored, Detail: fmt.Sprintf("the stored head says that row %d is anchored; the anchors say %d", h.Anchored, s.anchored)})
+		}
+	}
+	for writer, s := range v.writers {
+		if !stored[writer] {
+			v.add(Finding{Kind: HeadChanged, Writer: writer.String(), First: s.Seq, Last: s.Seq, Detail: "the stored head of the writer is gone"})
+		}
+	}
+}
+
+// Exported compares heads that were kept outside of the database.
+func (v *Verifier) Exported(heads []Head) {
+	v.report.Exported = true
+	for _, h := range heads {
+		v.Expect(h, "the exported heads")
+	}
+}
+
+// Report is what was found, by writer.
+func (v *Verifier) Report() Report {
+	v.report.Writers = len(v.writers)
+	slices.SortStableFunc(v.report.Findings, func(a, b Finding) int {
+		if a.Writer != b.Writer {
+			return bytes.Compare([]byte(a.Writer), []byte(b.Writer))
+		}
+		return int(a.First - b.First)
+	})
+	return v.report
+}
+
+// Rows is how many were checked so far.
+func (v *Verifier) Rows() int64 { return v.report.Rows }
+
+func (v *Verifier) row(kind Kind, r *Row, detail string) {
+	v.add(Finding{
+		Kind: kind, Writer: r.Writer.String(), First: r.Seq, Last: r.Seq, ID: r.ID, Action: string(r.Action), Path: r.Path,
+		After: &r.At, Before: &r.At, Detail: detail,
+	})
+}
+
+func (v *Verifier) add(f Finding) {
+	if len(v.report.Findings) == MaxFindings {
+		v.report.More++
+		return
+	}
+	v.report.Findings = append(v.report.Findings, f)
+}
