@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
+
+	"github.com/coffer-vault/coffer/internal/vault/address"
 )
 
 // envPrefix and a flag's name in upper snake case name the environment variable
@@ -23,10 +24,11 @@ const defaultCacheSize = "64Mi"
 
 // Config is all that an administrator can set.
 type Config struct {
-	// DatabaseURLFile and RedisURLFile hold the connection URLs; DatabaseURL and
-	// RedisURL, from the environment, win over them.
-	DatabaseURLFile, RedisURLFile string
-	DatabaseURL, RedisURL         string
+	// DatabaseFiles and RedisFiles hold the connection URLs and what is needed to log
+	// in, and may change while this process runs; DatabaseURL and RedisURL, from the
+	// environment, win over the URLs in them.
+	DatabaseFiles, RedisFiles address.Files
+	DatabaseURL, RedisURL     string
 	// RootKeyFile or RootPassphraseFile, not both, hold the root key.
 	RootKeyFile, RootPassphraseFile string
 
@@ -92,8 +94,8 @@ func ParseConfig(args []string, getenv func(string) string, output io.Writer) (C
 }
 
 func (c *Config) bind(fs *flag.FlagSet) {
-	fs.StringVar(&c.DatabaseURLFile, "database-url-file", "/etc/coffer/database/url", "file with the Postgres URL; COFFER_DATABASE_URL wins over it")
-	fs.StringVar(&c.RedisURLFile, "redis-url-file", "/etc/coffer/redis/url", "file with the Redis URL; COFFER_REDIS_URL wins over it; without either, the vault works without Redis")
+	bindFiles(fs, &c.DatabaseFiles, "database", "Postgres", "")
+	bindFiles(fs, &c.RedisFiles, "redis", "Redis", "; without either, the vault works without Redis")
 	fs.StringVar(&c.RootKeyFile, "root-key-file", "", "file with the root key (see docs/operations.md)")
 	fs.StringVar(&c.RootPassphraseFile, "root-passphrase-file", "", "file with a passphrase to derive the root key from; for development")
 	c.CacheSize.Quantity = resource.MustParse(defaultCacheSize)
@@ -111,6 +113,17 @@ func (c *Config) bind(fs *flag.FlagSet) {
 	fs.StringVar(&c.APITLSDir, "api-tls-dir", "", "folder with a supplied tls.crt and tls.key; self-managed when empty")
 	fs.StringVar(&c.TokenAudience, "token-audience", "coffer", "audience that bearer tokens must be issued for")
 	fs.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+}
+
+// bindFiles binds the flags of the files of one server. They are read again for
+// each new connection.
+func bindFiles(fs *flag.FlagSet, files *address.Files, name, server, without string) {
+	fs.StringVar(&files.URL, name+"-url-file", "/etc/coffer/"+name+"/url",
+		"file with the "+server+" URL; "+envPrefix+strings.ToUpper(name)+"_URL wins over it"+without)
+	fs.StringVar(&files.Password, name+"-password-file", "", "file with the password for "+server+", in place of one in the URL")
+	fs.StringVar(&files.CA, name+"-ca-file", "", "file with the certificates of the authorities of "+server+", in PEM")
+	fs.StringVar(&files.Cert, name+"-cert-file", "", "file with the certificate to show to "+server+", in PEM")
+	fs.StringVar(&files.Key, name+"-key-file", "", "file with that certificate's key, in PEM")
 }
 
 func setFromEnvironment(fs *flag.FlagSet, getenv func(string) string) error {
@@ -144,22 +157,4 @@ func (c *Config) validate() error {
 		return errors.New("--cluster-name is empty: name this cluster, such as default")
 	}
 	return nil
-}
-
-var errEmptyURL = errors.New("is empty")
-
-// readURL returns value, or the trimmed content of file when value is empty.
-func readURL(what, value, file string) (string, error) {
-	if value != "" {
-		return value, nil
-	}
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("read the %s URL: %w; put the URL into that file, or name another", what, err)
-	}
-	url := strings.TrimSpace(string(content))
-	if url == "" {
-		return "", fmt.Errorf("read the %s URL: %s %w", what, file, errEmptyURL)
-	}
-	return url, nil
 }

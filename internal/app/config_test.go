@@ -5,8 +5,6 @@ import (
 	"flag"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -69,33 +67,5 @@ func TestParseConfigHelp(t *testing.T) {
 	}
 	if !strings.Contains(usage.String(), "-root-key-file") {
 		t.Errorf("usage does not list the flags:\n%s", usage.String())
-	}
-}
-
-func TestReadURL(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "url")
-	if err := os.WriteFile(file, []byte(" postgres://db \n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	empty := filepath.Join(t.TempDir(), "empty")
-	if err := os.WriteFile(empty, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	tests := map[string]struct{ value, file, want, wantErr string }{
-		"from the environment": {"postgres://env", file, "postgres://env", ""},
-		"from the file":        {"", file, "postgres://db", ""},
-		"no file":              {"", file + "x", "", "put the URL into that file"},
-		"empty file":           {"", empty, "", "is empty"},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			got, err := readURL("Postgres", test.value, test.file)
-			if got != test.want {
-				t.Errorf("got %q, want %q", got, test.want)
-			}
-			if (err == nil) != (test.wantErr == "") || err != nil && !strings.Contains(err.Error(), test.wantErr) {
-				t.Errorf("got error %v, want %q", err, test.wantErr)
-			}
-		})
 	}
 }

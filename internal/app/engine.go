@@ -8,15 +8,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/address"
 	"github.com/coffer-vault/coffer/internal/vault/keyring"
 )
 
 // EngineConfig is where the vault lives and what opens it.
 type EngineConfig struct {
-	// DatabaseURL is a Postgres URL; RedisURL a Redis URL, or empty for a vault
-	// without Redis.
-	DatabaseURL, RedisURL string
-	Root                  keyring.Root
+	// DatabaseURL is a Postgres URL and wins over DatabaseFiles.URL; RedisURL a Redis
+	// URL, which wins over RedisFiles.URL. With neither the vault is without Redis.
+	DatabaseURL, RedisURL     string
+	DatabaseFiles, RedisFiles address.Files
+	Root                      keyring.Root
 	// CacheBytes bounds the sealed values kept in this process; 0 keeps none.
 	CacheBytes uint64
 	Logger     *slog.Logger
@@ -28,7 +30,7 @@ type EngineConfig struct {
 // function closes the connections, after the last operation.
 func OpenEngine(ctx context.Context, c EngineConfig) (*vault.Engine, func(), error) {
 	engine, closeEngine, err := vault.Open(ctx, vault.Options{
-		DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, Root: c.Root, CacheBytes: c.CacheBytes, Logger: c.Logger, Registerer: c.Registerer,
+		DatabaseURL: c.DatabaseURL, DatabaseFiles: c.DatabaseFiles, RedisURL: c.RedisURL, RedisFiles: c.RedisFiles, Root: c.Root, CacheBytes: c.CacheBytes, Logger: c.Logger, Registerer: c.Registerer,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the vault: %w", err)

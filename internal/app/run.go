@@ -22,6 +22,7 @@ import (
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/controllers/vaultsecret"
 	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/address"
 	"github.com/coffer-vault/coffer/internal/vault/keyring"
 )
 
@@ -58,22 +59,23 @@ func Run(ctx context.Context, c Config) error {
 }
 
 func openConfigured(ctx context.Context, c Config, logger *slog.Logger) (*vault.Engine, func(), error) {
-	databaseURL, err := readURL("Postgres", c.DatabaseURL, c.DatabaseURLFile)
-	if err != nil {
-		return nil, nil, err
+	database := address.Source{URL: c.DatabaseURL, Files: c.DatabaseFiles}
+	if _, err := database.Read(); err != nil {
+		return nil, nil, fmt.Errorf("find Postgres: %w; put its URL into the file that --database-url-file names", err)
 	}
-	redisURL, err := readURL("Redis", c.RedisURL, c.RedisURLFile)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errEmptyURL) {
+	redis := address.Source{URL: c.RedisURL, Files: c.RedisFiles}
+	if _, err := (address.Source{URL: c.RedisURL, Files: address.Files{URL: c.RedisFiles.URL}}).Read(); errors.Is(err, fs.ErrNotExist) || errors.Is(err, address.ErrEmpty) {
 		logger.InfoContext(ctx, "no Redis URL: the vault works without Redis, and changes are found by polling the database")
+		redis = address.Source{}
 	} else if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("find Redis: %w", err)
 	}
 	root, err := openRoot(c)
 	if err != nil {
 		return nil, nil, err
 	}
 	return OpenEngine(ctx, EngineConfig{
-		DatabaseURL: databaseURL, RedisURL: redisURL, Root: root, CacheBytes: uint64(c.CacheSize.Value()),
+		DatabaseURL: database.URL, DatabaseFiles: database.Files, RedisURL: redis.URL, RedisFiles: redis.Files, Root: root, CacheBytes: uint64(c.CacheSize.Value()),
 		Logger: logger, Registerer: metrics.Registry,
 	})
 }

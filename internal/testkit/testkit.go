@@ -72,6 +72,39 @@ func RedisServer(t testing.TB) *redis.Server {
 	return server
 }
 
+// PostgresReplica returns a standby that streams from primary, to promote.
+func PostgresReplica(t testing.TB, primary *postgres.Server) *postgres.Server {
+	t.Helper()
+	server, err := postgres.StartReplica(t.Context(), primary)
+	if err != nil {
+		t.Fatalf("starting a replica of PostgreSQL: %v", err)
+	}
+	closeAfter(t, server.Close)
+	return server
+}
+
+// RedisSentinel returns a master, its replica and a Sentinel that watches them.
+func RedisSentinel(t testing.TB) *redis.Sentinel {
+	t.Helper()
+	s, err := redis.StartSentinel(t.Context())
+	if err != nil {
+		t.Fatalf("starting Redis with a Sentinel: %v", err)
+	}
+	closeAfter(t, s.Close)
+	return s
+}
+
+// RedisCluster returns a Redis Cluster of three masters.
+func RedisCluster(t testing.TB) *redis.Cluster {
+	t.Helper()
+	c, err := redis.StartCluster(t.Context())
+	if err != nil {
+		t.Fatalf("starting a Redis Cluster: %v", err)
+	}
+	closeAfter(t, c.Close)
+	return c
+}
+
 // controlPlanes has a kube-apiserver for each CRD directory asked for, shared by the tests of the process.
 var controlPlanes struct {
 	sync.Mutex

@@ -2,28 +2,31 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"github.com/coffer-vault/coffer/internal/vault/address"
 	"github.com/coffer-vault/coffer/internal/vault/cache"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/keyring"
+	"github.com/coffer-vault/coffer/internal/vault/redisconn"
 	"github.com/coffer-vault/coffer/internal/vault/store"
 )
 
 // Options are the addresses and the root key of a vault.
 type Options struct {
-	// DatabaseURL is a Postgres URL.
+	// DatabaseURL is a Postgres URL; it wins over DatabaseFiles.URL.
 	DatabaseURL string
-	// RedisURL is a Redis URL; empty: the engine works without Redis.
+	// DatabaseFiles may change while the engine works.
+	DatabaseFiles address.Files
+	// RedisURL is a Redis URL (see package redisconn), and wins over RedisFiles.URL;
+	// with neither the engine works without Redis.
 	RedisURL string
+	// RedisFiles may change while the engine works.
+	RedisFiles address.Files
 	// CacheBytes bounds the sealed values kept in this process; 0 keeps none.
 	CacheBytes uint64
 	// Root opens the vault's keyset.
@@ -43,7 +46,7 @@ type Options struct {
 // engine and what closes it. Replicas may open one database at the same time.
 // Redis need not answer.
 func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
-	db, err := store.Open(ctx, o.DatabaseURL)
+	db, err := store.OpenSource(ctx, address.Source{URL: o.DatabaseURL, Files: o.DatabaseFiles}, o.Logger)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -72,47 +75,18 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 		}
 		config.Caches = append(config.Caches, memory)
 	}
-	if o.RedisURL != "" {
-		options, err := redisOptions(o.RedisURL)
+	if source := (address.Source{URL: o.RedisURL, Files: o.RedisFiles}); !source.IsZero() {
+		connection, err := redisconn.Open(source, o.Logger)
 		if err != nil {
 			return nil, nil, err
 		}
-		client := redis.NewClient(options)
-		closers = append(closers, func() { _ = client.Close() })
-		config.Caches = append(config.Caches, cache.NewRedis(client))
-		config.Announcer = changes.NewAnnouncer(client)
+		closers = append(closers, connection.Close)
+		config.Caches = append(config.Caches, cache.NewRedis(connection.Client()))
+		config.Announcer = changes.NewAnnouncer(connection.Client())
 		closers = append(closers, config.Announcer.Close)
-		config.Waker = changes.NewRedisWaker(options)
+		config.Waker = changes.NewRedisWaker(connection)
 	}
 	engine := New(config)
 	closers = append(closers, engine.startKeyring(ctx, o.KeyringEvery))
 	return engine, closeAll, nil
-}
-
-// quietRedis stops go-redis from writing a line to stderr for each dial that
-// fails, past any logger: outages are reported once, by who notices them.
-var quietRedis = sync.OnceFunc(func() { redis.SetLogger(discard{}) })
-
-type discard struct{}
-
-func (discard) Printf(context.Context, string, ...any) {}
-
-// redisOptions are those of the URL, with the patience of a cache.
-func redisOptions(url string) (*redis.Options, error) {
-	quietRedis()
-	options, err := redis.ParseURL(url)
-	if err != nil {
-		// The error may repeat the URL, password and all.
-		return nil, errors.New("read the Redis URL: it is not like redis://:password@host:6379/0")
-	}
-	options.DialTimeout = 250 * time.Millisecond
-	options.ReadTimeout = 250 * time.Millisecond
-	options.WriteTimeout = 250 * time.Millisecond
-	options.PoolTimeout = 250 * time.Millisecond
-	options.MaxRetries = -1
-	options.DialerRetries = 1
-	options.ContextTimeoutEnabled = true
-	options.DisableIdentity = true
-	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return options, nil
 }

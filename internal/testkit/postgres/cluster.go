@@ -100,7 +100,7 @@ func (c Cluster) Init(ctx context.Context) error {
 func (c Cluster) admit() error {
 	var rules strings.Builder
 	for _, network := range append([]string{"127.0.0.1/32", "::1/128"}, c.AllowFrom...) {
-		fmt.Fprintf(&rules, "host all all %s scram-sha-256\n", network)
+		fmt.Fprintf(&rules, "host all all %s scram-sha-256\nhost replication all %s scram-sha-256\n", network, network)
 	}
 	if err := os.WriteFile(filepath.Join(c.data(), "pg_hba.conf"), []byte(rules.String()), 0o600); err != nil {
 		return fmt.Errorf("writing pg_hba.conf: %w", err)

@@ -36,6 +36,8 @@ type Instance struct {
 	Listen []string
 	// Password every client must give.
 	Password string
+	// Config are further lines of the configuration.
+	Config []string
 }
 
 // URL is the address of the server's logical database 0.
@@ -73,6 +75,7 @@ func (i Instance) Command() (*exec.Cmd, error) {
 		"appendonly no",
 		"dir " + strconv.Quote(i.Dir),
 	}
+	config = append(config, i.Config...)
 	cmd := exec.Command(bin, "-")
 	cmd.Stdin = strings.NewReader(strings.Join(config, "\n") + "\n")
 	cmd.Dir = i.Dir
@@ -99,6 +102,11 @@ type Server struct {
 // Start starts an empty server on a free loopback port. The caller must Close it; a program that dies before it does
 // leaves nothing behind either.
 func Start(ctx context.Context) (*Server, error) {
+	return StartWith(ctx, Instance{Password: rand.Text()})
+}
+
+// StartWith is Start for a server with the password and the configuration of instance.
+func StartWith(ctx context.Context, instance Instance) (*Server, error) {
 	dir, err := os.MkdirTemp("", "coffer-redis-")
 	if err != nil {
 		return nil, fmt.Errorf("making a scratch directory: %w", err)
@@ -107,7 +115,8 @@ func Start(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	s := &Server{guard: guard, instance: Instance{Dir: dir, Password: rand.Text()}}
+	instance.Dir = dir
+	s := &Server{guard: guard, instance: instance}
 	for range 3 { // somebody may take the port between our choice and the server's start
 		if s.instance.Port, err = process.FreePort(); err != nil {
 			break

@@ -15,16 +15,38 @@ const (
 	reconnectAfter = 500 * time.Millisecond
 )
 
-// RedisWaker hears of changes on Stream.
-type RedisWaker struct{ options *redis.Options }
+// RedisConnector makes clients for commands that block. stale reports that the
+// client's Redis, or what it logged in with, is not the configured one any more.
+type RedisConnector interface {
+	Dedicated(ctx context.Context, readTimeout time.Duration) (client redis.UniversalClient, stale func() bool, err error)
+}
 
-// NewRedisWaker returns a waker that connects with options. It uses a client of
-// its own: a blocked read ends only when its connection is closed.
-func NewRedisWaker(options *redis.Options) *RedisWaker { return &RedisWaker{options} }
+// RedisWaker hears of changes on Stream.
+type RedisWaker struct{ connector RedisConnector }
+
+// NewRedisWaker returns a waker with clients of its own from connector: a blocked
+// read ends only when its connection is closed.
+func NewRedisWaker(connector RedisConnector) *RedisWaker { return &RedisWaker{connector} }
 
 // Run implements Waker.
 func (w *RedisWaker) Run(ctx context.Context, wake func(), connected func(bool)) {
-	client := redis.NewClient(w.clientOptions())
+	for ctx.Err() == nil {
+		if err := w.listen(ctx, wake, connected); err != nil {
+			connected(false)
+			pause(ctx, reconnectAfter)
+		}
+	}
+	connected(false)
+}
+
+// listen reads with one client until that fails, or its address is not the one in
+// force any more. The next one begins at the newest entry there is: what came between
+// is not lost, since a new connection wakes too.
+func (w *RedisWaker) listen(ctx context.Context, wake func(), connected func(bool)) error {
+	client, stale, err := w.connector.Dedicated(ctx, blockFor+time.Second)
+	if err != nil {
+		return err
+	}
 	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
 	defer func() {
 		if stop() {
@@ -32,12 +54,10 @@ func (w *RedisWaker) Run(ctx context.Context, wake func(), connected func(bool))
 		}
 	}()
 	last := "" // the id of the last entry heard; "" before the stream was looked at
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !stale() {
 		next, err := w.read(ctx, client, last)
 		if err != nil {
-			connected(false)
-			pause(ctx, reconnectAfter)
-			continue
+			return err
 		}
 		connected(true)
 		if last != "" && next != last {
@@ -45,12 +65,14 @@ func (w *RedisWaker) Run(ctx context.Context, wake func(), connected func(bool))
 		}
 		last = next
 	}
-	connected(false)
+	// Entries between this client and the next were not heard.
+	wake()
+	return nil
 }
 
 // read returns the id of the newest entry: at once when last is "", and otherwise
 // when there is one after last, or after blockFor.
-func (w *RedisWaker) read(ctx context.Context, client *redis.Client, last string) (string, error) {
+func (w *RedisWaker) read(ctx context.Context, client redis.UniversalClient, last string) (string, error) {
 	if last == "" {
 		newest, err := client.XRevRangeN(ctx, Stream, "+", "-", 1).Result()
 		if err != nil {
@@ -74,13 +96,6 @@ func (w *RedisWaker) read(ctx context.Context, client *redis.Client, last string
 		}
 	}
 	return last, nil
-}
-
-func (w *RedisWaker) clientOptions() *redis.Options {
-	options := *w.options
-	options.ReadTimeout = blockFor + time.Second
-	options.PoolSize = 1
-	return &options
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -3,10 +3,8 @@ package store
 import (
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,28 +31,6 @@ var migrations embed.FS
 type Store struct {
 	pool       *pgxpool.Pool
 	statements *statements
-}
-
-// Open returns a store on the database at url. It does not wait for the database
-// to answer; Close it after use.
-func Open(ctx context.Context, url string) (*Store, error) {
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		// The error of pgx repeats what it cannot parse, which may be a password.
-		return nil, errors.New("read the database URL: it is not like postgres://user:password@host:5432/name?sslmode=verify-full")
-	}
-	config.ConnConfig.ConnectTimeout = connectTimeout
-	if !strings.Contains(url, "pool_max_conns") {
-		config.MaxConns = defaultConns
-	}
-	config.AfterConnect = ensureDurable
-	sent := &statements{}
-	config.ConnConfig.Tracer = sent
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, translate("open the connection pool", err)
-	}
-	return &Store{pool, sent}, nil
 }
 
 // ensureDurable overrides a database or role whose default lets a commit return

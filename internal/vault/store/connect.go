@@ -1,0 +1,174 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/coffer-vault/coffer/internal/vault/address"
+)
+
+// codeReadOnly is read_only_sql_transaction: the server became a standby.
+const codeReadOnly = "25006"
+
+// Open returns a store on the database at url. It does not wait for the database
+// to answer; Close it after use.
+func Open(ctx context.Context, url string) (*Store, error) {
+	return OpenSource(ctx, address.Source{URL: url}, nil)
+}
+
+// OpenSource is Open for an address whose files may change: the next connection is
+// made as they say, and those made before are not used again. logger may be nil.
+func OpenSource(ctx context.Context, source address.Source, logger *slog.Logger) (*Store, error) {
+	l := &live{files: source.Files}
+	var err error
+	l.watch, err = address.NewWatch(source, func(a address.Address) error {
+		_, err := l.parse(a)
+		return err
+	}, logger)
+	if err != nil {
+		return nil, err
+	}
+	config, err := l.parse(l.watch.Current(ctx))
+	if err != nil {
+		return nil, err
+	}
+	config.AfterConnect = ensureDurable
+	sent := &statements{}
+	config.ConnConfig.Tracer = sent
+	config.BeforeConnect = l.redirect
+	config.PrepareConn = l.stillValid
+	config.ConnConfig.OnPgError = l.leaveStandby(config.ConnConfig.OnPgError)
+	l.pool, err = pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, translate("open the connection pool", err)
+	}
+	return &Store{l.pool, sent}, nil
+}
+
+// live keeps a pool at an address that may change.
+type live struct {
+	watch *address.Watch
+	files address.Files
+	pool  *pgxpool.Pool
+}
+
+// redirect sends a connection that is about to be made to where the address points
+// now.
+func (l *live) redirect(ctx context.Context, c *pgx.ConnConfig) error {
+	fresh, err := l.parse(l.watch.Current(ctx))
+	if err != nil {
+		return err
+	}
+	now := fresh.ConnConfig
+	c.Host, c.Port, c.Fallbacks = now.Host, now.Port, now.Fallbacks
+	c.Database, c.User, c.Password = now.Database, now.User, now.Password
+	c.TLSConfig, c.SSLNegotiation, c.SSLCertMode = now.TLSConfig, now.SSLNegotiation, now.SSLCertMode
+	c.ValidateConnect = now.ValidateConnect
+	return nil
+}
+
+// stillValid is false for a connection that was made before the address changed.
+func (l *live) stillValid(ctx context.Context, _ *pgx.Conn) (bool, error) {
+	if !l.watch.Changed(ctx) {
+		return true, nil
+	}
+	l.pool.Reset()
+	return false, nil
+}
+
+// leaveStandby drops every connection when the server says that it takes no writes:
+// the primary is another now, and the next connections look for it.
+func (l *live) leaveStandby(next pgconn.PgErrorHandler) pgconn.PgErrorHandler {
+	return func(conn *pgconn.PgConn, err *pgconn.PgError) bool {
+		if err.Code == codeReadOnly {
+			l.pool.Reset()
+			return false
+		}
+		return next(conn, err)
+	}
+}
+
+// parse reads an address as pgx wants it. A store reads and writes, so it takes a
+// primary only, unless the URL says otherwise.
+func (l *live) parse(a address.Address) (*pgxpool.Config, error) {
+	dsn, err := withCertificates(a.URL, l.files)
+	if err != nil {
+		return nil, err
+	}
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		// The error of pgx repeats what it cannot parse, which may be a password.
+		return nil, errors.New("read the database URL: it is not like postgres://user:password@host:5432/name?sslmode=verify-full, " +
+			"or a file that it names is missing or no certificate")
+	}
+	if a.Password != "" {
+		config.ConnConfig.Password = a.Password
+	}
+	config.ConnConfig.ConnectTimeout = connectTimeout
+	if !hasParameter(a.URL, "pool_max_conns") {
+		config.MaxConns = defaultConns
+	}
+	if !hasParameter(a.URL, "target_session_attrs") {
+		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	return config, nil
+}
+
+// withCertificates adds the files to the URL, as the parameters of libpq that they
+// are: pgx reads them whenever it parses.
+func withCertificates(dsn string, files address.Files) (string, error) {
+	for _, p := range []struct{ name, file string }{{"sslrootcert", files.CA}, {"sslcert", files.Cert}, {"sslkey", files.Key}} {
+		if p.file == "" {
+			continue
+		}
+		if hasParameter(dsn, p.name) {
+			return "", errors.New("read the database URL: it has " + p.name + ", for which a file is given too: remove one of the two")
+		}
+		dsn = addParameter(dsn, p.name, p.file)
+	}
+	if files.CA == "" {
+		return dsn, nil
+	}
+	switch mode := parameter(dsn, "sslmode"); mode {
+	case "":
+		return addParameter(dsn, "sslmode", "verify-full"), nil
+	case "disable", "allow", "prefer":
+		return "", errors.New("read the database URL: sslmode=" + mode + " does not verify the server, though a file with its authorities is given: use sslmode=verify-full")
+	}
+	return dsn, nil
+}
+
+func hasParameter(dsn, name string) bool { return parameterAt(dsn, name) != nil }
+
+// parameter is the value of a parameter, for values that need no quotes.
+func parameter(dsn, name string) string {
+	if at := parameterAt(dsn, name); at != nil {
+		return dsn[at[2]:at[3]]
+	}
+	return ""
+}
+
+// parameterAt finds name=value in either form of a URL: after ? or &, or after a
+// space.
+func parameterAt(dsn, name string) []int {
+	return regexp.MustCompile(`(?:^|[?&\s])` + name + `\s*=\s*([^&\s]*)`).FindStringSubmatchIndex(dsn)
+}
+
+func addParameter(dsn, name, value string) string {
+	if !strings.Contains(dsn, "://") {
+		return dsn + " " + name + "='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
+	}
+	separator := "?"
+	if strings.Contains(dsn, "?") {
+		separator = "&"
+	}
+	return dsn + separator + name + "=" + url.QueryEscape(value)
+}
