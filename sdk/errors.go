@@ -18,6 +18,9 @@ const (
 	CodeVersionNotFound Code = "version_not_found"
 	// CodeConflict: the current version is not the expected one.
 	CodeConflict Code = "conflict"
+	// CodeKeyState: a change of the keyring is not possible as things are; Detail says
+	// what to do first.
+	CodeKeyState Code = "key_state"
 	// CodeInvalid: the request cannot succeed as it is.
 	CodeInvalid Code = "invalid"
 	// CodeTooLarge: the value is larger than a version can be.

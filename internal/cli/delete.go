@@ -43,12 +43,12 @@ capability.`,
 	return cmd
 }
 
-// confirm asks for the path to be typed.
+// confirm asks for what is to be deleted to be typed.
 func (s *session) confirm(path string) error {
 	if _, ok := terminalOf(s.in); !ok {
-		return usagef("delete asks for confirmation, and standard input is not a terminal; give --yes")
+		return usagef("this asks for confirmation, and standard input is not a terminal; give --yes")
 	}
-	_, _ = fmt.Fprintf(s.err, "This deletes %s. Type the path to go on: ", path)
+	_, _ = fmt.Fprintf(s.err, "This deletes %s. Type it again to go on: ", path)
 	answer, err := bufio.NewReader(s.in).ReadString('\n')
 	if err != nil {
 		return fmt.Errorf("read the confirmation: %w", err)

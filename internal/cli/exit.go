@@ -28,7 +28,7 @@ const ExitCodes = `Exit codes:
   2  wrong usage
   3  not found, or denied
   4  not authenticated
-  5  conflict: the version is not the expected one
+  5  conflict: the version is not the expected one, or the keyring does not allow it now
   6  the vault is not available`
 
 // report prints err, and what to do about it, and returns the exit code.
@@ -51,7 +51,7 @@ func exitCode(err error) int {
 		return exitNotFound
 	case sdk.CodeUnauthenticated:
 		return exitUnauthenticated
-	case sdk.CodeConflict:
+	case sdk.CodeConflict, sdk.CodeKeyState:
 		return exitConflict
 	case sdk.CodeUnavailable, sdk.CodeRateLimited:
 		return exitUnavailable
@@ -62,6 +62,9 @@ func exitCode(err error) int {
 
 // explainedBy is the capability that a command needs, to ask about a refusal.
 const explainedBy = "coffer/capability"
+
+// explainedPath is the path to ask about, where it is no argument.
+const explainedPath = "coffer/path"
 
 // nextStep is what a person does about err, where the error does not say so itself.
 func nextStep(cmd *cobra.Command, err error) string {
@@ -75,7 +78,9 @@ func nextStep(cmd *cobra.Command, err error) string {
 		return ""
 	}
 	path := "PATH"
-	if args := cmd.Flags().Args(); len(args) == 1 {
+	if named := cmd.Annotations[explainedPath]; named != "" {
+		path = named
+	} else if args := cmd.Flags().Args(); len(args) == 1 {
 		path = args[0]
 	}
 	switch answer.Code {

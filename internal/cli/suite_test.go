@@ -73,6 +73,7 @@ func TestScripts(t *testing.T) {
 	admin := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "operations", Name: "api"}
 	i.vault.AllowAll(t, admin, "**")
 	i.vault.AllowRules(t, "default", explainedRules(t)...)
+	i.vault.AllowAll(t, admin, "sys/**")
 	dir := t.TempDir()
 	for file, token := range map[string]string{
 		"admin":    i.account(t, "operations", "coffer"),

@@ -40,6 +40,7 @@ var answers = []struct {
 	{secret.ErrDenied, http.StatusNotFound, sdk.CodeNotFoundOrDenied, "the path does not exist, or you may not do this"},
 	{secret.ErrVersionNotFound, http.StatusNotFound, sdk.CodeVersionNotFound, ""},
 	{secret.ErrConflict, http.StatusConflict, sdk.CodeConflict, ""},
+	{secret.ErrKeyState, http.StatusConflict, sdk.CodeKeyState, ""},
 	{secret.ErrInvalidPath, http.StatusBadRequest, sdk.CodeInvalid, ""},
 	{secret.ErrInvalidValue, http.StatusRequestEntityTooLarge, sdk.CodeTooLarge, ""},
 	{secret.ErrInvalid, http.StatusBadRequest, sdk.CodeInvalid, ""},

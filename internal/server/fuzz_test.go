@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
@@ -86,6 +87,24 @@ func (s *strict) Explain(_ context.Context, _, _ secret.Caller, p secret.Path, c
 	return policy.Explanation{}, s.path(p)
 }
 
+func (*strict) KeyringStatus(context.Context, secret.Caller) (vault.KeyringStatus, error) {
+	return vault.KeyringStatus{}, secret.ErrDenied
+}
+
+func (*strict) AddKey(context.Context, secret.Caller) (vault.KeyID, error) {
+	return 0, secret.ErrDenied
+}
+
+func (*strict) PromoteKey(context.Context, secret.Caller, vault.KeyID) error { return secret.ErrDenied }
+
+func (*strict) RetireKey(context.Context, secret.Caller, vault.KeyID) error { return secret.ErrDenied }
+
+func (*strict) DestroyKey(context.Context, secret.Caller, vault.KeyID) error { return secret.ErrDenied }
+
+func (*strict) Rewrap(context.Context, secret.Caller) (vault.RewrapProgress, error) {
+	return vault.RewrapProgress{}, secret.ErrDenied
+}
+
 func (*strict) Ready(context.Context) error { return nil }
 
 // FuzzRequest sends any method, URL and body. Whatever comes, the answer is JSON with
@@ -101,14 +120,16 @@ func FuzzRequest(f *testing.F) {
 		{"GET", "/v1/explain?path=a/b&capability=read&user=x&group=a&group=b", ""},
 		{"GET", "/v1/rotation/overdue?prefix=%00", ""},
 		{"GET", "/v1/secret?path=a;b=%zz", ""},
+		{"POST", "/v1/keyring/keys/4294967296/promote", ""},
+		{"DELETE", "/v1/keyring/keys/-1", ""},
 	}
 	for _, s := range seeds {
 		f.Add(s.method, s.target, s.body)
 	}
-	vault := &strict{}
-	handler := New(Config{Vault: vault, Authenticator: everyone{}, Logger: slog.New(slog.DiscardHandler), Rate: rate.Inf})
+	checked := &strict{}
+	handler := New(Config{Vault: checked, Authenticator: everyone{}, Logger: slog.New(slog.DiscardHandler), Rate: rate.Inf})
 	f.Fuzz(func(t *testing.T, method, target, body string) {
-		vault.t = t
+		checked.t = t
 		if !strings.HasPrefix(target, "/") {
 			target = "/" + target
 		}

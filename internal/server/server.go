@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
+	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
@@ -47,6 +48,12 @@ type Vault interface {
 	Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.Overdue, error)
 	Audit(context.Context, secret.Caller, audit.Query) (found []audit.Entry, next int64, err error)
 	Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability) (policy.Explanation, error)
+	KeyringStatus(context.Context, secret.Caller) (vault.KeyringStatus, error)
+	AddKey(context.Context, secret.Caller) (vault.KeyID, error)
+	PromoteKey(context.Context, secret.Caller, vault.KeyID) error
+	RetireKey(context.Context, secret.Caller, vault.KeyID) error
+	DestroyKey(context.Context, secret.Caller, vault.KeyID) error
+	Rewrap(context.Context, secret.Caller) (vault.RewrapProgress, error)
 	Ready(context.Context) error
 }
 
@@ -132,6 +139,7 @@ func (a *api) register(mux *http.ServeMux) []byte {
 	a.registerSecrets(h)
 	a.registerLists(h)
 	a.registerIdentity(h)
+	a.registerKeyring(h)
 	description, err := json.MarshalIndent(h.OpenAPI(), "", "  ")
 	if err != nil {
 		panic(err) // the types are fixed: any test finds it

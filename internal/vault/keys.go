@@ -18,6 +18,9 @@ import (
 // keyringPart is what policies name the keyring.
 var keyringPart = secret.System("keyring")
 
+// KeyID names a key-encryption key.
+type KeyID = keyring.KeyID
+
 // KeyState is where a key-encryption key is on its way from added to destroyed.
 type KeyState string
 

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+// rewrapRounds bounds how often a rewrap begins anew because a version came under an
+// old key meanwhile, by a replica that slept through the rotation.
+const rewrapRounds = 3
+
+func (s *session) keyringRewrap() *cobra.Command {
+	var keepOld bool
+	cmd := &cobra.Command{
+		Use: "rewrap", Short: "Bring what older keys wrap under the key in use, and destroy them",
+		Long: `Wrap every data key that an older key-encryption key wraps anew under the one in use, then
+retire and destroy the older keys. Values are not touched. It may be cut off at any time, and run
+by several at once: what is done stays done, and the next one does the rest. --timeout is for
+each request, not for all.
+
+Needs the read, rotate and delete capabilities on sys/keyring; without delete, give
+--keep-old.`,
+		Args: noArgs, Annotations: map[string]string{explainedBy: "rotate", explainedPath: keyringPath},
+	}
+	cmd.Flags().BoolVar(&keepOld, "keep-old", false, "neither retire nor destroy the older keys")
+	cmd.RunE = s.ask(func(cmd *cobra.Command, _ []string) error {
+		client, err := s.client()
+		if err != nil {
+			return err
+		}
+		for round := 1; ; round++ {
+			if err := s.rewrapAll(cmd, client); err != nil || keepOld {
+				return err
+			}
+			err := s.destroyOldKeys(cmd, client)
+			if sdk.CodeOf(err) != sdk.CodeKeyState || round == rewrapRounds {
+				return err
+			}
+		}
+	})
+	return cmd
+}
+
+// rewrapAll asks for slices of the work until nothing is left.
+func (s *session) rewrapAll(cmd *cobra.Command, client *sdk.Client) error {
+	var done int64
+	show := s.showRewrap()
+	for {
+		progress, err := s.rewrapSlice(cmd, client)
+		if err != nil {
+			show.end()
+			return err
+		}
+		done += progress.Rewrapped
+		show.at(done, done+progress.Remaining)
+		switch {
+		case progress.Remaining == 0:
+			show.end()
+			_, err := fmt.Fprintf(s.out, "%d versions are rewrapped.\n", done)
+			return err
+		case progress.Failed > 0 && progress.Rewrapped == 0:
+			show.end()
+			return fmt.Errorf("%d versions could not be rewrapped, since their data key does not open; "+
+				"their keys stay. See which: coffer audit --action rewrap --decision failed", progress.Remaining)
+		}
+	}
+}
+
+func (s *session) rewrapSlice(cmd *cobra.Command, client *sdk.Client) (sdk.RewrapProgress, error) {
+	ctx, cancel := s.limit(cmd)
+	defer cancel()
+	return client.KeyringRewrap(ctx)
+}
+
+// destroyOldKeys destroys the keys that were in use before.
+func (s *session) destroyOldKeys(cmd *cobra.Command, client *sdk.Client) error {
+	ctx, cancel := s.limit(cmd)
+	defer cancel()
+	status, err := client.KeyringStatus(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range status.Keys {
+		if k.State != sdk.KeyEnabled && k.State != sdk.KeyRetired {
+			continue
+		}
+		if err := destroyKey(ctx, client, status, k.ID); err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(s.out, "Key %d is destroyed.\n", k.ID)
+	}
+	return nil
+}
+
+// rewrapShow shows progress: as a bar on a terminal, and in a line at a time
+// elsewhere.
+type rewrapShow struct {
+	at  func(done, total int64)
+	end func()
+}
+
+// lineEvery is how often a line is written where there is no terminal.
+const lineEvery = 10 * time.Second
+
+func (s *session) showRewrap() rewrapShow {
+	if _, ok := terminalOf(s.err); ok {
+		bar := progressbar.NewOptions64(0, progressbar.OptionSetWriter(s.err), progressbar.OptionSetDescription("rewrapping"),
+			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("versions"),
+			progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
+		return rewrapShow{
+			at: func(done, total int64) {
+				bar.ChangeMax64(max(total, 1))
+				_ = bar.Set64(done)
+			},
+			end: func() { _ = bar.Clear() },
+		}
+	}
+	start := s.now()
+	last := start
+	return rewrapShow{
+		at: func(done, total int64) {
+			if now := s.now(); now.Sub(last) >= lineEvery && done < total {
+				last = now
+				_, _ = fmt.Fprintf(s.err, "%d of %d versions, %.0f a second\n", done, total, float64(done)/now.Sub(start).Seconds())
+			}
+		},
+		end: func() {},
+	}
+}
