@@ -73,10 +73,13 @@ func TestScripts(t *testing.T) {
 	admin := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "operations", Name: "api"}
 	i.vault.AllowAll(t, admin, "**")
 	i.vault.AllowRules(t, "default", explainedRules(t)...)
-	i.vault.AllowAll(t, admin, "sys/**")
+	keeper := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "security", Name: "api"}
+	i.vault.AllowAll(t, keeper, "keyring/**")
+	i.vault.AllowAll(t, keeper, "sys/**")
 	dir := t.TempDir()
 	for file, token := range map[string]string{
 		"admin":    i.account(t, "operations", "coffer"),
+		"keeper":   i.account(t, "security", "coffer"),
 		"payments": i.account(t, "payments", "coffer"),
 		"intruder": i.account(t, "intruder", "coffer"),
 		"stranger": i.account(t, "payments", "vault"),
