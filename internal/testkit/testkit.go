@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/coffer-vault/coffer/internal/testkit/faultproxy"
 	"github.com/coffer-vault/coffer/internal/testkit/kube"
 	"github.com/coffer-vault/coffer/internal/testkit/postgres"
 	"github.com/coffer-vault/coffer/internal/testkit/redis"
@@ -103,6 +104,17 @@ func RedisCluster(t testing.TB) *redis.Cluster {
 	}
 	closeAfter(t, c.Close)
 	return c
+}
+
+// Proxy puts a fault proxy before the server of a URL, and returns it and the URL that leads through it.
+func Proxy(t testing.TB, serverURL string) (proxy *faultproxy.Proxy, through string) {
+	t.Helper()
+	proxy, through, err := faultproxy.ListenFor(serverURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAfter(t, proxy.Close)
+	return proxy, through
 }
 
 // controlPlanes has a kube-apiserver for each CRD directory asked for, shared by the tests of the process.
