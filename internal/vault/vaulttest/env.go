@@ -49,6 +49,8 @@ type Config struct {
 	Clock func() time.Time
 	// DSN of an empty database, and RedisURL, of servers that the test runs itself.
 	DSN, RedisURL string
+	// Root opens the keyset; a new key file when nil.
+	Root keyring.Root
 	// NoRedis makes engines without Redis.
 	NoRedis bool
 	// CacheBytes is what each engine keeps in memory; 0, as a rule, is nothing: tests
@@ -74,6 +76,9 @@ func StartWith(t testing.TB, c Config) *Env {
 	env := &Env{
 		DSN: c.DSN, RedisURL: c.RedisURL, Root: Root(t), clock: c.Clock, cacheBytes: c.CacheBytes, allowed: map[string][]policy.Rule{},
 		Admin: secret.Caller{Kind: secret.KindUser, Cluster: adminCluster, Name: "admin", Address: "127.0.0.1"},
+	}
+	if c.Root != nil {
+		env.Root = c.Root
 	}
 	if env.DSN == "" {
 		env.DSN = testkit.Postgres(t)
