@@ -26,6 +26,13 @@ const (
 	ruleVersionAbsent = "the version's row is missing"
 	ruleBox           = "the sealed value fails its integrity check"
 	ruleConflict      = "the expected version is not the current one"
+	ruleDeleted       = "the version is deleted"
+	ruleDestroyed     = "the version is destroyed"
+	ruleNoLabel       = "no version has the label"
+	ruleIsCurrent     = "the version is the current one"
+	// The row of an idempotency key says which version a write made.
+	ruleIdempotencyMAC = "the idempotency key's row fails its integrity check"
+	ruleKeyReused      = "the idempotency key was used for another request"
 )
 
 // request is one question for authorisation.
@@ -140,19 +147,69 @@ func (e *Engine) judgeVersion(ctx context.Context, r request, head store.Head) v
 	if v.err != nil {
 		return v
 	}
-	s := head.Secret
-	switch {
-	case !isLive(s):
+	if !isLive(head.Secret) {
 		return r.deny(ruleMissing)
-	case r.ref.Version != 0 && (r.ref.Version < s.FirstVersion || r.ref.Version > s.LastVersion):
-		return r.fail(secret.ErrVersionNotFound, ruleNoVersion)
-	case head.Version == nil:
-		return r.fail(secret.ErrTampered, ruleVersionAbsent)
-	case !e.verifyVersion(head.Version):
-		return r.fail(secret.ErrTampered, ruleVersionMAC)
 	}
-	v.entry.Version = head.Version.Version
+	version, err := labelled(head.Secret, r.ref)
+	if err != nil {
+		return r.fail(err, ruleOf(err))
+	}
+	if err := e.usable(head.Secret, version, head.Version); err != nil {
+		return r.at(version).fail(err, ruleOf(err))
+	}
+	v.entry.Version = version
 	return v
+}
+
+var (
+	errVersionAbsent = fmt.Errorf("%w: a version has no row", secret.ErrTampered)
+	errVersionMAC    = fmt.Errorf("%w: a version's row was changed", secret.ErrTampered)
+	errNoLabel       = fmt.Errorf("%w: none has the label", secret.ErrVersionNotFound)
+)
+
+// usable reports why a version of s cannot be read; v is its row, nil when there is
+// none.
+func (e *Engine) usable(s *store.Secret, version int64, v *store.Version) error {
+	switch {
+	case version < s.FirstVersion || version > s.LastVersion:
+		return secret.ErrVersionNotFound
+	case v == nil:
+		return errVersionAbsent
+	case !e.verifyVersion(v):
+		return errVersionMAC
+	case v.Deletion:
+		return secret.ErrVersionNotFound
+	case v.DestroyedAt != nil:
+		return secret.ErrVersionDestroyed
+	case v.DeletedAt != nil:
+		return secret.ErrVersionDeleted
+	}
+	return nil
+}
+
+// ruleOf is what the audit row says of an operation that was allowed and found to be
+// impossible.
+func ruleOf(err error) string {
+	for _, known := range []struct {
+		err  error
+		rule string
+	}{
+		{errVersionAbsent, ruleVersionAbsent},
+		{errVersionMAC, ruleVersionMAC},
+		{errIdempotencyMAC, ruleIdempotencyMAC},
+		{errNoLabel, ruleNoLabel},
+		{secret.ErrVersionDeleted, ruleDeleted},
+		{secret.ErrVersionDestroyed, ruleDestroyed},
+		{secret.ErrVersionIsCurrent, ruleIsCurrent},
+		{secret.ErrKeyReused, ruleKeyReused},
+		{secret.ErrVersionNotFound, ruleNoVersion},
+		{secret.ErrConflict, ruleConflict},
+	} {
+		if errors.Is(err, known.err) {
+			return known.rule
+		}
+	}
+	return ruleSecretMAC
 }
 
 // record makes the verdict's audit row durable and returns the verdict's error, or
@@ -179,13 +236,11 @@ func (e *Engine) record(ctx context.Context, v verdict) error {
 
 // head reads what decides about one reference.
 func (e *Engine) head(ctx context.Context, caller secret.Caller, ref secret.Ref) (store.Head, error) {
-	if ref.Path.IsZero() {
-		return store.Head{}, fmt.Errorf("%w: no path was given", secret.ErrInvalid)
+	wanted, err := wantedOf(ref)
+	if err != nil {
+		return store.Head{}, err
 	}
-	if ref.Version < 0 {
-		return store.Head{}, fmt.Errorf("%w: version %d; versions count from 1", secret.ErrInvalid, ref.Version)
-	}
-	heads, err := e.store.Heads(ctx, caller.Cluster, store.Wanted{Path: ref.Path.String(), Version: ref.Version})
+	heads, err := e.store.Heads(ctx, caller.Cluster, wanted)
 	if err != nil {
 		return store.Head{}, fmt.Errorf("%s: %w", ref.Path, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/coffer-vault/coffer/internal/vault/changes"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
 const (
@@ -41,6 +42,9 @@ func (e *Engine) pruneChanges(ctx context.Context) {
 		case <-ticker.C:
 			if err := e.store.PruneChanges(ctx, keepChanges); err != nil && ctx.Err() == nil {
 				e.logger.WarnContext(ctx, "old changes were not removed; trying again later", "error", err)
+			}
+			if err := e.store.PruneIdempotencyKeys(ctx, e.now().Add(-secret.IdempotencyKeyLife)); err != nil && ctx.Err() == nil {
+				e.logger.WarnContext(ctx, "old idempotency keys were not removed; trying again later", "error", err)
 			}
 		}
 	}

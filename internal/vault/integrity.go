@@ -15,44 +15,86 @@ import (
 // Purposes of the engine's MACs. A purpose names the layout of its parts: when
 // the layout changes the purpose changes too.
 const (
-	purposeSecret    = "vault/secret-row/1"
-	purposeVersion   = "vault/version-row/1"
+	purposeSecret    = "vault/secret-row/2"
+	purposeVersion   = "vault/version-row/2"
 	purposePolicies  = "vault/policy-set/1"
 	purposeCacheName = "vault/cache-name/1"
+	// Rows from before versions had labels and states.
+	purposeSecretV1  = "vault/secret-row/1"
+	purposeVersionV1 = "vault/version-row/1"
 	purposeKey       = "vault/key-row/1"
 )
 
 // secretMAC covers all that the row says: sealing does not stop an edit of the
 // current version or of the access policy.
 func (e *Engine) secretMAC(s *store.Secret) []byte {
-	var deletedAt []byte
-	if s.DeletedAt != nil {
-		deletedAt = timeBytes(*s.DeletedAt)
-	}
-	mac := e.keyring.MAC(purposeSecret, e.vaultID[:], s.ID[:], []byte(s.Path), intBytes(s.Revision),
+	parts := append(e.secretParts(s), intBytes(s.PreviousVersion), intBytes(s.PendingVersion), intBytes(int64(s.MaxVersions)),
+		intBytes(s.AmendedRevision), optionalTimeBytes(s.DestroyedAt))
+	mac := e.keyring.MAC(purposeSecret, parts...)
+	return mac[:]
+}
+
+// secretParts are what both layouts cover.
+func (e *Engine) secretParts(s *store.Secret) [][]byte {
+	return [][]byte{
+		e.vaultID[:], s.ID[:], []byte(s.Path), intBytes(s.Revision),
 		intBytes(s.CurrentVersion), intBytes(s.FirstVersion), intBytes(s.LastVersion),
 		[]byte(s.Description), jsonBytes(s.Tags), intBytes(int64(s.RotateAfterDays)),
-		jsonBytes(s.AllowedServices), jsonBytes(s.AllowedEnvironments), deletedAt)
-	return mac[:]
+		jsonBytes(s.AllowedServices), jsonBytes(s.AllowedEnvironments), optionalTimeBytes(s.DeletedAt),
+	}
 }
 
-// verifySecret also catches an old row put back over a newer one: versions, or the
-// tombstone of a deletion, that are newer than the row's last one would then exist.
+// verifySecret also catches an old row put back over a newer one: versions,
+// tombstones or amendments that are newer than the row's last ones would then exist.
 // Whoever removes those as well is not caught.
 func (e *Engine) verifySecret(s *store.Secret) bool {
-	return hmac.Equal(s.MAC, e.secretMAC(s)) && s.Newest == s.LastVersion
+	if s.Newest != s.LastVersion || s.NewestAmendment != s.AmendedRevision {
+		return false
+	}
+	if hmac.Equal(s.MAC, e.secretMAC(s)) {
+		return true
+	}
+	if s.PreviousVersion != 0 || s.PendingVersion != 0 || s.MaxVersions != 0 || s.AmendedRevision != 0 || s.DestroyedAt != nil {
+		return false
+	}
+	mac := e.keyring.MAC(purposeSecretV1, e.secretParts(s)...)
+	return hmac.Equal(s.MAC, mac[:])
 }
 
-// versionMAC covers what the box's binding does not: who wrote it, and when. The
-// wrapped key is left out: it changes when the KEK rotates, and opens only its own
-// box.
+// versionMAC covers what the box's binding does not: who wrote it and when, and its
+// state. The wrapped key is left out: it changes when the KEK rotates, and opens only
+// its own box.
 func (e *Engine) versionMAC(v *store.Version) []byte {
-	mac := e.keyring.MAC(purposeVersion, e.vaultID[:], v.SecretID[:], intBytes(v.Version),
-		timeBytes(v.CreatedAt), []byte(v.CreatedBy))
+	var deletion []byte
+	if v.Deletion {
+		deletion = []byte{1}
+	}
+	parts := append(e.versionParts(v), deletion, optionalTimeBytes(v.DeletedAt), optionalTimeBytes(v.DestroyedAt), intBytes(v.AmendedRevision))
+	mac := e.keyring.MAC(purposeVersion, parts...)
 	return mac[:]
 }
 
-func (e *Engine) verifyVersion(v *store.Version) bool { return hmac.Equal(v.MAC, e.versionMAC(v)) }
+// versionParts are what both layouts cover.
+func (e *Engine) versionParts(v *store.Version) [][]byte {
+	return [][]byte{e.vaultID[:], v.SecretID[:], intBytes(v.Version), timeBytes(v.CreatedAt), []byte(v.CreatedBy)}
+}
+
+// verifyVersion also catches a row from before a change of the version's state put
+// back over the newer one, as verifySecret does.
+func (e *Engine) verifyVersion(v *store.Version) bool {
+	if v.NewestAmendment != v.AmendedRevision {
+		return false
+	}
+	if hmac.Equal(v.MAC, e.versionMAC(v)) {
+		return true
+	}
+	// The deletions of the former layout are those without a wrapped key.
+	if v.DeletedAt != nil || v.DestroyedAt != nil || v.AmendedRevision != 0 || v.Deletion != (len(v.WrappedKey) == 0) {
+		return false
+	}
+	mac := e.keyring.MAC(purposeVersionV1, e.versionParts(v)...)
+	return hmac.Equal(v.MAC, mac[:])
+}
 
 // policiesMAC covers a cluster's whole set, so that a missing policy is noticed.
 func (e *Engine) policiesMAC(cluster string, set *store.PolicySet) []byte {
@@ -89,6 +131,14 @@ func (e *Engine) binding(id store.ID, path secret.Path, version int64) envelope.
 func intBytes(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
 
 func timeBytes(t time.Time) []byte { return intBytes(t.UnixMicro()) }
+
+// optionalTimeBytes is empty for nil.
+func optionalTimeBytes(t *time.Time) []byte {
+	if t == nil {
+		return nil
+	}
+	return timeBytes(*t)
+}
 
 // jsonBytes is an encoding of a list or a map of strings that has one form for
 // each: encoding/json sorts keys. Nil and empty are the same.

@@ -26,7 +26,7 @@ func TestPutKeepsWhatTheRequestLeavesOut(t *testing.T) {
 	}
 	want := secret.Metadata{
 		Path: path, Version: 1, Description: "main database", Tags: map[string]string{"team": "payments"},
-		RotateAfterDays: 90, Access: access, CreatedBy: "user:admin",
+		RotateAfterDays: 90, Access: access, Labels: []secret.Label{secret.Current}, CreatedBy: "user:admin",
 	}
 	got, err := env.Engine.Put(ctx, env.Admin, full)
 	if err != nil {

@@ -45,7 +45,7 @@ func TestAnyTextComesBack(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		want := secret.Metadata{Path: req.Path, Version: 1, Description: *req.Description, Tags: req.Tags, Access: *req.Access, CreatedBy: "user:admin"}
+		want := secret.Metadata{Path: req.Path, Version: 1, Description: *req.Description, Tags: req.Tags, Access: *req.Access, Labels: []secret.Label{secret.Current}, CreatedBy: "user:admin"}
 		if diff := cmp.Diff(want, got, ignoreMoment, cmp.AllowUnexported(secret.Path{}), cmpopts.EquateEmpty()); diff != "" {
 			rt.Fatalf("metadata (-want +got):\n%s", diff)
 		}

@@ -13,11 +13,12 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/store"
 )
 
-// Read opens one version of a path: the current one when ref.Version is 0. It
-// needs the read capability. Clear the value after use.
+// Read opens one version of a path: the current one when ref names none. It needs the
+// read capability. Clear the value after use.
 //
 // Errors: secret.ErrDenied (also when the path does not exist),
-// secret.ErrVersionNotFound, secret.ErrTampered, secret.ErrUnavailable,
+// secret.ErrVersionNotFound (also as secret.ErrVersionDeleted and
+// secret.ErrVersionDestroyed), secret.ErrTampered, secret.ErrUnavailable,
 // secret.ErrInvalid.
 func (e *Engine) Read(ctx context.Context, caller secret.Caller, ref secret.Ref) (_ secret.Secret, err error) {
 	ctx, done := e.begin(ctx, audit.Read)
@@ -32,7 +33,7 @@ func (e *Engine) Read(ctx context.Context, caller secret.Caller, ref secret.Ref)
 	}
 	value, err := e.open(ctx, ref.Path, head.Version)
 	if errors.Is(err, secret.ErrTampered) {
-		return secret.Secret{}, e.record(ctx, r.at(head.Version.Version).fail(err, ruleBox))
+		return secret.Secret{}, e.record(ctx, e.whyNotOpened(ctx, r.at(head.Version.Version), err))
 	}
 	if err != nil {
 		return secret.Secret{}, fmt.Errorf("read %s: %w", ref.Path, err)
@@ -40,9 +41,19 @@ func (e *Engine) Read(ctx context.Context, caller secret.Caller, ref secret.Ref)
 	return secret.Secret{Metadata: metadata(ref.Path, head.Secret, head.Version), Value: value}, nil
 }
 
+// whyNotOpened tells a version that was destroyed since its row was read from one that
+// was tampered with.
+func (e *Engine) whyNotOpened(ctx context.Context, r request, err error) verdict {
+	head, headErr := e.head(ctx, r.caller, r.ref)
+	if headErr == nil && head.Secret != nil && head.Version != nil && head.Version.DestroyedAt != nil && e.verifyVersion(head.Version) {
+		return r.fail(secret.ErrVersionDestroyed, ruleDestroyed)
+	}
+	return r.fail(err, ruleBox)
+}
+
 // at is r about a version that is known by now.
 func (r request) at(version int64) request {
-	r.ref.Version = version
+	r.ref.Version, r.ref.Label = version, ""
 	return r
 }
 
@@ -96,7 +107,8 @@ func (e *Engine) openWith(ctx context.Context, path secret.Path, v *store.Versio
 func metadata(path secret.Path, s *store.Secret, v *store.Version) secret.Metadata {
 	return secret.Metadata{
 		Path: path, Version: v.Version, Description: s.Description, Tags: s.Tags, RotateAfterDays: s.RotateAfterDays,
-		Access:    secret.AccessPolicy{AllowedServices: s.AllowedServices, AllowedEnvironments: s.AllowedEnvironments},
+		Access:      secret.AccessPolicy{AllowedServices: s.AllowedServices, AllowedEnvironments: s.AllowedEnvironments},
+		MaxVersions: s.MaxVersions, Labels: labelsOf(s, v.Version),
 		CreatedAt: v.CreatedAt.UTC(), CreatedBy: v.CreatedBy,
 	}
 }
@@ -111,10 +123,9 @@ func (e *Engine) Check(ctx context.Context, caller secret.Caller, refs []secret.
 	defer func() { done(err) }()
 	wanted := make([]store.Wanted, len(refs))
 	for i, ref := range refs {
-		if ref.Path.IsZero() || ref.Version < 0 {
-			return nil, fmt.Errorf("%w: reference %d names no path or no version", secret.ErrInvalid, i+1)
+		if wanted[i], err = wantedOf(ref); err != nil {
+			return nil, fmt.Errorf("reference %d: %w", i+1, err)
 		}
-		wanted[i] = store.Wanted{Path: ref.Path.String(), Version: ref.Version}
 	}
 	heads, err := e.store.Heads(ctx, caller.Cluster, wanted...)
 	if err != nil {

@@ -42,6 +42,14 @@ func validate(r secret.PutRequest) error {
 	if version := r.ExpectedVersion; version != nil && *version < 0 {
 		return fmt.Errorf("%w: expected version %d; versions count from 1, and 0 is a path that does not exist", secret.ErrInvalid, *version)
 	}
+	if keep := r.MaxVersions; keep != nil && (*keep < 0 || *keep > secret.MaxVersionsLimit) {
+		return fmt.Errorf("%w: at most %d versions; give 0 (keep all) to %d", secret.ErrInvalid, *keep, secret.MaxVersionsLimit)
+	}
+	if r.IdempotencyKey != "" {
+		if err := secret.CheckIdempotencyKey(r.IdempotencyKey); err != nil {
+			return err
+		}
+	}
 	if err := validateTags(r.Tags); err != nil {
 		return err
 	}

@@ -26,9 +26,13 @@ import (
 // access policy, and goes on with the next version number; its former versions
 // cannot be read.
 //
-// Errors: secret.ErrDenied, secret.ErrConflict, secret.ErrInvalid,
-// secret.ErrInvalidValue, secret.ErrTampered, and secret.ErrUnavailable: then the
-// version may have been written all the same.
+// A request with an idempotency key that was answered before gets the answer again,
+// and writes nothing.
+//
+// Errors: secret.ErrDenied, secret.ErrConflict (also as secret.ErrKeyReused),
+// secret.ErrInvalid, secret.ErrInvalidValue, secret.ErrTampered, and
+// secret.ErrUnavailable: then the version may have been written all the same, and a
+// request that had an idempotency key can be sent again.
 func (e *Engine) Put(ctx context.Context, caller secret.Caller, req secret.PutRequest) (secret.Metadata, error) {
 	return e.write(ctx, caller, req, writeKind{action: audit.Put, change: changes.Put, capability: policy.Write})
 }
@@ -77,7 +81,10 @@ func (e *Engine) write(ctx context.Context, caller secret.Caller, req secret.Put
 	if err := e.transact(ctx, kind.action, func(tx *store.Tx, record func(audit.Entry)) error { return w.run(ctx, tx, record) }); err != nil {
 		return secret.Metadata{}, e.recordFailedWrite(ctx, r, err)
 	}
-	e.announce(w.change)
+	if !w.repeated {
+		e.announce(w.change)
+		e.forget(ctx, w.row.ID, w.destroyed)
+	}
 	return metadata(req.Path, w.row, w.version), nil
 }
 
@@ -85,10 +92,8 @@ func (e *Engine) write(ctx context.Context, caller secret.Caller, req secret.Put
 // it cannot be.
 func (e *Engine) recordFailedWrite(ctx context.Context, r request, err error) error {
 	switch {
-	case errors.Is(err, secret.ErrConflict):
-		return e.record(ctx, r.fail(err, ruleConflict))
-	case errors.Is(err, secret.ErrTampered):
-		return e.record(ctx, r.fail(err, ruleSecretMAC))
+	case errors.Is(err, secret.ErrConflict), errors.Is(err, secret.ErrVersionNotFound), errors.Is(err, secret.ErrTampered):
+		return e.record(ctx, r.fail(err, ruleOf(err)))
 	case errors.Is(err, secret.ErrDenied):
 		return e.record(ctx, r.deny(ruleMissing))
 	}
@@ -111,9 +116,13 @@ type writing struct {
 	sealed  envelope.Sealed
 
 	// What run wrote.
-	row     *store.Secret
-	version *store.Version
-	change  changes.Change
+	row       *store.Secret
+	version   *store.Version
+	change    changes.Change
+	destroyed []int64 // versions beyond the path's maximum
+
+	// repeated: nothing was written, and version is that of the first request.
+	repeated bool
 }
 
 // seal seals the value for the version after current, unless that is done.
@@ -140,6 +149,7 @@ func (w *writing) seal(ctx context.Context, current *store.Secret) error {
 
 // run writes the version in tx. It may be run again when tx lost a race.
 func (w *writing) run(ctx context.Context, tx *store.Tx, record func(audit.Entry)) error {
+	w.row, w.version, w.destroyed, w.repeated = nil, nil, nil, false
 	current, err := tx.LockSecret(ctx, w.put.Path.String())
 	if err != nil {
 		return err
@@ -154,16 +164,28 @@ func (w *writing) run(ctx context.Context, tx *store.Tx, record func(audit.Entry
 			return err
 		}
 	}
+	entry := w.allowed
+	if w.repeated {
+		entry.Version = w.version.Version
+		entry.Rule += ruleRepeated
+		record(entry)
+		return nil
+	}
 	w.version = &store.Version{
-		SecretID: w.row.ID, Version: w.row.CurrentVersion, WrappedKey: w.sealed.WrappedKey,
+		SecretID: w.row.ID, Version: w.binding.Version, WrappedKey: w.sealed.WrappedKey,
 		CreatedAt: w.now, CreatedBy: w.request.caller.String(),
 	}
 	w.version.MAC = w.engine.versionMAC(w.version)
 	tx.InsertVersion(w.version, w.sealed.Box)
+	if err := w.remember(tx); err != nil {
+		return err
+	}
 	w.change = changes.Change{Kind: w.kind.change, Path: w.put.Path, Version: w.row.CurrentVersion}
+	if w.put.Pending {
+		w.change.Kind = changes.Pending
+	}
 	tx.InsertChange(w.change)
-	entry := w.allowed
-	entry.Version = w.row.CurrentVersion
+	entry.Version = w.version.Version
 	record(entry)
 	return nil
 }
@@ -178,6 +200,7 @@ func (w *writing) create(ctx context.Context, tx *store.Tx) (*store.Secret, erro
 		return nil, err
 	}
 	row := w.next(nil)
+	row.MAC = w.engine.secretMAC(row)
 	inserted, err := tx.InsertSecret(ctx, row)
 	if err != nil || inserted {
 		w.row = row
@@ -190,6 +213,9 @@ func (w *writing) update(ctx context.Context, tx *store.Tx, current *store.Secre
 	if !w.engine.verifySecret(current) {
 		return secret.ErrTampered
 	}
+	if err := w.findFirst(ctx, tx, current); err != nil || w.repeated {
+		return err
+	}
 	if err := w.mayFollow(current); err != nil {
 		return err
 	}
@@ -197,6 +223,10 @@ func (w *writing) update(ctx context.Context, tx *store.Tx, current *store.Secre
 		return err
 	}
 	w.row = w.next(current)
+	if err := w.prune(ctx, tx); err != nil {
+		return err
+	}
+	w.row.MAC = w.engine.secretMAC(w.row)
 	tx.UpdateSecret(w.row)
 	return nil
 }
@@ -211,29 +241,43 @@ func (w *writing) mayFollow(current *store.Secret) error {
 	if w.kind.mustExist && version == 0 {
 		return secret.ErrDenied
 	}
-	if expected := w.put.ExpectedVersion; expected != nil && *expected != version {
-		return fmt.Errorf("%w: expected %d, it is %d", secret.ErrConflict, *expected, version)
+	if err := compare(w.put.ExpectedVersion, version); err != nil {
+		return err
+	}
+	if w.put.Pending && version == 0 {
+		return fmt.Errorf("%w: the first version of a path cannot be pending; write it without", secret.ErrInvalid)
 	}
 	return nil
 }
 
-// next is the head row after the write.
+// compare is compare-and-set: it fails unless nothing or the current version is
+// expected.
+func compare(expected *int64, current int64) error {
+	if expected != nil && *expected != current {
+		return fmt.Errorf("%w: expected %d, it is %d", secret.ErrConflict, *expected, current)
+	}
+	return nil
+}
+
+// next is the head row after the write, without its MAC.
 func (w *writing) next(current *store.Secret) *store.Secret {
 	row := &store.Secret{ID: w.binding.Secret, Path: w.put.Path.String()}
-	if current != nil {
-		row.Revision = current.Revision
-	}
 	if isLive(current) {
-		row.FirstVersion = current.FirstVersion
-		row.Description, row.Tags, row.RotateAfterDays = current.Description, current.Tags, current.RotateAfterDays
-		row.AllowedServices, row.AllowedEnvironments = current.AllowedServices, current.AllowedEnvironments
+		*row = *current
 	} else {
 		row.FirstVersion = w.binding.Version
 	}
+	if current != nil {
+		row.Revision, row.AmendedRevision = current.Revision, current.AmendedRevision
+	}
 	row.Revision++
-	row.CurrentVersion, row.LastVersion, row.Newest = w.binding.Version, w.binding.Version, w.binding.Version
+	row.LastVersion, row.Newest = w.binding.Version, w.binding.Version
+	if w.put.Pending {
+		row.PendingVersion = w.binding.Version
+	} else {
+		makeCurrent(row, w.binding.Version)
+	}
 	applyPut(row, w.put)
-	row.MAC = w.engine.secretMAC(row)
 	return row
 }
 
@@ -248,6 +292,9 @@ func applyPut(row *store.Secret, req secret.PutRequest) {
 	}
 	if req.RotateAfterDays != nil {
 		row.RotateAfterDays = *req.RotateAfterDays
+	}
+	if req.MaxVersions != nil {
+		row.MaxVersions = *req.MaxVersions
 	}
 	if req.Access != nil {
 		row.AllowedServices = slices.Clone(req.Access.AllowedServices)

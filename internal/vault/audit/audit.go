@@ -35,6 +35,18 @@ const (
 	Delete   Action = "delete"
 	Audit    Action = "audit"
 	Explain  Action = "explain"
+	// Versions is a list of a path's versions.
+	Versions Action = "versions"
+	// Rollback and Promote move the label current.
+	Rollback Action = "rollback"
+	Promote  Action = "promote"
+	// Undelete and Destroy are, as Delete, of a whole path; those that follow are of
+	// single versions, with an entry for each.
+	Undelete         Action = "undelete"
+	Destroy          Action = "destroy"
+	DeleteVersions   Action = "delete-versions"
+	UndeleteVersions Action = "undelete-versions"
+	DestroyVersions  Action = "destroy-versions"
 	// Policy is a replaced set of VaultPolicies.
 	Policy Action = "policy"
 	// KeyringStatus, KeyAdd and the others are about the keys of the vault; Path is

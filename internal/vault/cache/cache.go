@@ -28,6 +28,8 @@ type Layer interface {
 	Get(ctx context.Context, name string) (box []byte, ok bool)
 	// Put keeps box under name for some time, if it can.
 	Put(ctx context.Context, name string, box []byte)
+	// Forget drops what is kept under name, if it can.
+	Forget(ctx context.Context, name string)
 }
 
 // Result is how a layer answered.
@@ -108,5 +110,13 @@ func (c *Cache) fetch(ctx context.Context, name string, origin func(context.Cont
 			return nil, result.Err
 		}
 		return result.Val.([]byte), nil
+	}
+}
+
+// Forget drops the box under name from all layers of this process and from those that
+// it shares: that of a destroyed version, which nothing opens any more.
+func (c *Cache) Forget(ctx context.Context, name string) {
+	for _, layer := range c.layers {
+		layer.Forget(ctx, name)
 	}
 }

@@ -41,3 +41,6 @@ func (m *Memory) Get(_ context.Context, name string) (box []byte, ok bool) {
 
 // Put implements Layer. It keeps box itself, which must not be written to any more.
 func (m *Memory) Put(_ context.Context, name string, box []byte) { m.entries.Set(name, box) }
+
+// Forget implements Layer.
+func (m *Memory) Forget(_ context.Context, name string) { m.entries.Invalidate(name) }

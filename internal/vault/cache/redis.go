@@ -59,6 +59,13 @@ func (r *Redis) Put(ctx context.Context, name string, box []byte) {
 	})
 }
 
+// Forget implements Layer.
+func (r *Redis) Forget(ctx context.Context, name string) {
+	_, _ = r.do(ctx, func(ctx context.Context) ([]byte, error) {
+		return nil, r.client.Del(ctx, keyPrefix+name).Err()
+	})
+}
+
 func (r *Redis) do(ctx context.Context, f func(context.Context) ([]byte, error)) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()

@@ -16,7 +16,7 @@ const (
 	// Stream is the Redis stream that gets an entry for each change. It holds ids
 	// and names only.
 	Stream = "coffer:changes"
-	// Channel is the Redis channel on which each new version is published as
+	// Channel is the Redis channel on which each version that became current is published as
 	// {"path":"…","version":7}, for consumers outside Coffer.
 	Channel = "vault:rotated"
 
@@ -149,7 +149,7 @@ func (a *Announcer) send(ctx context.Context, batch []Change) error {
 			Stream: Stream, MaxLen: streamLength, Approx: true,
 			Values: []any{"kind", string(change.Kind), "path", change.Path.String(), "version", change.Version},
 		})
-		if change.Kind == Put || change.Kind == Rotate {
+		if change.Kind.movesCurrent() {
 			payload, err := json.Marshal(message{change.Path.String(), change.Version})
 			if err != nil {
 				return err

@@ -15,8 +15,19 @@ const (
 	Put Kind = "put"
 	// Rotate is a new version written by a rotation.
 	Rotate Kind = "rotate"
-	// Delete is a path taken away.
-	Delete Kind = "delete"
+	// Pending is a new version that is not current.
+	Pending Kind = "pending"
+	// Rollback and Promote make a version current that was there already; a rollback
+	// may make it an older one.
+	Rollback Kind = "rollback"
+	Promote  Kind = "promote"
+	// Delete is a path taken away, Undelete one brought back, and Destroy one that is
+	// gone for good.
+	Delete   Kind = "delete"
+	Undelete Kind = "undelete"
+	Destroy  Kind = "destroy"
+	// Versions is a change of the state of single versions, never of the current one.
+	Versions Kind = "versions"
 	// Access is a changed access policy without a new version.
 	Access Kind = "access"
 	// Policy is a replaced set of VaultPolicies; the change has no path: anybody's
@@ -37,4 +48,14 @@ type Change struct {
 	// CommittedAt is when the change was written, shortly before its commit, by the
 	// database's clock.
 	CommittedAt time.Time
+}
+
+// movesCurrent reports whether a change of this kind makes another version current.
+func (k Kind) movesCurrent() bool {
+	switch k {
+	case Put, Rotate, Rollback, Promote, Undelete:
+		return true
+	case Pending, Delete, Destroy, Versions, Access, Policy:
+	}
+	return false
 }

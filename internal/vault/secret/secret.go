@@ -2,10 +2,13 @@ package secret
 
 import "time"
 
-// Ref names a version of a path; Version 0 is the current one.
+// Ref names a version of a path: by its number, or by a label. Without either it is
+// the current one.
 type Ref struct {
 	Path    Path
 	Version int64
+	// Label is empty when Version is not 0.
+	Label Label
 }
 
 // AccessPolicy is the policy on the secret itself: who may read it besides those
@@ -27,6 +30,10 @@ type Metadata struct {
 	Tags            map[string]string
 	RotateAfterDays int
 	Access          AccessPolicy
+	// MaxVersions is how many versions the path keeps; 0 is all.
+	MaxVersions int
+	// Labels are those of this version, in the order current, previous, pending.
+	Labels []Label
 	// CreatedAt and CreatedBy are of this version, not of the path.
 	CreatedAt time.Time
 	CreatedBy string
@@ -51,6 +58,17 @@ type PutRequest struct {
 	// ExpectedVersion, when not nil, is compare-and-set: the write happens only
 	// when the current version is this one; 0 means the path must not exist.
 	ExpectedVersion *int64
+	// Pending writes a version that is not current but has the label pending, in place
+	// of another; Promote makes it current. The path must exist.
+	Pending bool
+	// MaxVersions is how many versions the path keeps, 0 for all, at most
+	// MaxVersionsLimit. A write destroys the oldest beyond that, but none that has a
+	// label; destroyed ones do not count.
+	MaxVersions *int
+	// IdempotencyKey, when not empty, makes a repeated request one request: for
+	// IdempotencyKeyLife the same caller, path and key get what the first one got. It
+	// is 1 to MaxIdempotencyKeyBytes printable ASCII characters.
+	IdempotencyKey string
 }
 
 // Overdue is a path whose current version is older than its RotateAfterDays.

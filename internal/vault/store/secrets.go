@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Secret is the head row of a path. MAC covers all other fields but Newest.
+// Secret is the head row of a path. MAC covers all other fields but Newest and
+// NewestAmendment.
 type Secret struct {
 	ID   ID
 	Path string
@@ -20,6 +21,10 @@ type Secret struct {
 	FirstVersion int64
 	// LastVersion is the highest number ever given out, to a version or a deletion.
 	LastVersion int64
+	// PreviousVersion was current before, and PendingVersion waits to be; 0 is none.
+	PreviousVersion, PendingVersion int64
+	// MaxVersions is how many versions are kept; 0 is all.
+	MaxVersions int
 	// Revision counts the writes of this row, from 1.
 	Revision            int64
 	Description         string
@@ -28,21 +33,39 @@ type Secret struct {
 	AllowedServices     []string
 	AllowedEnvironments []string
 	DeletedAt           *time.Time
-	MAC                 []byte
+	// DestroyedAt is set on a deleted path whose versions are all destroyed.
+	DestroyedAt *time.Time
+	// AmendedRevision is that of the last write of this row that left an amendment.
+	AmendedRevision int64
+	MAC             []byte
 	// Newest is the highest version that has a row in secret_versions. It is
 	// LastVersion, unless somebody put an older head row back.
 	Newest int64
+	// NewestAmendment is the highest revision that has a row in amendments. It is
+	// AmendedRevision, unless somebody put an older head row back.
+	NewestAmendment int64
 }
 
-// Version is one sealed version. MAC covers SecretID, Version, CreatedAt and
-// CreatedBy.
+// Version is one sealed version. MAC covers all other fields but WrappedKey and
+// NewestAmendment.
 type Version struct {
 	SecretID   ID
 	Version    int64
 	WrappedKey []byte
 	CreatedAt  time.Time
 	CreatedBy  string
-	MAC        []byte
+	// Deletion marks a number that a deletion of the path took: there is no value.
+	Deletion bool
+	// DeletedAt is set while the version is deleted, and DestroyedAt once its box and
+	// its wrapped key are gone.
+	DeletedAt, DestroyedAt *time.Time
+	// AmendedRevision is that of the head row at the last change of the version's
+	// state; 0 when there was none.
+	AmendedRevision int64
+	MAC             []byte
+	// NewestAmendment is the highest revision of an amendment of this version. It is
+	// AmendedRevision, unless somebody put an older row back.
+	NewestAmendment int64
 }
 
 // PolicySetHead says which policy set of a cluster is current.
@@ -63,11 +86,15 @@ type Head struct {
 
 const secretColumns = `s.id, s.path, s.current_version, s.first_version, s.last_version, s.revision, s.description,
 	s.tags, s.rotate_after_days, s.allowed_services, s.allowed_environments, s.deleted_at, s.mac,
-	` + queryNewest + ` s.id)`
+	s.previous_version, s.pending_version, s.max_versions, s.amended_revision, s.destroyed_at, ` + newestColumns
 
-const queryNewest = `(SELECT coalesce(max(n.version), 0) FROM secret_versions n WHERE n.secret_id =`
+// What tells a head row from an older one put back.
+const newestColumns = `(SELECT coalesce(max(n.version), 0) FROM secret_versions n WHERE n.secret_id = s.id),
+	(SELECT coalesce(max(a.revision), 0) FROM amendments a WHERE a.secret_id = s.id)`
 
-const versionColumns = `v.version, v.wrapped_key, v.created_at, v.created_by, v.mac`
+const versionColumns = `v.version, v.wrapped_key, v.created_at, v.created_by, v.mac,
+	v.deletion, v.deleted_at, v.destroyed_at, v.amended_revision,
+	(SELECT coalesce(max(a.revision), 0) FROM amendments a WHERE a.secret_id = v.secret_id AND a.version = v.version)`
 
 // One row for each path asked for, in order, whatever exists.
 const queryHeads = `SELECT p.revision, p.mac, ` + secretColumns + `, ` + versionColumns + `
@@ -75,10 +102,18 @@ const queryHeads = `SELECT p.revision, p.mac, ` + secretColumns + `, ` + version
 	LEFT JOIN policy_sets p ON p.cluster = $3
 	LEFT JOIN secrets s ON s.path = want.path COLLATE "C"
 	LEFT JOIN secret_versions v ON v.secret_id = s.id
-		AND v.version = CASE want.version WHEN 0 THEN s.current_version ELSE want.version END
+		AND v.version = CASE want.version WHEN 0 THEN s.current_version WHEN -1 THEN s.previous_version
+			WHEN -2 THEN s.pending_version ELSE want.version END
 	ORDER BY want.n`
 
-// Wanted names a path and a version; 0 is the current one.
+// Versions that a label names, for Wanted.
+const (
+	Current  int64 = 0
+	Previous int64 = -1
+	Pending  int64 = -2
+)
+
+// Wanted names a path and a version: a number, or Current, Previous or Pending.
 type Wanted struct {
 	Path    string
 	Version int64
@@ -113,12 +148,22 @@ type nullable struct {
 	services, environments         []string
 	deletedAt                      *time.Time
 	mac                            []byte
-	newest                         *int64
-	version                        *int64
-	wrappedKey                     []byte
-	createdAt                      *time.Time
-	createdBy                      *string
-	versionMAC                     []byte
+	previous, pending              *int64
+	maxVersions                    *int
+	amended                        *int64
+	destroyedAt                    *time.Time
+	newest, newestAmendment        *int64
+
+	version                *int64
+	wrappedKey             []byte
+	createdAt              *time.Time
+	createdBy              *string
+	versionMAC             []byte
+	deletion               *bool
+	versionDeletedAt       *time.Time
+	versionDestroyedAt     *time.Time
+	versionAmended         *int64
+	versionNewestAmendment *int64
 }
 
 func (n *nullable) policyColumns() []any { return []any{&n.policyRevision, &n.policyMAC} }
@@ -126,12 +171,16 @@ func (n *nullable) policyColumns() []any { return []any{&n.policyRevision, &n.po
 func (n *nullable) secretColumns() []any {
 	return []any{
 		&n.id, &n.path, &n.current, &n.first, &n.last, &n.revision, &n.description,
-		&n.tags, &n.rotateAfterDays, &n.services, &n.environments, &n.deletedAt, &n.mac, &n.newest,
+		&n.tags, &n.rotateAfterDays, &n.services, &n.environments, &n.deletedAt, &n.mac,
+		&n.previous, &n.pending, &n.maxVersions, &n.amended, &n.destroyedAt, &n.newest, &n.newestAmendment,
 	}
 }
 
 func (n *nullable) versionColumns() []any {
-	return []any{&n.version, &n.wrappedKey, &n.createdAt, &n.createdBy, &n.versionMAC}
+	return []any{
+		&n.version, &n.wrappedKey, &n.createdAt, &n.createdBy, &n.versionMAC,
+		&n.deletion, &n.versionDeletedAt, &n.versionDestroyedAt, &n.versionAmended, &n.versionNewestAmendment,
+	}
 }
 
 func (n *nullable) secret() *Secret {
@@ -142,7 +191,8 @@ func (n *nullable) secret() *Secret {
 		ID: *n.id, Path: *n.path, CurrentVersion: *n.current, FirstVersion: *n.first, LastVersion: *n.last,
 		Revision: *n.revision, Description: *n.description, Tags: n.tags, RotateAfterDays: *n.rotateAfterDays,
 		AllowedServices: n.services, AllowedEnvironments: n.environments, DeletedAt: n.deletedAt, MAC: n.mac,
-		Newest: *n.newest,
+		PreviousVersion: *n.previous, PendingVersion: *n.pending, MaxVersions: *n.maxVersions,
+		AmendedRevision: *n.amended, DestroyedAt: n.destroyedAt, Newest: *n.newest, NewestAmendment: *n.newestAmendment,
 	}
 }
 
@@ -152,7 +202,8 @@ func (n *nullable) versionRow() *Version {
 	}
 	return &Version{
 		SecretID: *n.id, Version: *n.version, WrappedKey: n.wrappedKey, CreatedAt: *n.createdAt,
-		CreatedBy: *n.createdBy, MAC: n.versionMAC,
+		CreatedBy: *n.createdBy, MAC: n.versionMAC, Deletion: *n.deletion, DeletedAt: n.versionDeletedAt,
+		DestroyedAt: n.versionDestroyedAt, AmendedRevision: *n.versionAmended, NewestAmendment: *n.versionNewestAmendment,
 	}
 }
 
@@ -243,16 +294,16 @@ func prefixEnd(prefix string) string {
 // nil when there is none.
 func (t *Tx) LockSecret(ctx context.Context, path string) (*Secret, error) {
 	// A statement that waited for the lock sees the locked row as it is now, but all
-	// else as it was before the wait. The newest version must be asked for by a
-	// statement that begins after; both go in one round trip.
+	// else as it was before the wait. The newest version and amendment must be asked for
+	// by a statement that begins after; both go in one round trip.
 	var batch pgx.Batch
 	batch.Queue(`SELECT `+secretColumns+` FROM secrets s WHERE s.path = $1 FOR UPDATE OF s`, path)
-	batch.Queue(`SELECT `+queryNewest+` s.id) FROM secrets s WHERE s.path = $1`, path)
+	batch.Queue(`SELECT `+newestColumns+` FROM secrets s WHERE s.path = $1`, path)
 	results := t.tx.SendBatch(ctx, &batch)
 	var n nullable
 	err := results.QueryRow().Scan(n.secretColumns()...)
 	if err == nil {
-		err = results.QueryRow().Scan(&n.newest)
+		err = results.QueryRow().Scan(&n.newest, &n.newestAmendment)
 	}
 	err = errors.Join(err, results.Close())
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -268,10 +319,12 @@ func (t *Tx) LockSecret(ctx context.Context, path string) (*Secret, error) {
 // nothing, when another transaction made the path meanwhile.
 func (t *Tx) InsertSecret(ctx context.Context, s *Secret) (bool, error) {
 	tag, err := t.tx.Exec(ctx, `INSERT INTO secrets (id, path, current_version, first_version, last_version, revision,
-		description, tags, rotate_after_days, allowed_services, allowed_environments, deleted_at, mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (path) DO NOTHING`,
+		description, tags, rotate_after_days, allowed_services, allowed_environments, deleted_at, mac,
+		previous_version, pending_version, max_versions, amended_revision, destroyed_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) ON CONFLICT (path) DO NOTHING`,
 		s.ID, s.Path, s.CurrentVersion, s.FirstVersion, s.LastVersion, s.Revision,
-		s.Description, s.Tags, s.RotateAfterDays, s.AllowedServices, s.AllowedEnvironments, s.DeletedAt, s.MAC)
+		s.Description, s.Tags, s.RotateAfterDays, s.AllowedServices, s.AllowedEnvironments, s.DeletedAt, s.MAC,
+		s.PreviousVersion, s.PendingVersion, s.MaxVersions, s.AmendedRevision, s.DestroyedAt)
 	if err != nil {
 		return false, translate("write the path", err)
 	}
@@ -282,22 +335,9 @@ func (t *Tx) InsertSecret(ctx context.Context, s *Secret) (bool, error) {
 func (t *Tx) UpdateSecret(s *Secret) {
 	t.batch.Queue(`UPDATE secrets SET current_version = $2, first_version = $3, last_version = $4, revision = $5,
 		description = $6, tags = $7, rotate_after_days = $8, allowed_services = $9, allowed_environments = $10,
-		deleted_at = $11, mac = $12 WHERE id = $1`,
+		deleted_at = $11, mac = $12, previous_version = $13, pending_version = $14, max_versions = $15,
+		amended_revision = $16, destroyed_at = $17 WHERE id = $1`,
 		s.ID, s.CurrentVersion, s.FirstVersion, s.LastVersion, s.Revision, s.Description, s.Tags, s.RotateAfterDays,
-		s.AllowedServices, s.AllowedEnvironments, s.DeletedAt, s.MAC)
-}
-
-// InsertVersion writes a sealed version, or without WrappedKey and box a deletion.
-// A number that was used before fails the transaction.
-func (t *Tx) InsertVersion(v *Version, box []byte) {
-	t.batch.Queue(`INSERT INTO secret_versions (secret_id, version, wrapped_key, box, created_at, created_by, mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`, v.SecretID, v.Version, notNull(v.WrappedKey), notNull(box), v.CreatedAt, v.CreatedBy, v.MAC)
-}
-
-// notNull is b; empty in place of nil, which is NULL in Postgres.
-func notNull(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
+		s.AllowedServices, s.AllowedEnvironments, s.DeletedAt, s.MAC,
+		s.PreviousVersion, s.PendingVersion, s.MaxVersions, s.AmendedRevision, s.DestroyedAt)
 }
