@@ -26,6 +26,10 @@ RBAC_PACKAGES := paths=./controllers/... paths=./internal/...
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 10s
 
+# How often, and how long each time, `make bench` measures a figure.
+ROUNDS ?= 5
+ROUND ?= 2s
+
 .PHONY: help
 help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -129,7 +133,11 @@ fuzz: ## Fuzz each target for FUZZTIME (10s).
 	hack/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: ## Run the benchmarks.
+bench: ## Measure the engine against its floors; a line a figure. ROUNDS and ROUND say how long.
+	$(GO) run ./test/bench -rounds $(ROUNDS) -round $(ROUND)
+
+.PHONY: microbench
+microbench: ## Run the benchmarks of the packages.
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 ##@ Clean

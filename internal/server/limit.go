@@ -10,6 +10,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/util/cache"
+
+	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
 // Limits of what is remembered about callers. A bucket that was not used for
@@ -51,11 +53,13 @@ func (l *limiters) of(caller string) *rate.Limiter {
 	return limiter.(*rate.Limiter)
 }
 
+// callerKey tells callers apart.
+func callerKey(caller secret.Caller) string { return caller.Cluster + " " + caller.String() }
+
 // limit refuses what a caller asks beyond its rate.
 func (a *api) limit(h huma.API) middleware {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		caller := callerOf(ctx.Context())
-		limiter := a.limiters.of(caller.Cluster + " " + caller.String())
+		limiter := a.limiters.of(callerKey(callerOf(ctx.Context())))
 		if !limiter.Allow() {
 			refuseForNow(h, ctx, a.limiters.rate, "you ask too often; wait and try again")
 			return

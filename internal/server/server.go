@@ -83,6 +83,7 @@ type api struct {
 	authenticator Authenticator
 	limiters      *limiters
 	refusals      *limiters // of tokens, by address
+	turns         *turns
 	logger        *slog.Logger
 	readiness     readiness
 }
@@ -101,7 +102,7 @@ func New(c Config) http.Handler {
 	}
 	a := &api{
 		vault: c.Vault, authenticator: c.Authenticator, limiters: newLimiters(c.Rate, c.Burst),
-		refusals: newLimiters(refusalRate, refusalBurst), logger: c.Logger,
+		refusals: newLimiters(refusalRate, refusalBurst), turns: newTurns(), logger: c.Logger,
 	}
 	mux := http.NewServeMux()
 	description := a.register(mux)
@@ -135,7 +136,7 @@ func (a *api) register(mux *http.ServeMux) []byte {
 	config.CreateHooks = nil                   // no $schema in bodies
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	h := humago.New(mux, config)
-	h.UseMiddleware(a.authenticate(h), a.limit(h))
+	h.UseMiddleware(a.authenticate(h), a.limit(h), a.queue(h))
 	a.registerSecrets(h)
 	a.registerLists(h)
 	a.registerIdentity(h)

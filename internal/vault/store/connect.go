@@ -40,7 +40,7 @@ func OpenSource(ctx context.Context, source address.Source, logger *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	config.AfterConnect = ensureDurable
+	config.AfterConnect = prepareSession
 	sent := &statements{}
 	config.ConnConfig.Tracer = sent
 	config.BeforeConnect = l.redirect

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +21,12 @@ const (
 	// operation holds a connection for a statement or two, so a few serve many; two
 	// replicas stay well below Postgres' default of 100.
 	defaultConns = 16
+	// Limits of a session that Postgres holds to by itself: when a client is gone and its
+	// connection half open, nothing of it stays. The engine's operations have shorter
+	// ones; an operation that needs longer sets its own with SET LOCAL.
+	statementTimeout         = time.Minute
+	lockTimeout              = 15 * time.Second
+	idleInTransactionTimeout = time.Minute
 	// maxAttempts bounds how often a transaction that lost a race runs again.
 	maxAttempts = 5
 )
@@ -32,6 +39,20 @@ type Store struct {
 	pool       *pgxpool.Pool
 	statements *statements
 }
+
+// prepareSession sets what a session of the engine needs. It is a statement and not
+// connection parameters, which poolers refuse.
+func prepareSession(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false),
+		set_config('idle_in_transaction_session_timeout', $3, false)`,
+		milliseconds(statementTimeout), milliseconds(lockTimeout), milliseconds(idleInTransactionTimeout))
+	if err != nil {
+		return err
+	}
+	return ensureDurable(ctx, conn)
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // ensureDurable overrides a database or role whose default lets a commit return
 // before it is on disk: an audit row must outlive a crash of the server. Stronger
@@ -56,7 +77,9 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	db := stdlib.OpenDBFromPool(s.pool)
+	// Not from the pool: a migration may take longer than a statement of the engine.
+	pool := s.pool.Config()
+	db := stdlib.OpenDB(*pool.ConnConfig, stdlib.OptionBeforeConnect(pool.BeforeConnect))
 	defer func() { _ = db.Close() }()
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker), goose.WithAllowOutofOrder(true))
 	if err != nil {

@@ -1,0 +1,106 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+	"golang.org/x/sync/semaphore"
+)
+
+// Limits of what is worked on at a time. A caller's requests beyond maxAtOnce wait for
+// its own earlier ones, so that whatever it sends, others find at most that many of
+// its requests before theirs at the database and the processor. maxAtOnce is the size
+// of the engine's connection pool: more of one caller would only wait there, with
+// everybody else behind them.
+const (
+	maxAtOnce      = 16
+	maxWaiting     = 256
+	maxAtOnceOfAll = 256
+)
+
+var errTooManyWaiting = errors.New("too many requests of this caller wait already")
+
+// turns bounds the requests that are worked on, of each caller and of all.
+type turns struct {
+	all *semaphore.Weighted
+
+	mu       sync.Mutex
+	byCaller map[string]*callerTurns
+}
+
+// callerTurns is there while the caller has requests.
+type callerTurns struct {
+	atOnce *semaphore.Weighted // first come, first served
+	known  int                 // requests at work or waiting
+}
+
+func newTurns() *turns {
+	return &turns{all: semaphore.NewWeighted(maxAtOnceOfAll), byCaller: map[string]*callerTurns{}}
+}
+
+// take waits for the caller's turn, and returns what ends it. Its error is
+// errTooManyWaiting, at once, or that of ctx.
+func (t *turns) take(ctx context.Context, caller string) (done func(), err error) {
+	own, err := t.enter(caller)
+	if err != nil {
+		return nil, err
+	}
+	if err := own.atOnce.Acquire(ctx, 1); err != nil {
+		t.leave(caller, own)
+		return nil, err
+	}
+	if err := t.all.Acquire(ctx, 1); err != nil {
+		own.atOnce.Release(1)
+		t.leave(caller, own)
+		return nil, err
+	}
+	return func() {
+		t.all.Release(1)
+		own.atOnce.Release(1)
+		t.leave(caller, own)
+	}, nil
+}
+
+func (t *turns) enter(caller string) (*callerTurns, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	own := t.byCaller[caller]
+	if own == nil {
+		own = &callerTurns{atOnce: semaphore.NewWeighted(maxAtOnce)}
+		t.byCaller[caller] = own
+	}
+	if own.known >= maxAtOnce+maxWaiting {
+		return nil, errTooManyWaiting
+	}
+	own.known++
+	return own, nil
+}
+
+func (t *turns) leave(caller string, own *callerTurns) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if own.known--; own.known == 0 {
+		delete(t.byCaller, caller)
+	}
+}
+
+// queue lets a request wait for its turn among its caller's.
+func (a *api) queue(h huma.API) middleware {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		done, err := a.turns.take(ctx.Context(), callerKey(callerOf(ctx.Context())))
+		switch {
+		case errors.Is(err, errTooManyWaiting):
+			refuseForNow(h, ctx, 1, "too many of your requests wait already; send fewer at a time")
+			return
+		case err != nil:
+			ctx.SetHeader("Retry-After", "1")
+			_ = huma.WriteErr(h, ctx, http.StatusServiceUnavailable, "the request waited too long for its turn; try again")
+			return
+		}
+		defer done()
+		next(ctx)
+	}
+}

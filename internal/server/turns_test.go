@@ -1,0 +1,59 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+)
+
+// TestACallerWaitsForItselfOnly: the requests of one caller above its limit wait, and
+// beyond the queue are refused; another caller's are worked on at once; nothing is
+// remembered of a caller who has none.
+func TestACallerWaitsForItselfOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurns()
+		working, results := make(chan func(), maxAtOnce+maxWaiting), make(chan error, maxWaiting)
+		for range maxAtOnce + maxWaiting {
+			go func() {
+				done, err := turns.take(t.Context(), "storm")
+				if err != nil {
+					results <- err
+					return
+				}
+				working <- done
+			}()
+		}
+		synctest.Wait()
+		if n := len(working); n != maxAtOnce {
+			t.Errorf("%d requests of one caller are worked on, want %d", n, maxAtOnce)
+		}
+		if _, err := turns.take(t.Context(), "storm"); !errors.Is(err, errTooManyWaiting) {
+			t.Errorf("beyond the queue: got %v", err)
+		}
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range maxAtOnce {
+			done, err := turns.take(t.Context(), "neighbour")
+			if err != nil {
+				t.Fatalf("a neighbour was refused: %v", err)
+			}
+			defer done()
+		}
+		if _, err := turns.take(canceled, "neighbour"); !errors.Is(err, context.Canceled) {
+			t.Errorf("who gave up while waiting got %v", err)
+		}
+		for range maxAtOnce + maxWaiting {
+			(<-working)()
+		}
+		synctest.Wait()
+		if len(results) != 0 {
+			t.Errorf("%d waiting requests were refused", len(results))
+		}
+		turns.mu.Lock()
+		defer turns.mu.Unlock()
+		if len(turns.byCaller) != 1 {
+			t.Errorf("%d callers are remembered, want only the one at work", len(turns.byCaller))
+		}
+	})
+}

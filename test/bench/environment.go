@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+
+	"github.com/coffer-vault/coffer/internal/authn"
+	"github.com/coffer-vault/coffer/internal/server"
+	"github.com/coffer-vault/coffer/internal/testkit/postgres"
+	"github.com/coffer-vault/coffer/internal/testkit/redis"
+	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/keyring"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+const (
+	cluster   = "bench"
+	path      = "production/payments/database"
+	valueSize = 1 << 10
+)
+
+// environment is a vault on servers of its own, behind the API.
+type environment struct {
+	dir      string
+	postgres *postgres.Server
+	dsn      string
+	redisURL string
+	root     keyring.Root
+	engine   *vault.Engine
+	api      *httptest.Server
+	value    []byte
+	closers  []func() error
+}
+
+func newEnvironment(ctx context.Context) (_ *environment, err error) {
+	e := &environment{value: make([]byte, valueSize)}
+	_, _ = rand.Read(e.value)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.close())
+		}
+	}()
+	if e.dir, err = os.MkdirTemp("", "coffer-bench-"); err != nil {
+		return nil, err
+	}
+	e.closers = append(e.closers, func() error { return os.RemoveAll(e.dir) })
+	if err := e.startServers(ctx); err != nil {
+		return nil, err
+	}
+	if e.root, err = newRoot(e.dir); err != nil {
+		return nil, err
+	}
+	if e.engine, _, err = e.open(ctx, e.redisURL, 64<<20); err != nil {
+		return nil, err
+	}
+	if err := e.allow(ctx); err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	e.closers = append(e.closers, log.Close)
+	e.api = serve(server.New(server.Config{
+		Vault: e.engine, Authenticator: byToken{}, Logger: slog.New(slog.NewJSONHandler(log, nil)),
+		Registerer: prometheus.NewRegistry(), Rate: rate.Inf, Burst: 1,
+	}))
+	e.closers = append(e.closers, func() error { e.api.Close(); return nil })
+	return e, nil
+}
+
+func (e *environment) startServers(ctx context.Context) (err error) {
+	if e.postgres, err = postgres.Start(ctx, postgres.Options{Durable: true}); err != nil {
+		return err
+	}
+	e.closers = append(e.closers, e.postgres.Close)
+	if e.dsn, err = e.postgres.CreateDatabase(ctx, "bench"); err != nil {
+		return err
+	}
+	cache, err := redis.Start(ctx)
+	if err != nil {
+		return err
+	}
+	e.redisURL = cache.URL()
+	e.closers = append(e.closers, cache.Close)
+	return nil
+}
+
+// open returns an engine on the vault, and its metrics.
+func (e *environment) open(ctx context.Context, redisURL string, cacheBytes uint64) (*vault.Engine, *prometheus.Registry, error) {
+	registry := prometheus.NewRegistry()
+	engine, closeEngine, err := vault.Open(ctx, vault.Options{
+		DatabaseURL: e.dsn, RedisURL: redisURL, Root: e.root, CacheBytes: cacheBytes,
+		Logger: slog.New(slog.DiscardHandler), Registerer: registry,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	e.closers = append(e.closers, func() error { closeEngine(); return nil })
+	return engine, registry, nil
+}
+
+func (e *environment) close() error {
+	var errs []error
+	for i := len(e.closers) - 1; i >= 0; i-- {
+		errs = append(errs, e.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// allow lets every caller of the benchmark do everything, and writes the secret.
+func (e *environment) allow(ctx context.Context) error {
+	everywhere, err := policy.ParsePattern("**")
+	if err != nil {
+		return err
+	}
+	named, err := policy.New("bench", []policy.Rule{{
+		Effect: policy.Allow, Paths: []policy.Pattern{everywhere}, Capabilities: policy.Capabilities(),
+		Subjects: policy.Subjects{Users: []string{"storm", "neighbour"}},
+	}})
+	if err != nil {
+		return err
+	}
+	if _, err := e.engine.ReplacePolicies(ctx, cluster, []policy.Policy{named}); err != nil {
+		return err
+	}
+	parsed, err := secret.ParsePath(path)
+	if err != nil {
+		return err
+	}
+	value, err := secret.NewValue(e.value)
+	if err != nil {
+		return err
+	}
+	_, err = e.engine.Put(ctx, user("storm"), secret.PutRequest{Path: parsed, Value: value})
+	return err
+}
+
+func user(name string) secret.Caller {
+	return secret.Caller{Kind: secret.KindUser, Cluster: cluster, Name: name, Address: "127.0.0.1"}
+}
+
+// byToken takes a token for its user's name. The real authenticator answers from a
+// cache as well, once a token was reviewed.
+type byToken struct{}
+
+// Authenticate implements server.Authenticator.
+func (byToken) Authenticate(_ context.Context, token string) (secret.Caller, error) {
+	if token == "" {
+		return secret.Caller{}, authn.ErrUnauthenticated
+	}
+	return user(token), nil
+}
+
+// Environment implements server.Authenticator.
+func (byToken) Environment(context.Context, string) (string, error) { return "", nil }
+
+// serve serves handler over TLS and HTTP/1.1, so that a connection carries one request
+// at a time.
+func serve(handler http.Handler) *httptest.Server {
+	s := httptest.NewUnstartedServer(handler)
+	s.EnableHTTP2 = false
+	s.StartTLS()
+	return s
+}
+
+func newRoot(dir string) (keyring.Root, error) {
+	var key [32]byte
+	_, _ = rand.Read(key[:])
+	file := filepath.Join(dir, "root-key")
+	if err := os.WriteFile(file, []byte("current: "+base64.StdEncoding.EncodeToString(key[:])+"\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("write a root key: %w", err)
+	}
+	return keyring.KeyFileRoot(file)
+}

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/coffer-vault/coffer/internal/testkit/postgres"
+	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+func secretURL() string { return "/v1/secret?path=" + url.QueryEscape(path) }
+
+func (e *environment) readLoad(token string) load {
+	return load{server: e.api, method: http.MethodGet, path: secretURL(), token: token, connections: connections}
+}
+
+// reads is audited reads over HTTP, and a handler that answers the same bytes.
+func (e *environment) reads() figure {
+	return figure{"audited reads over HTTP", "/s", ">= 0.2", func(ctx context.Context, d time.Duration) (float64, float64, error) {
+		answer, err := e.answer(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		bare := serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write(answer)
+		}))
+		defer bare.Close()
+		ours, err := e.readLoad("storm").run(ctx, d)
+		if err != nil {
+			return 0, 0, err
+		}
+		floor := e.readLoad("storm")
+		floor.server = bare
+		floored, err := floor.run(ctx, d)
+		return ours.perSecond, floored.perSecond, err
+	}}
+}
+
+// answer is what a read gets.
+func (e *environment) answer(ctx context.Context) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, e.api.URL+secretURL(), nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Authorization", "Bearer storm")
+	response, err := e.api.Client().Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	return io.ReadAll(response.Body)
+}
+
+// writes is new versions over HTTP, each of a path of its connection's own as pgbench's
+// clients insert rows of their own, and pgbench on the same server.
+func (e *environment) writes() figure {
+	return figure{"writes over HTTP", "/s", ">= 0.2", func(ctx context.Context, d time.Duration) (float64, float64, error) {
+		body, err := json.Marshal(sdk.PutRequest{Value: e.value})
+		if err != nil {
+			return 0, 0, err
+		}
+		ours, err := load{
+			server: e.spreading(), method: http.MethodPut, path: "/v1/secret", token: "storm", body: body, connections: connections,
+		}.run(ctx, d)
+		if err != nil {
+			return 0, 0, err
+		}
+		floor, err := e.pgbench(ctx, d)
+		return ours.perSecond, floor, err
+	}}
+}
+
+// spreading is the API with a path for each connection put into requests.
+func (e *environment) spreading() *httptest.Server {
+	spread := serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.URL.RawQuery = "path=bench/" + r.RemoteAddr[len(r.RemoteAddr)-5:]
+		e.api.Config.Handler.ServeHTTP(w, r)
+	}))
+	e.closers = append(e.closers, func() error { spread.Close(); return nil })
+	return spread
+}
+
+var transactionRate = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
+
+// pgbench inserts a row a transaction, on as many connections, and returns how many a
+// second.
+func (e *environment) pgbench(ctx context.Context, d time.Duration) (float64, error) {
+	bin, err := postgres.BinDir()
+	if err != nil {
+		return 0, err
+	}
+	script := filepath.Join(e.dir, "insert.sql")
+	if err := os.WriteFile(script, []byte("INSERT INTO pgbench_floor (box) VALUES (decode(repeat('00', 1024), 'hex'));\n"), 0o600); err != nil {
+		return 0, err
+	}
+	setup := exec.CommandContext(ctx, filepath.Join(bin, "psql"), "-q", "-d", e.dsn, "-c",
+		"CREATE TABLE IF NOT EXISTS pgbench_floor (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, box bytea NOT NULL)")
+	setup.Env = append(os.Environ(), "PGOPTIONS=-c client_min_messages=error")
+	if out, err := setup.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("make pgbench's table: %w: %s", err, out)
+	}
+	n := strconv.Itoa(connections)
+	bench := exec.CommandContext(ctx, filepath.Join(bin, "pgbench"), "-n", "-M", "prepared", "-c", n, "-j", "2",
+		"-T", strconv.Itoa(max(1, int(d.Seconds()))), "-f", script, e.dsn)
+	out, err := bench.CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("pgbench: %w: %s; it comes with Debian's postgresql", err, out)
+	}
+	found := transactionRate.FindSubmatch(out)
+	if found == nil {
+		return 0, errors.New("pgbench printed no rate")
+	}
+	return strconv.ParseFloat(string(found[1]), 64)
+}
+
+// statements is what one read asks of Postgres, by the caches that are warm; the floor
+// is no cache.
+func (e *environment) statements() []figure {
+	const reads = 1000
+	measure := func(redisURL string, cacheBytes uint64) func(context.Context, time.Duration) (float64, float64, error) {
+		return func(ctx context.Context, _ time.Duration) (float64, float64, error) {
+			ours, err := e.statementsPerRead(ctx, redisURL, cacheBytes, reads)
+			if err != nil {
+				return 0, 0, err
+			}
+			floor, err := e.statementsPerRead(ctx, "", 0, reads)
+			return ours, floor, err
+		}
+	}
+	return []figure{
+		{"statements a read, Redis", "", "< 1", measure(e.redisURL, 0)},
+		{"statements a read, memory", "", "< 1", measure("", 64<<20)},
+	}
+}
+
+func (e *environment) statementsPerRead(ctx context.Context, redisURL string, cacheBytes uint64, reads int) (float64, error) {
+	engine, registry, err := e.open(ctx, redisURL, cacheBytes)
+	if err != nil {
+		return 0, err
+	}
+	parsed, err := secret.ParsePath(path)
+	if err != nil {
+		return 0, err
+	}
+	if err := readTimes(ctx, engine, parsed, 10); err != nil { // warm
+		return 0, err
+	}
+	before, err := sent(registry)
+	if err != nil {
+		return 0, err
+	}
+	if err := readTimes(ctx, engine, parsed, reads); err != nil {
+		return 0, err
+	}
+	after, err := sent(registry)
+	return (after - before) / float64(reads), err
+}
+
+func readTimes(ctx context.Context, engine *vault.Engine, path secret.Path, n int) error {
+	for range n {
+		found, err := engine.Read(ctx, user("storm"), secret.Ref{Path: path})
+		if err != nil {
+			return err
+		}
+		found.Value.Clear()
+	}
+	return nil
+}
+
+// sent reads the engine's counter of statements.
+func sent(registry *prometheus.Registry) (float64, error) {
+	families, err := registry.Gather()
+	if err != nil {
+		return 0, err
+	}
+	for _, family := range families {
+		if family.GetName() == "coffer_engine_database_statements_total" {
+			return family.GetMetric()[0].GetCounter().GetValue(), nil
+		}
+	}
+	return 0, errors.New("the engine counts no statements")
+}
+
+// neighbour is the 99th percentile of one caller's reads, one at a time, with another
+// caller's storm; the floor is without. With writes the storm writes.
+func (e *environment) neighbour(writes bool) figure {
+	name, storm := "p99 beside a storm of reads", e.readLoad("storm")
+	storm.connections = 200
+	return figure{name: pick(writes, "p99 beside a storm of writes", name), unit: "ms", goal: "", measure: func(ctx context.Context, d time.Duration) (float64, float64, error) {
+		quiet := e.readLoad("neighbour")
+		quiet.connections = 1
+		floor, err := quiet.run(ctx, d)
+		if err != nil {
+			return 0, 0, err
+		}
+		stormy, stop := context.WithCancel(ctx)
+		if writes {
+			body, err := json.Marshal(sdk.PutRequest{Value: e.value})
+			if err != nil {
+				stop()
+				return 0, 0, err
+			}
+			storm.server, storm.method, storm.path, storm.body = e.spreading(), http.MethodPut, "/v1/secret", body
+		}
+		began, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			storm.storm(stormy, began)
+		}()
+		<-began
+		ours, err := quiet.run(ctx, d)
+		stop()
+		<-stopped
+		if err != nil {
+			return 0, 0, err
+		}
+		return ours.p99().Seconds() * 1000, floor.p99().Seconds() * 1000, nil
+	}}
+}
+
+func pick[T any](condition bool, a, b T) T {
+	if condition {
+		return a
+	}
+	return b
+}
+
+// storm asks until ctx ends, whatever the answers are. It closes began once all of its
+// connections stand.
+func (l load) storm(ctx context.Context, began chan<- struct{}) {
+	transport := l.server.Client().Transport.(*http.Transport).Clone()
+	transport.MaxConnsPerHost, transport.MaxIdleConnsPerHost = l.connections, l.connections
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	_ = l.warm(ctx, client)
+	close(began)
+	done := make(chan struct{})
+	for range l.connections {
+		go func() {
+			for ctx.Err() == nil {
+				_ = l.ask(ctx, client)
+			}
+			done <- struct{}{}
+		}()
+	}
+	for range l.connections {
+		<-done
+	}
+}
