@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
@@ -114,8 +115,8 @@ func (e *environment) open(ctx context.Context, redisURL string, cacheBytes uint
 
 func (e *environment) close() error {
 	var errs []error
-	for i := len(e.closers) - 1; i >= 0; i-- {
-		errs = append(errs, e.closers[i]())
+	for _, closeOne := range slices.Backward(e.closers) {
+		errs = append(errs, closeOne())
 	}
 	return errors.Join(errs...)
 }
