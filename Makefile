@@ -128,6 +128,11 @@ test-e2e: ## Run the end-to-end tests on the local cluster.
 	trap 'awk -f hack/tools/count-tests.awk dist/test-e2e.log' EXIT; \
 	$(LOCAL) test-e2e | tee dist/test-e2e.log
 
+.PHONY: faults
+faults: ## Kill the engine at each failpoint, and print which promises held. FAULTS_RUN, FAULTS_SEED repeat one.
+	mkdir -p dist
+	FAULTS_TABLE=$(CURDIR)/dist/faults.txt $(GO) test -count=1 -timeout 15m -tags failpoints ./test/faults
+
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZTIME (10s).
 	hack/tools/fuzz.sh $(FUZZTIME)
