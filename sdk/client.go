@@ -161,6 +161,14 @@ func (c *Client) Audit(ctx context.Context, q AuditQuery) (AuditList, error) {
 	return out, err
 }
 
+// VerifyAudit verifies the whole audit log: that no row was changed, removed or added
+// past Coffer. It needs the audit capability on sys/audit.
+func (c *Client) VerifyAudit(ctx context.Context) (AuditReport, error) {
+	var out AuditReport
+	err := c.call(ctx, call{method: http.MethodPost, route: "/v1/audit/verify"}, &out)
+	return out, err
+}
+
 // ExplainQuery asks whether someone may do something on a path.
 type ExplainQuery struct {
 	Path string

@@ -163,3 +163,34 @@ type FieldProblem struct {
 	Location string `json:"location" doc:"Where, such as query.path or body.tags"`
 	Message  string `json:"message" doc:"What is wrong"`
 }
+
+// AuditReport is what a verification of the audit log found.
+type AuditReport struct {
+	Rows      int64 `json:"rows" doc:"Rows that were verified"`
+	Writers   int   `json:"writers" doc:"Writers whose rows they are"`
+	Unchained int64 `json:"unchained" doc:"Rows from before the log was chained; nothing is known of them"`
+	// From and To are when the first and the last row were written.
+	From     *time.Time     `json:"from,omitempty" doc:"When the first row was written"`
+	To       *time.Time     `json:"to,omitempty" doc:"When the last row was written"`
+	Findings []AuditFinding `json:"findings" nullable:"false" doc:"What is wrong; empty when nothing is"`
+	More     int64          `json:"more,omitempty" doc:"Findings that were left out"`
+}
+
+// AuditFinding is one thing that is wrong with the audit log. Rows are named by their
+// writer and number.
+type AuditFinding struct {
+	// Kind is "changed", "missing", "truncated", "replaced", "misplaced", "unchained" or
+	// "head-changed".
+	Kind   string `json:"kind" doc:"changed, missing, truncated, replaced, misplaced, unchained or head-changed"`
+	Writer string `json:"writer" doc:"Writer of the rows"`
+	First  int64  `json:"first" doc:"Number of the first row"`
+	Last   int64  `json:"last" doc:"Number of the last row"`
+	// ID, Action and Path are what the row says; empty when it is not there.
+	ID     int64  `json:"id,omitempty" doc:"Id of the row, when it is there"`
+	Action string `json:"action,omitempty" doc:"Action of the row"`
+	Path   string `json:"path,omitempty" doc:"Path of the row"`
+	// After and Before are when the rows around missing ones were written.
+	After  *time.Time `json:"after,omitempty" doc:"When the row before was written"`
+	Before *time.Time `json:"before,omitempty" doc:"When the row after was written"`
+	Detail string     `json:"detail" doc:"How it was noticed"`
+}

@@ -61,6 +61,7 @@ it was allowed, and what decided. Needs the audit capability on the paths.`,
 		}
 		return s.printAudit(found)
 	})
+	cmd.AddCommand(s.auditVerify())
 	return cmd
 }
 

@@ -61,6 +61,18 @@ func TestTables(t *testing.T) {
 				{At: now.Add(-2 * time.Hour), Caller: "system:policy-sync", Action: "policy", Decision: "allowed"},
 			})
 		},
+		"verify-whole": func(s *session) error {
+			return s.printVerification(sdk.AuditReport{Rows: 1204, Writers: 3, Unchained: 4, From: new(now.Add(-time.Hour)), To: &now})
+		},
+		"verify": func(s *session) error {
+			const one, two = "3f0c6f5e-5a5e-4a44-9f3c-0b1d7a6f9d11", "8a1d2c3b-7b1f-4d0e-8a55-6c2e1f0b9e22"
+			earlier := now.Add(-time.Hour)
+			return s.printVerification(sdk.AuditReport{Rows: 1201, Writers: 2, From: &earlier, To: &now, More: 2, Findings: []sdk.AuditFinding{
+				{Kind: "missing", Writer: one, First: 7, Last: 7, After: &earlier, Before: &now, Detail: "row 8 of the writer has id 211"},
+				{Kind: "changed", Writer: one, First: 9, Last: 9, ID: 212, Action: "read", Path: database.Path, After: &now, Before: &now, Detail: "the row fails its integrity check"},
+				{Kind: "truncated", Writer: two, First: 31, Last: 33, After: &now, Detail: "the table of writers knows them"},
+			}})
+		},
 		"explain": func(s *session) error {
 			return s.printExplanation(sdk.Explanation{
 				Path: database.Path, Capability: "read", Subject: "payments/api", Environment: "staging",

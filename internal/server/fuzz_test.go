@@ -80,6 +80,10 @@ func (s *strict) Audit(_ context.Context, _ secret.Caller, q audit.Query) ([]aud
 	return nil, 0, nil
 }
 
+func (*strict) VerifyAudit(context.Context, secret.Caller, func(int64)) (audit.Report, error) {
+	return audit.Report{}, nil
+}
+
 func (s *strict) Explain(_ context.Context, _, _ secret.Caller, p secret.Path, c policy.Capability) (policy.Explanation, error) {
 	if _, err := policy.ParseCapability(string(c)); err != nil {
 		s.t.Errorf("capability %q reached the vault", c)

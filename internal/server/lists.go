@@ -25,7 +25,7 @@ type (
 		// Unlike a list's, the prefix may be a path: then it selects that path.
 		Prefix   string    `query:"prefix" doc:"Only entries whose path begins so: a prefix that ends in a slash, or one path" example:"production/payments/"`
 		Caller   string    `query:"caller" doc:"Only this caller" example:"payments/api"`
-		Action   string    `query:"action" enum:"put,rotate,read,check,metadata,list,overdue,delete,audit,explain,policy,keyring-status,key-add,key-promote,key-retire,key-destroy,rewrap" doc:"Only this action"`
+		Action   string    `query:"action" enum:"put,rotate,read,check,metadata,list,overdue,delete,audit,explain,policy,keyring-status,key-add,key-promote,key-retire,key-destroy,rewrap,verify,anchor" doc:"Only this action"`
 		Decision string    `query:"decision" enum:"allowed,denied,failed" doc:"Only this decision"`
 		Since    time.Time `query:"since" doc:"Only entries from this time on"`
 		Until    time.Time `query:"until" doc:"Only entries before this time"`
@@ -35,12 +35,14 @@ type (
 	listOutput    struct{ Body sdk.SecretList }
 	overdueOutput struct{ Body sdk.OverdueList }
 	auditOutput   struct{ Body sdk.AuditList }
+	verifyOutput  struct{ Body sdk.AuditReport }
 )
 
 func (a *api) registerLists(h huma.API) {
 	huma.Register(h, operation(http.MethodGet, "/v1/secrets", "listSecrets", "List secrets, never their values"), a.list)
 	huma.Register(h, operation(http.MethodGet, "/v1/rotation/overdue", "listOverdue", "List secrets whose rotation is overdue"), a.overdue)
 	huma.Register(h, operation(http.MethodGet, "/v1/audit", "searchAudit", "Search the audit log, newest first"), a.audit)
+	huma.Register(h, operation(http.MethodPost, "/v1/audit/verify", "verifyAudit", "Verify that no row of the audit log was changed or removed"), a.verifyAudit)
 }
 
 func (a *api) list(ctx context.Context, in *listInput) (*listOutput, error) {
@@ -100,4 +102,22 @@ func (a *api) audit(ctx context.Context, in *auditInput) (*auditOutput, error) {
 		out.Items[i] = entryOf(e)
 	}
 	return &auditOutput{out}, nil
+}
+
+func (a *api) verifyAudit(ctx context.Context, _ *struct{}) (*verifyOutput, error) {
+	report, err := a.vault.VerifyAudit(ctx, callerOf(ctx), nil)
+	if err != nil {
+		return nil, a.fail(ctx, "verify the audit log", err)
+	}
+	out := sdk.AuditReport{
+		Rows: report.Rows, Writers: report.Writers, Unchained: report.Unchained, From: report.From, To: report.To,
+		Findings: make([]sdk.AuditFinding, len(report.Findings)), More: report.More,
+	}
+	for i, f := range report.Findings {
+		out.Findings[i] = sdk.AuditFinding{
+			Kind: string(f.Kind), Writer: f.Writer, First: f.First, Last: f.Last, ID: f.ID, Action: f.Action, Path: f.Path,
+			After: f.After, Before: f.Before, Detail: f.Detail,
+		}
+	}
+	return &verifyOutput{out}, nil
 }

@@ -47,6 +47,7 @@ type Vault interface {
 	List(ctx context.Context, caller secret.Caller, prefix secret.Prefix, after secret.Path, limit int) ([]secret.Metadata, error)
 	Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.Overdue, error)
 	Audit(context.Context, secret.Caller, audit.Query) (found []audit.Entry, next int64, err error)
+	VerifyAudit(ctx context.Context, caller secret.Caller, progress func(rows int64)) (audit.Report, error)
 	Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability) (policy.Explanation, error)
 	KeyringStatus(context.Context, secret.Caller) (vault.KeyringStatus, error)
 	AddKey(context.Context, secret.Caller) (vault.KeyID, error)

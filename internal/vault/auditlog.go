@@ -24,22 +24,23 @@ func (e *Engine) flushAudit(entries []audit.Entry) (err error) {
 	if err != nil {
 		return err
 	}
-	rows := e.link(lane, ids, entries)
+	rows := e.link(lane, ids, "", entries)
 	next = rows[len(rows)-1].Head()
 	failpoint.Hit(auditFlush, failpoint.BeforeCommit)
 	if err = e.store.AppendAudit(ctx, rows, e.chain.Seal(next)); err == nil {
 		failpoint.Hit(auditFlush, failpoint.AfterCommit)
+		e.unanchored.Store(true)
 	}
 	return err
 }
 
-// link makes entries the rows that follow lane's head.
-func (e *Engine) link(lane audit.Head, ids []int64, entries []audit.Entry) []audit.Row {
+// link makes entries the rows that follow lane's head; heads is that of an anchor.
+func (e *Engine) link(lane audit.Head, ids []int64, heads string, entries []audit.Entry) []audit.Row {
 	rows := make([]audit.Row, len(entries))
 	for i := range entries {
 		row := &rows[i]
 		row.Entry = entries[i]
-		row.ID = ids[i]
+		row.ID, row.Heads = ids[i], heads
 		e.chain.Link(lane, row)
 		lane = row.Head()
 	}

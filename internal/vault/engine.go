@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -78,6 +79,8 @@ type Engine struct {
 	chain     audit.Chain
 	lanes     audit.Lanes
 	committer audit.Committer
+	// unanchored is set when this process has written since the last anchor.
+	unanchored atomic.Bool
 
 	mu       sync.RWMutex
 	policies map[string]*ruleSet // by cluster: the last verified set
@@ -98,6 +101,7 @@ func New(c Config) *Engine {
 		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
 		chain: audit.Chain{MAC: c.Keyring.MAC, Vault: c.VaultID},
 	}
+	e.unanchored.Store(true) // what processes wrote that ended
 	e.committer.Flush, e.committer.Observe = e.flushAudit, m.auditFlush
 	if e.announcer != nil {
 		e.announcer.Start(e.announced)

@@ -24,6 +24,8 @@ type metrics struct {
 	flushEntries  prometheus.Histogram
 	flushSeconds  prometheus.Histogram
 	flushWaiting  prometheus.Gauge
+	verifiedAt    prometheus.Gauge
+	findings      prometheus.Gauge
 }
 
 // newMetrics registers the metrics; statements is read when they are.
@@ -69,13 +71,21 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 		Namespace: "coffer", Subsystem: "audit", Name: "queue_entries",
 		Help: "Audit entries that waited behind the last flush.",
 	})
+	m.verifiedAt = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "coffer", Subsystem: "audit", Name: "verified_timestamp_seconds",
+		Help: "When this replica last verified the whole audit log; 0 when never.",
+	})
+	m.findings = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "coffer", Subsystem: "audit", Name: "findings",
+		Help: "What the last verification of the audit log found wrong.",
+	})
 	sent := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "coffer", Subsystem: "engine", Name: "database_statements_total",
 		Help: "Statements sent to Postgres.",
 	}, func() float64 { return float64(statements()) })
 	if registerer != nil {
 		registerer.MustRegister(m.operations, m.cache, m.announcements, sent, m.revision, m.reloads, m.rewrapped)
-		registerer.MustRegister(m.flushEntries, m.flushSeconds, m.flushWaiting)
+		registerer.MustRegister(m.flushEntries, m.flushSeconds, m.flushWaiting, m.verifiedAt, m.findings)
 	}
 	return m
 }
@@ -84,6 +94,11 @@ func (m *metrics) auditFlush(entries, waiting int, took time.Duration) {
 	m.flushEntries.Observe(float64(entries))
 	m.flushSeconds.Observe(took.Seconds())
 	m.flushWaiting.Set(float64(waiting))
+}
+
+func (m *metrics) verified(findings int, at time.Time) {
+	m.verifiedAt.Set(float64(at.Unix()))
+	m.findings.Set(float64(findings))
 }
 
 func (m *metrics) cacheRead(layer string, result cache.Result) {

@@ -87,6 +87,6 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 		config.Waker = changes.NewRedisWaker(connection)
 	}
 	engine := New(config)
-	closers = append(closers, engine.startKeyring(ctx, o.KeyringEvery))
+	closers = append(closers, engine.startKeyring(ctx, o.KeyringEvery), engine.startAnchors(ctx))
 	return engine, closeAll, nil
 }

@@ -32,7 +32,7 @@ func (e *Engine) transact(ctx context.Context, action audit.Action, f func(tx *s
 		if err != nil {
 			return err
 		}
-		if err := rows.append(ctx, e, tx, entries); err != nil {
+		if err := rows.append(ctx, e, tx, "", entries); err != nil {
 			return err
 		}
 		if err := tx.Flush(ctx); err != nil {
@@ -53,6 +53,7 @@ func (e *Engine) transact(ctx context.Context, action audit.Action, f func(tx *s
 	}
 	if err == nil {
 		failpoint.Hit(operation, failpoint.AfterCommit)
+		e.unanchored.Store(true)
 	}
 	return err
 }
@@ -64,8 +65,8 @@ type auditRows struct {
 	next audit.Head
 }
 
-// append links entries to the lane. A second call is of a transaction that runs again.
-func (a *auditRows) append(ctx context.Context, e *Engine, tx *store.Tx, entries []audit.Entry) error {
+// append links entries, with the heads of an anchor, to the lane. A second call is of a transaction that runs again.
+func (a *auditRows) append(ctx context.Context, e *Engine, tx *store.Tx, heads string, entries []audit.Entry) error {
 	if a.lane != nil {
 		a.next = *a.lane
 	}
@@ -80,7 +81,7 @@ func (a *auditRows) append(ctx context.Context, e *Engine, tx *store.Tx, entries
 	if err != nil {
 		return err
 	}
-	rows := e.link(*a.lane, ids, entries)
+	rows := e.link(*a.lane, ids, heads, entries)
 	a.next = rows[len(rows)-1].Head()
 	tx.AppendAudit(rows, e.chain.Seal(a.next))
 	return nil

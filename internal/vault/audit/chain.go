@@ -27,6 +27,14 @@ type Head struct {
 	MAC    [MACSize]byte
 }
 
+// StoredHead is a row of the table of writers.
+type StoredHead struct {
+	Head
+	Seal []byte
+	// Anchored is the highest number that an anchor holds.
+	Anchored int64
+}
+
 // Row is an entry as it is stored: the seq-th of its writer. A row without a writer
 // is from before the log was chained.
 type Row struct {
@@ -81,6 +89,10 @@ func (c Chain) Seal(h Head) []byte {
 	mac := c.MAC(purposeHead, c.Vault[:], h.Writer[:], number(h.Seq), h.MAC[:])
 	return mac[:]
 }
+
+// VerifySeal reports whether the stored head is as some process of this vault wrote
+// it, now or earlier.
+func (c Chain) VerifySeal(h StoredHead) bool { return hmac.Equal(h.Seal, c.Seal(h.Head)) }
 
 func number(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
 

@@ -69,14 +69,6 @@ type Report struct {
 	More int64 `json:"more,omitempty"`
 }
 
-// StoredHead is a row of the table of writers.
-type StoredHead struct {
-	Head
-	Seal []byte
-	// Anchored is the highest number that an anchor holds.
-	Anchored int64
-}
-
 // state is how far a writer's rows were followed.
 type state struct {
 	Head
@@ -205,7 +197,7 @@ func (v *Verifier) Stored(heads []StoredHead) {
 	stored := map[uuid.UUID]bool{}
 	for _, h := range heads {
 		stored[h.Writer] = true
-		if !bytes.Equal(h.Seal, v.chain.Seal(h.Head)) {
+		if !v.chain.VerifySeal(h) {
 			v.add(Finding{Kind: HeadChanged, Writer: h.Writer.String(), First: h.Seq, Last: h.Seq, Detail: "the stored head of the writer fails its integrity check"})
 			continue
 		}

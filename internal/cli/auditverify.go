@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+func (s *session) auditVerify() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Verify that no row of the audit log was changed or removed",
+		Long: `Verify the whole audit log. Each row is chained to the one before it of its writer by a keyed
+checksum that only the vault can compute. A row that was changed, removed, cut off the end
+or added in the database is named by its writer and number. Exits 1 when there is one.
+
+Needs the audit capability on sys/audit.`,
+		Example: `  coffer audit verify
+  coffer audit verify -o json`,
+		Args: noArgs,
+	}
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
+	cmd.RunE = s.do(func(cmd *cobra.Command, _ []string) error {
+		client, err := s.client()
+		if err != nil {
+			return err
+		}
+		report, err := client.VerifyAudit(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if output.value != formatTable {
+			err = marshal(s.out, output.value, report)
+		} else {
+			err = s.printVerification(report)
+		}
+		if err == nil && len(report.Findings) > 0 {
+			err = fmt.Errorf("the audit log is not as it was written: %s", count(int64(len(report.Findings))+report.More, "finding"))
+		}
+		return err
+	})
+	return cmd
+}
+
+func (s *session) printVerification(r sdk.AuditReport) error {
+	verified := fmt.Sprintf("%s of %s verified", count(r.Rows-r.Unchained, "row"), count(int64(r.Writers), "writer"))
+	if r.From != nil && r.To != nil {
+		verified += fmt.Sprintf(", %s to %s", stamp(*r.From), stamp(*r.To))
+	}
+	if _, err := fmt.Fprintln(s.out, verified); err != nil {
+		return err
+	}
+	if r.Unchained > 0 {
+		if _, err := fmt.Fprintf(s.out, "%s from before the log was chained: nothing is known of them\n", count(r.Unchained, "row")); err != nil {
+			return err
+		}
+	}
+	if len(r.Findings) == 0 {
+		_, err := fmt.Fprintln(s.out, "The log is whole.")
+		return err
+	}
+	if _, err := fmt.Fprintln(s.out); err != nil {
+		return err
+	}
+	rows := make([][]string, len(r.Findings))
+	for i, f := range r.Findings {
+		rows[i] = []string{f.Kind, f.Writer, rowNumbers(f), orDash(between(f)), orDash(f.Action), orDash(f.Path), f.Detail}
+	}
+	if err := table(s.out, []string{"FINDING", "WRITER", "ROWS", "WRITTEN", "ACTION", "PATH", "NOTICED BY"}, rows); err != nil {
+		return err
+	}
+	if r.More > 0 {
+		_, err := fmt.Fprintf(s.out, "and %d more\n", r.More)
+		return err
+	}
+	return nil
+}
+
+// count is "1 row" or "2 rows".
+func count(n int64, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return strconv.FormatInt(n, 10) + " " + noun
+}
+
+func rowNumbers(f sdk.AuditFinding) string {
+	if f.First == f.Last {
+		return strconv.FormatInt(f.First, 10)
+	}
+	return fmt.Sprintf("%d-%d", f.First, f.Last)
+}
+
+// between says when the rows of a finding were written, as far as it is known.
+func between(f sdk.AuditFinding) string {
+	switch {
+	case f.ID != 0 && f.After != nil:
+		return stamp(*f.After)
+	case f.After != nil && f.Before != nil:
+		return f.After.UTC().Format(time.RFC3339) + " to " + stamp(*f.Before)
+	case f.After != nil:
+		return "after " + stamp(*f.After)
+	case f.Before != nil:
+		return "before " + stamp(*f.Before)
+	}
+	return ""
+}

@@ -1,0 +1,53 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+)
+
+// partAudit is what policies name to let somebody check or take away the whole log.
+var partAudit = secret.System("audit")
+
+// VerifyAudit reads the whole audit log as of one moment and reports every row that was changed, removed, put in
+// another's place or added past the engine. It needs the audit capability on sys/audit. It
+// takes some seconds for each million rows: ctx bounds it. progress, which may
+// be nil, hears now and then how many rows were checked.
+//
+// Nothing can be said of rows from before the log was chained. Rows cut off the end of a writer are found when its
+// stored head, or an anchor of another writer, is still there.
+//
+// Errors: secret.ErrDenied, secret.ErrTampered, secret.ErrUnavailable.
+func (e *Engine) VerifyAudit(ctx context.Context, caller secret.Caller, progress func(rows int64)) (_ audit.Report, err error) {
+	admitted, done := e.begin(ctx, audit.Verify)
+	err = e.admit(admitted, caller, audit.Verify, partAudit, policy.Audit)
+	done(err)
+	if err != nil {
+		return audit.Report{}, err
+	}
+	verifier := audit.NewVerifier(e.chain)
+	err = e.store.WalkAudit(ctx, func(row *audit.Row) error {
+		verifier.Row(row)
+		if progress != nil && verifier.Rows()%progressEvery == 0 {
+			progress(verifier.Rows())
+		}
+		return ctx.Err()
+	}, verifier.Stored)
+	if err != nil {
+		return audit.Report{}, fmt.Errorf("verify the audit log, after %d rows: %w", verifier.Rows(), err)
+	}
+	report := verifier.Report()
+	e.metrics.verified(len(report.Findings), e.now())
+	if len(report.Findings) > 0 {
+		found := newEntry(caller, audit.Verify, partAudit.String(), 0, audit.Failed, fmt.Sprintf("%d findings in %d rows", len(report.Findings), report.Rows))
+		e.logger.ErrorContext(ctx, "the audit log fails its integrity check", "findings", len(report.Findings), "rows", report.Rows)
+		return report, e.record(ctx, verdict{entry: found})
+	}
+	return report, nil
+}
+
+// progressEvery is how many rows lie between two reports of progress.
+const progressEvery = 10_000
