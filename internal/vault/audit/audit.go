@@ -57,6 +57,8 @@ const (
 	KeyRetire     Action = "key-retire"
 	KeyDestroy    Action = "key-destroy"
 	Rewrap        Action = "rewrap"
+	// Backup is a copy of the whole database, sealed as it is; Path is sys/backup.
+	Backup Action = "backup"
 	// Anchor is a row that Coffer writes by itself: it holds the heads of other
 	// writers. A search shows anchors only when it asks for them.
 	Anchor Action = "anchor"

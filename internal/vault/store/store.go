@@ -5,6 +5,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"math"
 	"strconv"
 	"time"
 
@@ -68,7 +69,13 @@ func (s *Store) Close() { s.pool.Close() }
 
 // Migrate brings the schema up to date. Replicas that start together take turns
 // under an advisory lock.
-func (s *Store) Migrate(ctx context.Context) error {
+func (s *Store) Migrate(ctx context.Context) error { return s.migrateTo(ctx, latest) }
+
+// latest is above the number of every migration.
+const latest = math.MaxInt64
+
+// migrateTo brings the schema up to a version, that of an older backup.
+func (s *Store) migrateTo(ctx context.Context, version int64) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
@@ -85,7 +92,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the migrations: %w", err)
 	}
-	if _, err := provider.Up(ctx); err != nil {
+	if _, err := provider.UpTo(ctx, version); err != nil {
 		return translate("migrate the schema", err)
 	}
 	return nil
