@@ -13,12 +13,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Main runs the command line and returns its exit code. args begins with the name of
+// Main runs the command line, with restore for the command of that name, and returns its exit code. args begins with the name of
 // the program, as os.Args does.
-func Main(args []string) int {
+func Main(args []string, restore Restorer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	s := &session{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now}
+	s := &session{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now, restore: restore}
 	return s.run(ctx, args)
 }
 
@@ -27,6 +27,7 @@ type session struct {
 	in       io.Reader
 	out, err io.Writer
 	now      func() time.Time
+	restore  Restorer
 
 	connection connection
 	// started is set when a command's own work begins: what fails before is usage.

@@ -34,7 +34,7 @@ exist and one that you may not use give the same answer.
 		cmd.GroupID = "secrets"
 		root.AddCommand(cmd)
 	}
-	for _, cmd := range []*cobra.Command{s.audit(), s.rotation(), s.explain(), s.whoami(), s.keyring()} {
+	for _, cmd := range []*cobra.Command{s.audit(), s.rotation(), s.explain(), s.whoami(), s.keyring(), s.backup(), s.restoreBackup()} {
 		cmd.GroupID = "oversight"
 		root.AddCommand(cmd)
 	}

@@ -23,7 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"coffer": func() { os.Exit(Main(os.Args)) }})
+	testscript.Main(m, map[string]func(){"coffer": func() { os.Exit(Main(os.Args, nil)) }})
 }
 
 // installation is what the scripts talk to: the real server over TLS on loopback, a

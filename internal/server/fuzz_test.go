@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -107,6 +108,10 @@ func (*strict) DestroyKey(context.Context, secret.Caller, vault.KeyID) error { r
 
 func (*strict) Rewrap(context.Context, secret.Caller) (vault.RewrapProgress, error) {
 	return vault.RewrapProgress{}, secret.ErrDenied
+}
+
+func (*strict) Backup(context.Context, secret.Caller, []string) (func(context.Context, io.Writer) error, error) {
+	return nil, secret.ErrDenied
 }
 
 func (*strict) Ready(context.Context) error { return nil }

@@ -48,7 +48,10 @@ func observe(mux http.Handler, logger *slog.Logger, m *metrics) http.Handler {
 		header.Set("Cache-Control", "no-store")
 		header.Set("X-Content-Type-Options", "nosniff")
 		defer func() {
-			if caught := recover(); caught != nil {
+			caught := recover()
+			//nolint:errorlint // a panic's value, which net/http compares so too
+			aborted := caught == http.ErrAbortHandler
+			if caught != nil && !aborted {
 				recorder.fail(ctx, logger, e, caught)
 			}
 			for _, f := range e.after {
@@ -56,6 +59,9 @@ func observe(mux http.Handler, logger *slog.Logger, m *metrics) http.Handler {
 			}
 			// The mux has set the pattern on this very request.
 			finish(ctx, logger, m, r, e, recorder.code(), time.Since(start))
+			if aborted {
+				panic(caught) // net/http breaks the connection off
+			}
 		}()
 		mux.ServeHTTP(recorder, r)
 	})

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -55,6 +56,7 @@ type Vault interface {
 	RetireKey(context.Context, secret.Caller, vault.KeyID) error
 	DestroyKey(context.Context, secret.Caller, vault.KeyID) error
 	Rewrap(context.Context, secret.Caller) (vault.RewrapProgress, error)
+	Backup(ctx context.Context, caller secret.Caller, recipients []string) (write func(context.Context, io.Writer) error, err error)
 	Ready(context.Context) error
 }
 
@@ -141,6 +143,7 @@ func (a *api) register(mux *http.ServeMux) []byte {
 	a.registerSecrets(h)
 	a.registerLists(h)
 	a.registerIdentity(h)
+	a.registerBackup(h)
 	a.registerKeyring(h)
 	description, err := json.MarshalIndent(h.OpenAPI(), "", "  ")
 	if err != nil {

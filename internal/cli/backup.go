@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// envDatabaseURL is where a restore finds the database: a command line is seen by
+// others.
+const envDatabaseURL = "DATABASE_URL"
+
+// Restorer restores backups. It is given by the program: the CLI itself knows only
+// the API, and a restore has no server.
+type Restorer func(context.Context, RestoreRequest) (Restored, error)
+
+// RestoreRequest is a backup to open, and where to.
+type RestoreRequest struct {
+	File io.ReadSeeker
+	// Identities is a file of age identities.
+	Identities io.Reader
+	// DatabaseURL is empty to verify only.
+	DatabaseURL string
+}
+
+// Restored says what a backup holds.
+type Restored struct {
+	CreatedAt time.Time
+	Tables    []RestoredTable
+}
+
+// RestoredTable is a table and its number of rows.
+type RestoredTable struct {
+	Name string
+	Rows int64
+}
+
+func (s *session) backup() *cobra.Command {
+	var (
+		recipients []string
+		file, out  string
+	)
+	cmd := &cobra.Command{
+		Use:   "backup --recipient age1… --output FILE",
+		Short: "Back the vault up into one encrypted file",
+		Long: `Back the vault up into one file, encrypted with age to the recipients, of one moment of the
+whole database. Values in it stay sealed: it is of use only with the vault's root key too, which
+is kept elsewhere. The file is made when it is whole; --timeout does not count.
+
+Needs the read capability on sys/backup.`,
+		Example: `  age-keygen -o backup-identity.txt
+  coffer backup --recipient age1… --output coffer-backup.age`,
+		Args: noArgs,
+	}
+	cmd.Flags().StringArrayVarP(&recipients, "recipient", "r", nil, "age recipient who can open the file; may be repeated")
+	cmd.Flags().StringVarP(&file, "recipients-file", "R", "", "file with age recipients, one a line")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write; it must not exist")
+	cmd.RunE = s.ask(func(cmd *cobra.Command, _ []string) error {
+		all, err := readRecipients(recipients, file)
+		if err != nil {
+			return err
+		}
+		if out == "" {
+			return usagef("--output is missing: name the file to write")
+		}
+		client, err := s.client()
+		if err != nil {
+			return err
+		}
+		return writeNew(out, func(w io.Writer) error { return client.Backup(cmd.Context(), all, w) })
+	})
+	return cmd
+}
+
+func readRecipients(given []string, file string) ([]string, error) {
+	if file != "" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, fmt.Errorf("read the recipients: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			if line := strings.TrimSpace(lines.Text()); line != "" && !strings.HasPrefix(line, "#") {
+				given = append(given, line)
+			}
+		}
+		if err := lines.Err(); err != nil {
+			return nil, fmt.Errorf("read the recipients: %w", err)
+		}
+	}
+	if len(given) == 0 {
+		return nil, usagef("a recipient is missing: give --recipient or --recipients-file, as age-keygen prints them")
+	}
+	return given, nil
+}
+
+// writeNew makes file once what it holds is whole and on disk. It replaces none.
+func writeNew(file string, write func(io.Writer) error) (err error) {
+	if _, err := os.Lstat(file); err == nil {
+		return fmt.Errorf("%s exists already: name another file", file)
+	}
+	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*")
+	if err != nil {
+		return fmt.Errorf("write the backup: %w", err)
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), file); err != nil { // unlike a rename it replaces nothing
+		return fmt.Errorf("write the backup: %w", err)
+	}
+	return nil
+}
+
+func (s *session) restoreBackup() *cobra.Command {
+	var (
+		identity string
+		verify   bool
+	)
+	cmd := &cobra.Command{
+		Use:   "restore --identity FILE BACKUP",
+		Short: "Restore a backup into an empty database, or verify it",
+		Long: `Restore a backup into the empty database that $` + envDatabaseURL + ` names. The whole file is verified
+first; then all is restored in one transaction, or nothing. No server takes part. Start Coffer on the
+database with the root key that the vault had.
+
+With --verify-only no database is needed.`,
+		Example: `  coffer restore --identity backup-identity.txt --verify-only coffer-backup.age
+  DATABASE_URL=postgres://… coffer restore --identity backup-identity.txt coffer-backup.age`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("expected one backup file, got %d arguments", len(args))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&identity, "identity", "i", "", "file with the age identity, as age-keygen makes it")
+	cmd.Flags().BoolVar(&verify, "verify-only", false, "read the whole file, and restore nothing")
+	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
+		if identity == "" {
+			return usagef("--identity is missing: name the file with the age identity")
+		}
+		request := RestoreRequest{}
+		if !verify {
+			if request.DatabaseURL = os.Getenv(envDatabaseURL); request.DatabaseURL == "" {
+				return usagef("$%s is empty: set it to the URL of an empty database, or give --verify-only", envDatabaseURL)
+			}
+		}
+		return s.restoreFile(cmd.Context(), identity, args[0], request)
+	})
+	return cmd
+}
+
+func (s *session) restoreFile(ctx context.Context, identity, file string, request RestoreRequest) error {
+	if s.restore == nil {
+		return errors.New("this program was built without restore")
+	}
+	identities, err := os.Open(identity)
+	if err != nil {
+		return fmt.Errorf("read the identity: %w", err)
+	}
+	defer func() { _ = identities.Close() }()
+	backup, err := os.Open(file)
+	if err != nil {
+		return fmt.Errorf("read the backup: %w", err)
+	}
+	defer func() { _ = backup.Close() }()
+	request.Identities, request.File = identities, backup
+	restored, err := s.restore(ctx, request)
+	if err != nil {
+		return err
+	}
+	done := "verified"
+	if request.DatabaseURL != "" {
+		done = "restored"
+	}
+	_, _ = fmt.Fprintf(s.out, "%s the backup of %s\n", done, restored.CreatedAt.UTC().Format(time.RFC3339))
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "TABLE\tROWS")
+	for _, t := range restored.Tables {
+		_, _ = fmt.Fprintf(table, "%s\t%d\n", t.Name, t.Rows)
+	}
+	return table.Flush()
+}
