@@ -32,8 +32,10 @@ type call struct {
 	query         url.Values
 	// body is sent as JSON when not nil.
 	body any
-	// repeatable calls change nothing, so that they may be sent again after a lost
-	// answer.
+	// idempotencyKey goes into the header of that name when not empty.
+	idempotencyKey string
+	// repeatable calls have the effect of one when they are sent twice, so that they
+	// may be sent again after a lost answer.
 	repeatable bool
 }
 
@@ -96,6 +98,9 @@ func (c *Client) attempt(ctx context.Context, what call, body []byte, out any) a
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", c.userAgent)
+	if what.idempotencyKey != "" {
+		request.Header.Set("Idempotency-Key", what.idempotencyKey)
+	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
@@ -164,11 +169,13 @@ func refusal(response *http.Response, body []byte) attempt {
 	} else {
 		e.Code, e.Detail = CodeInternal, "the server answered "+response.Status+", not in Coffer's words: is the address right?"
 	}
+	lost := response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusBadGateway ||
+		response.StatusCode == http.StatusGatewayTimeout
 	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
 	return attempt{
 		err:               e,
 		retry:             response.StatusCode == http.StatusTooManyRequests,
-		retryIfRepeatable: response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusBadGateway,
+		retryIfRepeatable: lost,
 		wait:              min(time.Duration(seconds)*time.Second, longWait),
 	}
 }

@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -43,10 +44,16 @@ func (c *Client) Get(ctx context.Context, path string) (Secret, error) {
 
 // GetVersion reads one version of a path, the current one when version is 0.
 func (c *Client) GetVersion(ctx context.Context, path string, version int64) (Secret, error) {
-	query := url.Values{"path": {path}}
-	if version != 0 {
-		query.Set("version", strconv.FormatInt(version, 10))
+	if version == 0 {
+		return c.get(ctx, path, "")
 	}
+	return c.get(ctx, path, strconv.FormatInt(version, 10))
+}
+
+// get reads a version by number or label; the current one when it is empty.
+func (c *Client) get(ctx context.Context, path, version string) (Secret, error) {
+	query := url.Values{"path": {path}}
+	set(query, "version", version)
 	var out Secret
 	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/secret", query: query, repeatable: true}, &out)
 	return out, err
@@ -55,24 +62,35 @@ func (c *Client) GetVersion(ctx context.Context, path string, version int64) (Se
 // Put writes a new version of a path, which it makes when there is none. It needs the
 // write capability, and share besides when r has an access policy.
 //
-// A write whose answer is lost is not tried again, since it may have taken effect: the
-// error has CodeUnavailable. With ExpectedVersion set, repeating it is safe.
+// Each call has an idempotency key, so that a write whose answer is lost is sent again
+// and takes effect once. When all attempts fail the error has CodeUnavailable, and the
+// write may have taken effect: to repeat it in another call, set r.IdempotencyKey in
+// both.
 func (c *Client) Put(ctx context.Context, path string, r PutRequest) (Metadata, error) {
-	var out Metadata
-	err := c.call(ctx, call{method: http.MethodPut, route: "/v1/secret", query: url.Values{"path": {path}}, body: r}, &out)
-	return out, err
+	return c.write(ctx, http.MethodPut, "/v1/secret", path, r)
 }
 
 // Rotate writes a new version of a path that exists. It needs the rotate capability.
 // See Put for lost answers.
 func (c *Client) Rotate(ctx context.Context, path string, r PutRequest) (Metadata, error) {
+	return c.write(ctx, http.MethodPost, "/v1/secret/rotate", path, r)
+}
+
+func (c *Client) write(ctx context.Context, method, route, path string, r PutRequest) (Metadata, error) {
+	key := r.IdempotencyKey
+	if key == "" {
+		key = rand.Text()
+	}
 	var out Metadata
-	err := c.call(ctx, call{method: http.MethodPost, route: "/v1/secret/rotate", query: url.Values{"path": {path}}, body: r}, &out)
+	err := c.call(ctx, call{
+		method: method, route: route, query: url.Values{"path": {path}}, body: r, idempotencyKey: key, repeatable: true,
+	}, &out)
 	return out, err
 }
 
-// Delete deletes a path. A later Put goes on with the next version number. It needs
-// the delete capability. See Put for lost answers.
+// Delete deletes a path; Undelete brings it back, and a later Put begins anew with the
+// next version number. It needs the delete capability. A deletion whose answer is lost
+// is not sent again: the error has CodeUnavailable.
 func (c *Client) Delete(ctx context.Context, path string) error {
 	return c.call(ctx, call{method: http.MethodDelete, route: "/v1/secret", query: url.Values{"path": {path}}}, nil)
 }

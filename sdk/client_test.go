@@ -61,6 +61,15 @@ func TestRetries(t *testing.T) {
 		return err
 	}
 	remove := func(ctx context.Context, c *sdk.Client) error { return c.Delete(ctx, "a/b") }
+	rollback := func(r sdk.RollbackRequest) func(context.Context, *sdk.Client) error {
+		return func(ctx context.Context, c *sdk.Client) error { _, err := c.Rollback(ctx, "a/b", r); return err }
+	}
+	promote := func(ctx context.Context, c *sdk.Client) error {
+		_, err := c.Promote(ctx, "a/b", sdk.PromoteRequest{})
+		return err
+	}
+	destroy := func(ctx context.Context, c *sdk.Client) error { return c.Destroy(ctx, "a/b") }
+	timedOut := func(w http.ResponseWriter) { w.WriteHeader(http.StatusGatewayTimeout) }
 	unavailable := func(w http.ResponseWriter) { problem(w, http.StatusServiceUnavailable, sdk.CodeUnavailable) }
 	limited := func(w http.ResponseWriter) { problem(w, http.StatusTooManyRequests, sdk.CodeRateLimited) }
 	hangUp := func(w http.ResponseWriter) {
@@ -83,23 +92,35 @@ func TestRetries(t *testing.T) {
 		"a read that is refused":                {get, denied, 1, sdk.CodeNotFoundOrDenied},
 		"a read beyond the rate":                {get, limited, 2, ""},
 		"a write beyond the rate":               {put, limited, 2, ""},
-		"a write while the database is away":    {put, unavailable, 1, sdk.CodeUnavailable},
-		"a write whose answer is lost":          {put, hangUp, 1, sdk.CodeUnavailable},
+		"a write while the database is away":    {put, unavailable, 2, ""},
+		"a write behind a proxy that waits":     {put, timedOut, 2, ""},
+		"a write whose answer is lost":          {put, hangUp, 2, ""},
+		"a write that is refused":               {put, denied, 1, sdk.CodeNotFoundOrDenied},
 		"a deletion whose answer is lost":       {remove, hangUp, 1, sdk.CodeUnavailable},
 		"a deletion while the database is away": {remove, unavailable, 1, sdk.CodeUnavailable},
+		"a rollback whose answer is lost":       {rollback(sdk.RollbackRequest{}), hangUp, 1, sdk.CodeUnavailable},
+		"a rollback to a version":               {rollback(sdk.RollbackRequest{Version: 3}), hangUp, 2, ""},
+		"a rollback that expects a version":     {rollback(sdk.RollbackRequest{Version: 3, ExpectedVersion: new(int64(4))}), hangUp, 1, sdk.CodeUnavailable},
+		"a promotion whose answer is lost":      {promote, hangUp, 1, sdk.CodeUnavailable},
+		"a destruction whose answer is lost":    {destroy, hangUp, 2, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var attempts atomic.Int64
+			var key string
 			client := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				if attempts.Add(1) == 1 {
+					key = r.Header.Get("Idempotency-Key")
 					test.first(w)
 					return
 				}
 				body, _ := io.ReadAll(r.Body)
 				if r.Method == http.MethodPut && string(body) != `{"value":"eA=="}` {
 					t.Errorf("the second attempt sent %q", body)
+				}
+				if again := r.Header.Get("Idempotency-Key"); again != key || r.Method == http.MethodPut && key == "" {
+					t.Errorf("the attempts have the keys %q and %q", key, again)
 				}
 				_, _ = w.Write([]byte(`{"path":"a/b","version":1}`))
 			})
@@ -307,5 +328,23 @@ func TestValuesDoNotPrint(t *testing.T) {
 	}
 	if !strings.Contains(printed, "a/b@3") {
 		t.Errorf("does not name the secret: %s", printed)
+	}
+}
+
+// TestIdempotencyKeys: each write has a key of its own, or the one that was given.
+func TestIdempotencyKeys(t *testing.T) {
+	var keys []string
+	client := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		keys = append(keys, r.Header.Get("Idempotency-Key"))
+		_, _ = w.Write([]byte(`{}`))
+	})
+	for _, key := range []string{"", "", "mine"} {
+		_, err := client.Put(t.Context(), "a/b", sdk.PutRequest{IdempotencyKey: key})
+		must(t, err)
+	}
+	_, err := client.Rotate(t.Context(), "a/b", sdk.PutRequest{})
+	must(t, err)
+	if len(keys) != 4 || keys[0] == "" || keys[0] == keys[1] || keys[2] != "mine" || keys[3] == "" || keys[3] == keys[0] {
+		t.Errorf("keys %q", keys)
 	}
 }

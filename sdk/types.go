@@ -15,6 +15,10 @@ type Metadata struct {
 	Tags            map[string]string `json:"tags,omitempty" doc:"Tags of the owner"`
 	RotateAfterDays int               `json:"rotateAfterDays,omitempty" doc:"Days after which a rotation is due; no reminder when absent"`
 	Access          AccessPolicy      `json:"access" doc:"Who may read the secret besides those whom a VaultPolicy allows"`
+	// MaxVersions is how many versions the path keeps; 0 is all.
+	MaxVersions int `json:"maxVersions,omitempty" doc:"How many versions the path keeps; all when absent"`
+	// Labels are those of this version: current, previous, pending.
+	Labels []string `json:"labels,omitempty" nullable:"false" doc:"Which of current, previous and pending this version is"`
 	// CreatedAt and CreatedBy are of this version, not of the path.
 	CreatedAt time.Time `json:"createdAt" doc:"When this version was written"`
 	CreatedBy string    `json:"createdBy" doc:"Who wrote this version" example:"user:alice"`
@@ -54,6 +58,14 @@ type PutRequest struct {
 	// ExpectedVersion makes the write happen only when the current version is this
 	// one; 0 means that the path must not exist.
 	ExpectedVersion *int64 `json:"expectedVersion,omitempty" minimum:"0" doc:"Write only when this is the current version; 0: only when the path does not exist"`
+	// Pending writes a version that is not current until it is promoted.
+	Pending bool `json:"pending,omitempty" doc:"Write a version that is not current until it is promoted; the path must exist"`
+	// MaxVersions is how many versions the path keeps, 0 for all: writes destroy the
+	// oldest beyond, but none that has a label.
+	MaxVersions *int `json:"maxVersions,omitempty" minimum:"0" maximum:"10000" doc:"How many versions the path keeps, 0 for all; the oldest beyond are destroyed, but none that has a label"`
+	// IdempotencyKey goes into the header Idempotency-Key. Put and Rotate make one for
+	// each call when it is empty; give one to repeat a request in another call.
+	IdempotencyKey string `json:"-"`
 }
 
 // String describes the request without its value.

@@ -88,7 +88,9 @@ func nextStep(cmd *cobra.Command, err error) string {
 		if capability := cmd.Annotations[explainedBy]; capability != "" {
 			return fmt.Sprintf("See what your rights are: coffer explain %s --capability %s", path, capability)
 		}
-	case sdk.CodeVersionNotFound, sdk.CodeConflict:
+	case sdk.CodeVersionNotFound:
+		return "See what versions there are: coffer versions " + path
+	case sdk.CodeConflict:
 		return "See what is current: coffer describe " + path
 	case sdk.CodeUnavailable:
 		if answer.Status == 0 {

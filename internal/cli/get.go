@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ type writer func(*sdk.Client, context.Context, string, sdk.PutRequest) (sdk.Meta
 
 func (s *session) get() *cobra.Command {
 	var (
-		version  int64
+		version  string
 		property string
 	)
 	cmd := &cobra.Command{
@@ -30,24 +31,28 @@ audited. With -o json or yaml the value is in base64, as in the API.
 Needs the read capability.`,
 		Example: `  coffer get production/payments/database
   coffer get production/payments/database --property password
-  coffer get production/payments/database --version 3 -o json`,
+  coffer get production/payments/database --version 3 -o json
+  coffer get production/payments/database --version previous`,
 		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "read"},
 	}
-	cmd.Flags().Int64Var(&version, "version", 0, "version to read; the current one when 0")
+	cmd.Flags().StringVar(&version, "version", "", "version to read, by number or as current, previous or pending; the current one when not given")
+	_ = cmd.RegisterFlagCompletionFunc("version", cobra.FixedCompletions(
+		[]string{sdk.LabelCurrent, sdk.LabelPrevious, sdk.LabelPending}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().StringVar(&property, "property", "", "print one property of a value that is a JSON object of strings")
 	output := addFormat(cmd, formatRaw, formatJSON, formatYAML)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
-		if version < 0 {
-			return usagef("--version %d: versions count from 1", version)
-		}
 		if property != "" && output.value != formatRaw {
 			return usagef("--property prints the property alone: leave -o out")
+		}
+		read, err := versionOf(version)
+		if err != nil {
+			return err
 		}
 		client, err := s.client()
 		if err != nil {
 			return err
 		}
-		found, err := client.GetVersion(cmd.Context(), args[0], version)
+		found, err := read(client, cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
@@ -65,6 +70,25 @@ Needs the read capability.`,
 		return s.printValue([]byte(value))
 	})
 	return cmd
+}
+
+// versionOf is how to read a version that is given by number or label.
+func versionOf(given string) (func(*sdk.Client, context.Context, string) (sdk.Secret, error), error) {
+	switch given {
+	case "":
+		return (*sdk.Client).Get, nil
+	case sdk.LabelCurrent, sdk.LabelPrevious, sdk.LabelPending:
+		return func(c *sdk.Client, ctx context.Context, path string) (sdk.Secret, error) {
+			return c.GetLabel(ctx, path, given)
+		}, nil
+	}
+	number, err := strconv.ParseInt(given, 10, 64)
+	if err != nil || number < 0 {
+		return nil, usagef("--version %s: give a number from 1, or current, previous or pending", given)
+	}
+	return func(c *sdk.Client, ctx context.Context, path string) (sdk.Secret, error) {
+		return c.GetVersion(ctx, path, number)
+	}, nil
 }
 
 func (s *session) printValue(value []byte) error {
@@ -126,12 +150,17 @@ func (s *session) printDescription(m sdk.Metadata) error {
 	if len(m.Access.AllowedServices) > 0 && len(m.Access.AllowedEnvironments) > 0 {
 		access = strings.Join(m.Access.AllowedServices, ", ") + " in " + strings.Join(m.Access.AllowedEnvironments, ", ")
 	}
+	keeps := "all versions"
+	if m.MaxVersions > 0 {
+		keeps = fmt.Sprintf("%d versions", m.MaxVersions)
+	}
 	return table(s.out, []string{"Path:", m.Path}, [][]string{
 		{"Version:", fmt.Sprint(m.Version)},
 		{"Written:", fmt.Sprintf("%s (%s ago) by %s", stamp(m.CreatedAt), s.age(m.CreatedAt), m.CreatedBy)},
 		{"Description:", m.Description},
 		{"Tags:", tagsOf(m.Tags)},
 		{"Rotate:", reminder},
+		{"Keeps:", keeps},
 		{"Read by:", access},
 	})
 }

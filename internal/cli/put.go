@@ -20,6 +20,7 @@ const (
 // writeFlags are the flags of put and rotate.
 type writeFlags struct {
 	source          valueSource
+	properties      propertyFlags
 	generate        int
 	description     string
 	tags            []string
@@ -28,6 +29,9 @@ type writeFlags struct {
 	allowEnvs       []string
 	allowNobody     bool
 	expectVersion   int64
+	pending         bool
+	maxVersions     int
+	idempotencyKey  string
 }
 
 func (w *writeFlags) bind(cmd *cobra.Command) {
@@ -42,6 +46,10 @@ func (w *writeFlags) bind(cmd *cobra.Command) {
 	flags.StringSliceVar(&w.allowEnvs, "allow-environment", nil, "environment in which it may, or *; may be repeated")
 	flags.BoolVar(&w.allowNobody, "allow-nobody", false, "take away what --allow-service gave")
 	flags.Int64Var(&w.expectVersion, "expect-version", 0, "write only when this is the current version; 0: only when the path does not exist")
+	flags.BoolVar(&w.pending, "pending", false, "write a version that is not current until it is promoted")
+	flags.IntVar(&w.maxVersions, "max-versions", 0, "keep this many versions, and destroy the oldest beyond; 0 for all")
+	flags.StringVar(&w.idempotencyKey, "idempotency-key", "", "makes repeated commands one write: for a day, the same key writes no second version")
+	w.properties.bind(cmd)
 	cmd.MarkFlagsRequiredTogether("allow-service", "allow-environment")
 	cmd.MarkFlagsMutuallyExclusive("allow-service", "allow-nobody")
 	cmd.MarkFlagsMutuallyExclusive("file", "generate")
@@ -49,7 +57,7 @@ func (w *writeFlags) bind(cmd *cobra.Command) {
 
 // request makes the request; what no flag names stays as the path has it.
 func (s *session) request(cmd *cobra.Command, path string, w *writeFlags) (sdk.PutRequest, error) {
-	r := sdk.PutRequest{}
+	r := sdk.PutRequest{Pending: w.pending, IdempotencyKey: w.idempotencyKey}
 	given := cmd.Flags().Changed
 	if given("description") {
 		r.Description = &w.description
@@ -60,31 +68,45 @@ func (s *session) request(cmd *cobra.Command, path string, w *writeFlags) (sdk.P
 	if given("expect-version") {
 		r.ExpectedVersion = &w.expectVersion
 	}
+	if given("max-versions") {
+		r.MaxVersions = &w.maxVersions
+	}
 	if len(w.allowServices) > 0 || w.allowNobody {
 		r.Access = &sdk.AccessPolicy{
 			AllowedServices: append([]string{}, w.allowServices...), AllowedEnvironments: append([]string{}, w.allowEnvs...),
 		}
 	}
-	for _, tag := range w.tags {
+	var err error
+	if r.Tags, err = parseTags(w.tags); err != nil {
+		return r, err
+	}
+	switch {
+	case w.properties.given():
+		r.Value, err = s.readProperties(path, w.properties, w.source.trimNewline)
+	case !given("generate"):
+		r.Value, err = s.readValue(path, w.source)
+	case w.generate < minGenerated || w.generate > maxGenerated:
+		err = usagef("--generate=%d: give a length from %d to %d", w.generate, minGenerated, maxGenerated)
+	default:
+		r.Value = generate(w.generate)
+	}
+	return r, err
+}
+
+// parseTags reads key=value; without any it returns nil, which leaves the tags.
+func parseTags(given []string) (map[string]string, error) {
+	var tags map[string]string
+	for _, tag := range given {
 		key, value, ok := strings.Cut(tag, "=")
 		if !ok || key == "" {
-			return r, usagef("--tag %q is not key=value", tag)
+			return nil, usagef("--tag %q is not key=value", tag)
 		}
-		if r.Tags == nil {
-			r.Tags = map[string]string{}
+		if tags == nil {
+			tags = map[string]string{}
 		}
-		r.Tags[key] = value
+		tags[key] = value
 	}
-	if given("generate") {
-		if w.generate < minGenerated || w.generate > maxGenerated {
-			return r, usagef("--generate=%d: give a length from %d to %d", w.generate, minGenerated, maxGenerated)
-		}
-		r.Value = generate(w.generate)
-		return r, nil
-	}
-	var err error
-	r.Value, err = s.readValue(path, w.source)
-	return r, err
+	return tags, nil
 }
 
 func (s *session) put() *cobra.Command {
@@ -97,13 +119,15 @@ func (s *session) put() *cobra.Command {
 The value is taken byte for byte from standard input or from --file; on a terminal you
 are asked for it, without echo. A value that is a JSON object of strings, such as
 {"user":"app","password":"…"}, has properties: each becomes a key of a synced Secret.
+--property makes such a value, of exactly the properties that are named.
 
 Description, tags, reminder and access stay as they are unless a flag changes them.
 Needs the write capability, and share to change who may read.`,
 		Example: `  printf %s "$PASSWORD" | coffer put production/payments/database \
     --allow-service payments/api --allow-environment production
   coffer put production/payments/database --file database.json --rotate-after-days 90
-  coffer put production/payments/session-key --generate=64`,
+  coffer put production/payments/database --property-literal user=app --property password
+  coffer put production/payments/session-key --generate=64 --max-versions 10`,
 		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "write"},
 	}
 	flags.bind(cmd)
@@ -122,7 +146,8 @@ func (s *session) rotate() *cobra.Command {
 		Long: `Write a new version of a secret that exists. What uses it is told at once: synced Secrets
 are written and the workloads that use them roll.
 
-The value comes as with put, or is made with --generate. Needs the rotate capability.`,
+The value comes as with put, or is made with --generate. With --pending, nothing is told
+and get prints what it did, until coffer promote. Needs the rotate capability.`,
 		Example: `  coffer rotate production/payments/session-key --generate
   coffer rotate production/payments/database --file database.json`,
 		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "rotate"},
@@ -151,13 +176,9 @@ func (s *session) write(cmd *cobra.Command, path string, flags *writeFlags, outp
 	if err != nil {
 		return err
 	}
-	switch output {
-	case formatName:
-		return lines(s.out, []string{written.Path})
-	case formatTable:
-		_, err := fmt.Fprintf(s.out, "%s version %d written\n", written.Path, written.Version)
-		return err
-	default:
-		return marshal(s.out, output, written)
+	text := fmt.Sprintf("%s version %d written", written.Path, written.Version)
+	if request.Pending {
+		text += "; it is pending until promoted"
 	}
+	return s.printChanged(written, output, text)
 }

@@ -30,7 +30,9 @@ exist and one that you may not use give the same answer.
 		&cobra.Group{ID: "secrets", Title: "Secrets:"},
 		&cobra.Group{ID: "oversight", Title: "Oversight:"},
 	)
-	for _, cmd := range []*cobra.Command{s.get(), s.put(), s.rotate(), s.list(), s.describe(), s.remove()} {
+	for _, cmd := range []*cobra.Command{
+		s.get(), s.put(), s.rotate(), s.list(), s.describe(), s.versions(), s.rollback(), s.promote(), s.remove(), s.undelete(), s.destroy(),
+	} {
 		cmd.GroupID = "secrets"
 		root.AddCommand(cmd)
 	}

@@ -40,8 +40,8 @@ func (s *strict) path(p secret.Path) error {
 }
 
 func (s *strict) Read(_ context.Context, _ secret.Caller, ref secret.Ref) (secret.Secret, error) {
-	if ref.Version < 0 {
-		s.t.Errorf("version %d reached the vault", ref.Version)
+	if ref.Version < 0 || ref.Version != 0 && ref.Label != "" {
+		s.t.Errorf("version %d, label %q reached the vault", ref.Version, ref.Label)
 	}
 	return secret.Secret{}, s.path(ref.Path)
 }
@@ -61,6 +61,45 @@ func (s *strict) Delete(_ context.Context, _ secret.Caller, p secret.Path) error
 
 func (s *strict) Metadata(_ context.Context, _ secret.Caller, p secret.Path) (secret.Metadata, error) {
 	return secret.Metadata{}, s.path(p)
+}
+
+func (s *strict) Versions(_ context.Context, _ secret.Caller, p secret.Path) ([]secret.Version, error) {
+	return nil, s.path(p)
+}
+
+func (s *strict) Rollback(ctx context.Context, c secret.Caller, to secret.Ref, expected *int64) (secret.Metadata, error) {
+	if to.Version < 0 {
+		s.t.Errorf("version %d reached the vault", to.Version)
+	}
+	return s.Promote(ctx, c, to.Path, expected)
+}
+
+func (s *strict) Promote(_ context.Context, _ secret.Caller, p secret.Path, expected *int64) (secret.Metadata, error) {
+	if expected != nil && *expected < 1 {
+		s.t.Errorf("expected version %d reached the vault", *expected)
+	}
+	return secret.Metadata{}, s.path(p)
+}
+
+func (s *strict) Undelete(_ context.Context, _ secret.Caller, p secret.Path) (secret.Metadata, error) {
+	return secret.Metadata{}, s.path(p)
+}
+
+func (s *strict) Destroy(_ context.Context, _ secret.Caller, p secret.Path) error { return s.path(p) }
+
+func (s *strict) DeleteVersions(_ context.Context, _ secret.Caller, p secret.Path, versions ...int64) error {
+	if len(versions) == 0 || len(versions) > 1000 {
+		s.t.Errorf("%d versions reached the vault", len(versions))
+	}
+	return s.path(p)
+}
+
+func (s *strict) UndeleteVersions(ctx context.Context, c secret.Caller, p secret.Path, versions ...int64) error {
+	return s.DeleteVersions(ctx, c, p, versions...)
+}
+
+func (s *strict) DestroyVersions(ctx context.Context, c secret.Caller, p secret.Path, versions ...int64) error {
+	return s.DeleteVersions(ctx, c, p, versions...)
 }
 
 func (s *strict) List(_ context.Context, _ secret.Caller, _ secret.Prefix, _ secret.Path, limit int) ([]secret.Metadata, error) {
@@ -129,6 +168,16 @@ func FuzzRequest(f *testing.F) {
 		{"GET", "/v1/explain?path=a/b&capability=read&user=x&group=a&group=b", ""},
 		{"GET", "/v1/rotation/overdue?prefix=%00", ""},
 		{"GET", "/v1/secret?path=a;b=%zz", ""},
+		{"GET", "/v1/secret?path=a/b&version=previous", ""},
+		{"PUT", "/v1/secret?path=a/b", `{"value":"eA==","pending":true,"maxVersions":10000}`},
+		{"GET", "/v1/secret/versions?path=a/b", ""},
+		{"POST", "/v1/secret/rollback?path=a/b", `{"version":1,"expectedVersion":2}`},
+		{"POST", "/v1/secret/promote?path=a/b", `{"expectedVersion":0}`},
+		{"POST", "/v1/secret/undelete?path=a/b", ""},
+		{"POST", "/v1/secret/destroy?path=a/b", ""},
+		{"POST", "/v1/secret/versions/delete?path=a/b", `{"versions":[1,-2,9223372036854775807]}`},
+		{"POST", "/v1/secret/versions/undelete?path=a/b", `{"versions":[]}`},
+		{"POST", "/v1/secret/versions/destroy?path=a/b", `{"versions":null}`},
 		{"POST", "/v1/keyring/keys/4294967296/promote", ""},
 		{"DELETE", "/v1/keyring/keys/-1", ""},
 	}

@@ -18,11 +18,12 @@ type (
 	}
 	readInput struct {
 		Path    string `query:"path" required:"true" doc:"Path of the secret" example:"production/payments/database"`
-		Version int64  `query:"version" minimum:"0" doc:"Version to read; the current one when absent"`
+		Version string `query:"version" doc:"Number of the version to read, or current, previous or pending; the current one when absent" example:"previous"`
 	}
 	writeInput struct {
-		Path string `query:"path" required:"true" doc:"Path of the secret" example:"production/payments/database"`
-		Body sdk.PutRequest
+		Path           string `query:"path" required:"true" doc:"Path of the secret" example:"production/payments/database"`
+		IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"Makes a repeated request one request: for a day, the same caller, path and key get the first answer again" example:"5f0c1f6e-8d0a-4a53-9b0e-3a3d1c7d2f10"`
+		Body           sdk.PutRequest
 	}
 	secretOutput   struct{ Body sdk.Secret }
 	metadataOutput struct{ Body sdk.Metadata }
@@ -32,7 +33,7 @@ func (a *api) registerSecrets(h huma.API) {
 	huma.Register(h, operation(http.MethodGet, "/v1/secret", "getSecret", "Read a version of a secret"), a.get)
 	huma.Register(h, operation(http.MethodPut, "/v1/secret", "putSecret", "Write a new version of a secret"), a.put)
 	huma.Register(h, operation(http.MethodPost, "/v1/secret/rotate", "rotateSecret", "Write a new version of a secret that exists"), a.rotate)
-	huma.Register(h, operation(http.MethodDelete, "/v1/secret", "deleteSecret", "Delete a secret; a later write goes on with the next version"), a.remove)
+	huma.Register(h, operation(http.MethodDelete, "/v1/secret", "deleteSecret", "Delete a secret, until it is undeleted; a later write goes on with the next version"), a.remove)
 	huma.Register(h, operation(http.MethodGet, "/v1/secret/metadata", "getMetadata", "Describe a secret without its value"), a.metadata)
 }
 
@@ -56,11 +57,11 @@ func operation(method, route, id, summary string) huma.Operation {
 }
 
 func (a *api) get(ctx context.Context, in *readInput) (*secretOutput, error) {
-	path, err := parsePath(in.Path)
+	ref, err := refOf(in.Path, in.Version)
 	if err != nil {
 		return nil, err
 	}
-	found, err := a.vault.Read(ctx, callerOf(ctx), secret.Ref{Path: path, Version: in.Version})
+	found, err := a.vault.Read(ctx, callerOf(ctx), ref)
 	if err != nil {
 		return nil, a.fail(ctx, "read "+in.Path, err)
 	}
@@ -92,6 +93,7 @@ func (a *api) write(ctx context.Context, verb string, in *writeInput, write writ
 	request := secret.PutRequest{
 		Path: path, Value: value, Description: in.Body.Description, Tags: in.Body.Tags,
 		RotateAfterDays: in.Body.RotateAfterDays, ExpectedVersion: in.Body.ExpectedVersion,
+		Pending: in.Body.Pending, MaxVersions: in.Body.MaxVersions, IdempotencyKey: in.IdempotencyKey,
 	}
 	if access := in.Body.Access; access != nil {
 		request.Access = &secret.AccessPolicy{

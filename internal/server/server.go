@@ -45,6 +45,14 @@ type Vault interface {
 	Rotate(context.Context, secret.Caller, secret.PutRequest) (secret.Metadata, error)
 	Delete(context.Context, secret.Caller, secret.Path) error
 	Metadata(context.Context, secret.Caller, secret.Path) (secret.Metadata, error)
+	Versions(context.Context, secret.Caller, secret.Path) ([]secret.Version, error)
+	Rollback(ctx context.Context, caller secret.Caller, to secret.Ref, expected *int64) (secret.Metadata, error)
+	Promote(ctx context.Context, caller secret.Caller, path secret.Path, expected *int64) (secret.Metadata, error)
+	Undelete(context.Context, secret.Caller, secret.Path) (secret.Metadata, error)
+	Destroy(context.Context, secret.Caller, secret.Path) error
+	DeleteVersions(ctx context.Context, caller secret.Caller, path secret.Path, versions ...int64) error
+	UndeleteVersions(ctx context.Context, caller secret.Caller, path secret.Path, versions ...int64) error
+	DestroyVersions(ctx context.Context, caller secret.Caller, path secret.Path, versions ...int64) error
 	List(ctx context.Context, caller secret.Caller, prefix secret.Prefix, after secret.Path, limit int) ([]secret.Metadata, error)
 	Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.Overdue, error)
 	Audit(context.Context, secret.Caller, audit.Query) (found []audit.Entry, next int64, err error)
@@ -141,6 +149,7 @@ func (a *api) register(mux *http.ServeMux) []byte {
 	h := humago.New(mux, config)
 	h.UseMiddleware(a.authenticate(h), a.limit(h), a.queue(h))
 	a.registerSecrets(h)
+	a.registerVersions(h)
 	a.registerLists(h)
 	a.registerIdentity(h)
 	a.registerBackup(h)

@@ -33,8 +33,8 @@ func TestTheLifeOfASecret(t *testing.T) {
 		"access": {"allowedServices": ["payments/api"], "allowedEnvironments": ["production"]}, "expectedVersion": 0}`))
 	want := sdk.Metadata{
 		Path: path, Version: 1, Description: "the database", Tags: map[string]string{"team": "payments"}, RotateAfterDays: 90,
-		Access:    sdk.AccessPolicy{AllowedServices: []string{"payments/api"}, AllowedEnvironments: []string{"production"}},
-		CreatedBy: admin.caller.String(),
+		Access: sdk.AccessPolicy{AllowedServices: []string{"payments/api"}, AllowedEnvironments: []string{"production"}},
+		Labels: []string{sdk.LabelCurrent}, CreatedBy: admin.caller.String(),
 	}
 	ignoreTime := cmpopts.IgnoreFields(sdk.Metadata{}, "CreatedAt")
 	if diff := cmp.Diff(want, written, ignoreTime); diff != "" {
@@ -129,10 +129,28 @@ func TestDeniedEqualsMissing(t *testing.T) {
 		"rotate":   func() answer { return e.do(t, nobody, http.MethodPost, at("/v1/secret/rotate", path), putBody(t, "x")) },
 		"delete":   func() answer { return e.do(t, nobody, http.MethodDelete, at("/v1/secret", path), "") },
 		"metadata": func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/secret/metadata", path), "") },
-		"list":     func() answer { return e.do(t, nobody, http.MethodGet, "/v1/secrets?prefix=production", "") },
-		"overdue":  func() answer { return e.do(t, nobody, http.MethodGet, "/v1/rotation/overdue", "") },
-		"audit":    func() answer { return e.do(t, nobody, http.MethodGet, "/v1/audit?prefix="+path, "") },
-		"explain":  func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/explain", path), "") },
+		"versions": func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/secret/versions", path), "") },
+		"rollback": func() answer {
+			return e.do(t, nobody, http.MethodPost, at("/v1/secret/rollback", path), `{"version":7}`)
+		},
+		"promote": func() answer {
+			return e.do(t, nobody, http.MethodPost, at("/v1/secret/promote", path), `{"expectedVersion":7}`)
+		},
+		"undelete": func() answer { return e.do(t, nobody, http.MethodPost, at("/v1/secret/undelete", path), "") },
+		"destroy":  func() answer { return e.do(t, nobody, http.MethodPost, at("/v1/secret/destroy", path), "") },
+		"delete versions": func() answer {
+			return e.do(t, nobody, http.MethodPost, at("/v1/secret/versions/delete", path), `{"versions":[1]}`)
+		},
+		"undelete versions": func() answer {
+			return e.do(t, nobody, http.MethodPost, at("/v1/secret/versions/undelete", path), `{"versions":[1,9]}`)
+		},
+		"destroy versions": func() answer {
+			return e.do(t, nobody, http.MethodPost, at("/v1/secret/versions/destroy", path), `{"versions":[1]}`)
+		},
+		"list":    func() answer { return e.do(t, nobody, http.MethodGet, "/v1/secrets?prefix=production", "") },
+		"overdue": func() answer { return e.do(t, nobody, http.MethodGet, "/v1/rotation/overdue", "") },
+		"audit":   func() answer { return e.do(t, nobody, http.MethodGet, "/v1/audit?prefix="+path, "") },
+		"explain": func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/explain", path), "") },
 		"explain another": func() answer {
 			return e.do(t, nobody, http.MethodGet, at("/v1/explain", path)+"&namespace=a&serviceAccount=b", "")
 		},
@@ -187,6 +205,12 @@ func TestProblems(t *testing.T) {
 		"misspelt parameter":     {admin, "GET", at("/v1/secret", "a/b") + "&vesion=1", "", 422, sdk.CodeInvalid},
 		"version not a number":   {admin, "GET", at("/v1/secret", "a/b") + "&version=one", "", 422, sdk.CodeInvalid},
 		"version below zero":     {admin, "GET", at("/v1/secret", "a/b") + "&version=-1", "", 422, sdk.CodeInvalid},
+		"no previous version":    {admin, "GET", at("/v1/secret", "a/b") + "&version=previous", "", 404, sdk.CodeVersionNotFound},
+		"roll back to nothing":   {admin, "POST", at("/v1/secret/rollback", "a/b"), "{}", 404, sdk.CodeVersionNotFound},
+		"roll back to zero":      {admin, "POST", at("/v1/secret/rollback", "a/b"), `{"version":0}`, 422, sdk.CodeInvalid},
+		"delete the current":     {admin, "POST", at("/v1/secret/versions/delete", "a/b"), `{"versions":[1]}`, 409, sdk.CodeConflict},
+		"delete no versions":     {admin, "POST", at("/v1/secret/versions/delete", "a/b"), `{"versions":[]}`, 422, sdk.CodeInvalid},
+		"may read, not destroy":  {reader, "POST", at("/v1/secret/destroy", "a/b"), "", 404, sdk.CodeNotFoundOrDenied},
 		"limit out of range":     {admin, "GET", "/v1/secrets?limit=100000", "", 422, sdk.CodeInvalid},
 		"unknown decision":       {admin, "GET", "/v1/audit?decision=perhaps", "", 422, sdk.CodeInvalid},
 		"no body":                {admin, "PUT", at("/v1/secret", "a/b"), "", 400, sdk.CodeInvalid},

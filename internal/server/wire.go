@@ -13,8 +13,23 @@ func metadataOf(m secret.Metadata) sdk.Metadata {
 		Access: sdk.AccessPolicy{
 			AllowedServices: orEmpty(m.Access.AllowedServices), AllowedEnvironments: orEmpty(m.Access.AllowedEnvironments),
 		},
-		CreatedAt: m.CreatedAt, CreatedBy: m.CreatedBy,
+		MaxVersions: m.MaxVersions, Labels: labelsOf(m.Labels), CreatedAt: m.CreatedAt, CreatedBy: m.CreatedBy,
 	}
+}
+
+func versionOf(v secret.Version) sdk.Version {
+	return sdk.Version{
+		Version: v.Version, Labels: labelsOf(v.Labels), State: string(v.State), CreatedAt: v.CreatedAt, CreatedBy: v.CreatedBy,
+		DeletedAt: v.DeletedAt, DestroyedAt: v.DestroyedAt,
+	}
+}
+
+func labelsOf(labels []secret.Label) []string {
+	names := make([]string, len(labels))
+	for i, l := range labels {
+		names[i] = string(l)
+	}
+	return names
 }
 
 func orEmpty(list []string) []string {
