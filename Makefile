@@ -131,7 +131,9 @@ test-e2e: ## Run the end-to-end tests on the local cluster.
 .PHONY: faults
 faults: ## Kill the engine at each failpoint, and print which promises held. FAULTS_RUN, FAULTS_SEED repeat one.
 	mkdir -p dist
+	rm -f dist/faults.txt
 	FAULTS_TABLE=$(CURDIR)/dist/faults.txt $(GO) test -count=1 -timeout 15m -tags failpoints ./test/faults
+	@cat dist/faults.txt
 
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZTIME (10s).

@@ -22,6 +22,7 @@ import (
 
 	"github.com/coffer-vault/coffer/internal/failpoint"
 	"github.com/coffer-vault/coffer/internal/testkit"
+	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
@@ -30,31 +31,55 @@ import (
 const runWithin = time.Minute
 
 // hits are the times of a failpoint at which the process is killed, one after the other, on one vault.
-var hits = []int{1, 2, 5, 9}
+var hits = []int{1, 3, 6}
 
-// flows are the operations with failpoints, and what the worker does to reach them.
-var flows = map[string]string{
-	"put": "put", "rotate": "rotate", "delete": "delete", "policy": "policy", "rewrap": "keys", "rekey": "keys",
-	"key-add": "keys", "key-promote": "keys", "key-retire": "keys", "key-destroy": "keys", "audit-flush": "read",
+// flow is an operation with failpoints, and what the worker does, again and again, to reach them.
+type flow struct {
+	name    string
+	script  string
+	clients int
+	steps   []string
 }
 
 var steps = []string{failpoint.Begun, failpoint.BeforeCommit, failpoint.AfterCommit}
 
+var flows = []flow{
+	{"put", "put", 1, steps},
+	{"rotate", "rotate", 1, steps},
+	{"rollback", "put,put,rollback", 1, steps},
+	{"promote", "put,put-pending,promote", 1, steps},
+	{"delete", "delete", 1, steps},
+	{"undelete", "put,delete,undelete", 1, steps},
+	{"destroy", "put,destroy", 1, steps},
+	{"delete-versions", "put,put,delete-versions", 1, steps},
+	{"undelete-versions", "put,put,delete-versions,undelete-versions", 1, steps},
+	{"destroy-versions", "put,put,destroy-versions", 1, steps},
+	{"policy", "policy", 1, steps},
+	{"key-add", "keys", 1, steps},
+	{"key-promote", "keys", 1, steps},
+	{"rewrap", "keys", 1, steps},
+	{"key-retire", "keys", 1, steps},
+	{"key-destroy", "keys", 1, steps},
+	{"rekey", "keys", 1, steps},
+	// Rows of several clients wait in one group.
+	{"audit-flush", "read", 4, []string{failpoint.BeforeCommit, failpoint.AfterCommit}},
+}
+
 // TestKilled kills a process at every step of every flow. It fails for one that is never reached.
 func TestKilled(t *testing.T) {
 	only := regexp.MustCompile(os.Getenv("FAULTS_RUN"))
-	for flow, op := range flows {
-		for _, step := range steps {
-			name := flow + "/" + step
-			if flow == "audit-flush" && step == failpoint.Begun || !only.MatchString(name) {
-				continue
+	for _, f := range flows {
+		for _, step := range f.steps {
+			if name := f.name + "/" + step; only.MatchString(name) {
+				t.Run(name, func(t *testing.T) { killAt(t, name, f) })
 			}
-			t.Run(name, func(t *testing.T) { killAt(t, name, op) })
 		}
 	}
 }
 
-func killAt(t *testing.T, name, op string) {
+func killAt(t *testing.T, name string, f flow) {
+	row := &result{fault: "killed: " + name}
+	results.add(row)
 	seed := uint64(1)
 	if given := os.Getenv("FAULTS_SEED"); given != "" {
 		var err error
@@ -63,11 +88,9 @@ func killAt(t *testing.T, name, op string) {
 		}
 	}
 	v := newVictim(t)
-	row := &result{fault: "killed: " + name}
-	results.add(row)
 	for _, hit := range hits {
 		run := seed*100 + uint64(hit)
-		v.runUntilKilled(t, fmt.Sprintf("%s:%d", name, hit), op, run)
+		v.runUntilKilled(t, fmt.Sprintf("%s:%d", name, hit), f, run)
 		row.injected++
 		v.forgetDead(t)
 		v.check(t, row, run)
@@ -121,7 +144,7 @@ func newVictim(t *testing.T) *victim {
 }
 
 // runUntilKilled starts the worker with a failpoint armed, and demands that it dies of SIGKILL.
-func (v *victim) runUntilKilled(t *testing.T, failpointAt, op string, seed uint64) {
+func (v *victim) runUntilKilled(t *testing.T, failpointAt string, f flow, seed uint64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), runWithin)
 	defer cancel()
@@ -132,7 +155,7 @@ func (v *victim) runUntilKilled(t *testing.T, failpointAt, op string, seed uint6
 	defer output.Close()
 	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), failpoint.Variable+"="+failpointAt, workerLog+"="+v.log, workerDSN+"="+v.dsn,
-		workerRedis+"="+v.redis, workerRoot+"="+v.root, workerFlow+"="+op, workerSeed+"="+strconv.FormatUint(seed, 10))
+		workerRedis+"="+v.redis, workerRoot+"="+v.root, workerFlow+"="+f.script, workerClients+"="+strconv.Itoa(f.clients), workerSeed+"="+strconv.FormatUint(seed, 10))
 	cmd.Stdout, cmd.Stderr = output, output
 	err = cmd.Run()
 	if ctx.Err() != nil {
@@ -158,7 +181,7 @@ func (v *victim) forgetDead(t *testing.T) {
 	}
 }
 
-// check opens the vault again and looks at the invariants.
+// check opens the vault again and looks at the invariants, before and after it goes on with what was cut off.
 func (v *victim) check(t *testing.T, row *result, run uint64) {
 	t.Helper()
 	engine, closeEngine, err := open(t.Context(), v.dsn, v.redis, v.root)
@@ -166,11 +189,10 @@ func (v *victim) check(t *testing.T, row *result, run uint64) {
 		t.Fatalf("after the kill the vault does not open: %v", err)
 	}
 	defer closeEngine()
-	h := readHistory(t, v.log)
-	i1, i2 := h.replay()
-	row.hold(t, "I1", append(i1, h.judge(t.Context(), engine)...))
-	row.hold(t, "I2", append(i2, v.nextNumbers(t, h, run)...))
-	row.hold(t, "I4", h.unaudited(t, v.dsn))
+	h := v.judge(t, row, engine)
+	v.goOn(t, engine, h, strconv.FormatUint(run, 10))
+	h = v.judge(t, row, engine)
+	row.hold(t, "I4", append(h.unaudited(t, v.dsn), auditFindings(t, engine)...))
 	leaks := (&vaulttest.Env{DSN: v.dsn, RedisURL: v.redis}).Leaks(t, canary)
 	if text, err := os.ReadFile(v.output); err != nil || bytes.Contains(text, []byte(canary)) {
 		leaks = append(leaks, "the output of the killed process")
@@ -178,34 +200,46 @@ func (v *victim) check(t *testing.T, row *result, run uint64) {
 	row.hold(t, "I6", leaks)
 }
 
-// nextNumbers writes each path once more, and returns those whose number is not new. The writes go into the log.
-func (v *victim) nextNumbers(t *testing.T, h *history, run uint64) (i2 []string) {
+func (v *victim) judge(t *testing.T, row *result, engine *vault.Engine) *history {
+	t.Helper()
+	h := readHistory(t, v.log)
+	i1, i2 := h.replay()
+	row.hold(t, "I1", append(i1, h.judge(t.Context(), engine)...))
+	row.hold(t, "I2", i2)
+	return h
+}
+
+// goOn sends again, with their idempotency keys, the writes that were cut off in a run, and writes each path once more.
+func (v *victim) goOn(t *testing.T, engine *vault.Engine, h *history, run string) {
 	t.Helper()
 	log, err := os.OpenFile(v.log, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	engine, closeEngine, err := open(t.Context(), v.dsn, v.redis, v.root)
+	w := newWorker(engine, log, "check-"+run)
+	for _, e := range h.cut(run) {
+		e.Again = true
+		if err := w.step(t.Context(), e); err != nil {
+			t.Fatalf("%s again: %v", e.Op, err)
+		}
+	}
+	for path := range h.paths {
+		if err := w.step(t.Context(), event{Op: "put", Path: path}); err != nil {
+			t.Fatalf("put %s after the kill: %v", path, err)
+		}
+	}
+}
+
+// auditFindings are what the verification of the whole log says.
+func auditFindings(t *testing.T, engine *vault.Engine) (found []string) {
+	t.Helper()
+	report, err := engine.VerifyAudit(t.Context(), admin("check"), nil)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("the audit log cannot be verified: %v", err)
 	}
-	defer closeEngine()
-	w := &worker{engine: engine, log: log, run: fmt.Sprintf("check-%d", run)}
-	for path, s := range h.paths {
-		w.n++
-		e := event{Op: "put", Path: path, Request: fmt.Sprintf("%s-%d", w.run, w.n)}
-		e.Value = canary + e.Request
-		if err := errors.Join(w.write(e), w.do(t.Context(), &e)); err != nil {
-			t.Fatal(err)
-		}
-		e.Done = true
-		if err := w.write(e); err != nil {
-			t.Fatal(err)
-		}
-		if e.Version <= s.highest {
-			i2 = append(i2, fmt.Sprintf("%s version %d was given after %d", path, e.Version, s.highest))
-		}
+	for _, finding := range report.Findings {
+		found = append(found, fmt.Sprintf("the audit log does not verify: %+v", finding))
 	}
-	return i2
+	return found
 }

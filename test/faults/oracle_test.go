@@ -20,19 +20,16 @@ import (
 // history is what the worker was told, by path.
 type history struct {
 	events []event
-	paths  map[string]*state
+	// done are the requests that were answered.
+	done  map[string]bool
+	paths map[string]*state
 }
 
-// state is what must be true of a path. Where an operation was cut off, one of two things is.
+// state is what can be true of a path. Each operation that was cut off doubles it, each answer narrows it.
 type state struct {
-	live    bool
-	current int64
+	can []model
 	// highest is the highest number that was acknowledged, in any life of the path.
 	highest int64
-	// values are those of the present life, by version.
-	values map[int64]string
-	// cut are the operations that were cut off since the last acknowledged one.
-	cut []event
 }
 
 func readHistory(t *testing.T, file string) *history {
@@ -41,108 +38,153 @@ func readHistory(t *testing.T, file string) *history {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &history{paths: map[string]*state{}}
+	h := &history{done: map[string]bool{}, paths: map[string]*state{}}
 	for line := range bytes.Lines(text) {
 		var e event
 		if err := json.Unmarshal(line, &e); err != nil {
 			t.Fatalf("the worker's log: %v", err)
 		}
 		h.events = append(h.events, e)
+		if e.Done {
+			h.done[e.Request] = true
+		}
 	}
 	return h
 }
 
-// replay follows the log, and returns violations that it shows by itself: a number given twice, a read that went back.
-func (h *history) replay() (i1, i2 []string) {
-	for n, e := range h.events {
-		s := h.paths[e.Path]
-		if s == nil {
-			s = &state{values: map[int64]string{}}
-			h.paths[e.Path] = s
+// cut are the writes of a run that were not answered.
+func (h *history) cut(run string) (cut []event) {
+	for _, e := range h.events {
+		if e.Run == run && !h.done[e.Request] && e.writes() {
+			cut = append(cut, e)
 		}
-		if !e.Done {
-			next := event{}
-			if n+1 < len(h.events) {
-				next = h.events[n+1]
-			}
-			if !next.Done || next.Request != e.Request {
-				s.cut = append(s.cut, e)
-			}
+	}
+	return cut
+}
+
+// replay follows the log, and returns violations that it shows by itself: a number given twice, an answer that
+// nothing that can be true explains.
+func (h *history) replay() (i1, i2 []string) {
+	for _, e := range h.events {
+		if e.Op == "policy" || e.Op == "keys" {
 			continue
 		}
+		s := h.paths[e.Path]
+		if s == nil {
+			s = &state{can: []model{{}}}
+			h.paths[e.Path] = s
+		}
 		switch {
-		case e.Op == "read":
-			i1 = append(i1, s.judgeRead(e)...)
-		case e.Refused:
-		case e.Op == "put" || e.Op == "rotate":
-			if e.Version <= s.highest {
+		case e.Done:
+			i1 = append(i1, s.answered(e)...)
+			if e.Refused || !e.writes() {
+				continue
+			}
+			if e.Version <= s.highest && !e.Again {
 				i2 = append(i2, fmt.Sprintf("%s version %d was given after %d", e.Path, e.Version, s.highest))
 			}
-			if !s.live {
-				s.values = map[int64]string{}
-			}
-			s.live, s.current, s.highest, s.cut = true, e.Version, e.Version, nil
-			s.values[e.Version] = e.Value
-		case e.Op == "delete":
-			s.live, s.cut = false, nil
+			s.highest = max(s.highest, e.Version)
+		case !h.done[e.Request]:
+			s.cutOff(e)
 		}
 	}
 	return i1, i2
 }
 
-// judgeRead says what is wrong with the answer to a read of the current version.
-func (s *state) judgeRead(e event) []string {
-	if e.Refused {
-		if s.live && !s.cutBy("delete", "") {
-			return []string{fmt.Sprintf("%s version %d was acknowledged, and the path is gone", e.Path, s.current)}
+// answered leaves what explains the answer to e.
+func (s *state) answered(e event) []string {
+	var can []model
+	seen := map[string]bool{}
+	for _, m := range s.can {
+		next, version, refused := m.apply(e)
+		if refused == e.Refused && (refused || version == e.Version) && !seen[next.key()] {
+			can = append(can, next)
+			seen[next.key()] = true
 		}
+	}
+	if len(can) > 0 {
+		s.can = can
 		return nil
 	}
-	if s.live && e.Version == s.current && e.Value == s.values[s.current] {
-		return nil
-	}
-	if e.Version > s.highest && (s.cutBy("put", e.Value) || s.cutBy("rotate", e.Value)) {
-		return nil
-	}
-	return []string{fmt.Sprintf("%s: a read found version %d with a value that is not the acknowledged one of version %d", e.Path, e.Version, s.current)}
+	return []string{fmt.Sprintf("%s %s by %s answered version %d, refused %v; but it was %s", e.Op, e.Path, e.Request, e.Version, e.Refused, s)}
 }
 
-// cutBy reports whether an operation on the path was cut off that may have taken effect.
-func (s *state) cutBy(op, value string) bool {
-	for _, e := range s.cut {
-		if e.Op == op && (value == "" || e.Value == value) {
-			return true
+// cutOff adds what is true when e took effect all the same.
+func (s *state) cutOff(e event) {
+	seen := map[string]bool{}
+	for _, m := range s.can {
+		seen[m.key()] = true
+	}
+	for _, m := range s.can {
+		if next, _, refused := m.apply(e); !refused && !seen[next.key()] {
+			s.can = append(s.can, next)
+			seen[next.key()] = true
 		}
 	}
-	return false
+}
+
+func (s *state) String() string {
+	text := s.can[0].visible()
+	for _, m := range s.can[1:] {
+		text += ", or " + m.visible()
+	}
+	return text
 }
 
 // judge compares the vault with the history.
 func (h *history) judge(ctx context.Context, engine *vault.Engine) (i1 []string) {
 	for name, s := range h.paths {
-		path, err := secret.ParsePath(name)
+		found, err := look(ctx, engine, name)
 		if err != nil {
-			return append(i1, err.Error())
-		}
-		current, err := engine.Read(ctx, admin("check"), secret.Ref{Path: path})
-		if err != nil && !errors.Is(err, secret.ErrDenied) {
 			i1 = append(i1, fmt.Sprintf("%s: %v", name, err))
 			continue
 		}
-		i1 = append(i1, s.judgeRead(event{
-			Path: name, Version: current.Version, Value: string(current.Value.Bytes()), Refused: err != nil,
-		})...)
-		if !s.live || s.cutBy("delete", "") {
-			continue
+		explained := false
+		for _, m := range s.can {
+			explained = explained || m.visible() == found
 		}
-		for version, value := range s.values {
-			got, err := engine.Read(ctx, admin("check"), secret.Ref{Path: path, Version: version})
-			if err != nil || string(got.Value.Bytes()) != value {
-				i1 = append(i1, fmt.Sprintf("%s version %d was acknowledged and is not what was written: %v", name, version, err))
-			}
+		if !explained {
+			i1 = append(i1, fmt.Sprintf("%s is %s; it should be %s", name, found, s))
 		}
 	}
 	return i1
+}
+
+// look reads all that a caller can see of a path, in the form of model.visible.
+func look(ctx context.Context, engine *vault.Engine, name string) (string, error) {
+	path, err := secret.ParsePath(name)
+	if err != nil {
+		return "", err
+	}
+	versions, err := engine.Versions(ctx, admin("check"), path)
+	if errors.Is(err, secret.ErrDenied) {
+		return gone, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	m := model{live: true, versions: map[int64]version{}}
+	for _, v := range versions {
+		for _, label := range v.Labels {
+			*map[secret.Label]*int64{secret.Current: &m.current, secret.Previous: &m.previous, secret.Pending: &m.pending}[label] = v.Version
+		}
+		read, err := engine.Read(ctx, admin("check"), secret.Ref{Path: path, Version: v.Version})
+		switch {
+		case err == nil && v.State == secret.Live:
+			m.versions[v.Version] = version{value: string(read.Value.Bytes())}
+		case errors.Is(err, secret.ErrVersionDeleted) && v.State == secret.Deleted:
+			m.versions[v.Version] = version{deleted: true}
+		case errors.Is(err, secret.ErrVersionDestroyed) && v.State == secret.Destroyed:
+			m.versions[v.Version] = version{destroyed: true}
+		default:
+			return "", fmt.Errorf("version %d is %s and a read says: %w", v.Version, v.State, err)
+		}
+	}
+	current, err := engine.Read(ctx, admin("check"), secret.Ref{Path: path})
+	if err != nil || current.Version != m.current {
+		return "", fmt.Errorf("version %d is current and a read gives %d: %w", m.current, current.Version, err)
+	}
+	return m.visible(), nil
 }
 
 // unaudited returns what was served or written without a row in the audit log.
@@ -153,7 +195,43 @@ func (h *history) unaudited(t *testing.T, dsn string) (i4 []string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	rows, err := conn.Query(t.Context(), `SELECT action || ' ' || path || ' ' || version || ' ' || request_id FROM audit WHERE decision = 'allowed'`)
+	audited := map[string]bool{}
+	for _, row := range collect(t, conn, `SELECT action || ' ' || path || ' ' || version || ' ' || request_id FROM audit WHERE decision = 'allowed'
+		UNION SELECT action || ' ' || path || ' ' || 0 || ' ' || request_id FROM audit WHERE decision = 'allowed'`) {
+		audited[row] = true
+	}
+	for _, e := range h.events {
+		row := fmt.Sprintf("%s %s %d %s", e.action(), e.Path, e.Version, e.Request)
+		if e.Op == "keys" {
+			row = fmt.Sprintf("key-add sys/keyring 0 %s", e.Request)
+		}
+		if e.Done && !e.Refused && e.Op != "policy" && !audited[row] {
+			i4 = append(i4, "no audit row: "+row)
+		}
+	}
+	for _, path := range collect(t, conn, unauditedChanges) {
+		i4 = append(i4, "more changes than audit rows about them: "+path)
+	}
+	return i4
+}
+
+// unauditedChanges are what was written without an audit row, whether it was acknowledged or not: versions, and paths
+// with more deletions or other changes than audit rows about such.
+const unauditedChanges = `
+	SELECT s.path || ' version ' || v.version FROM secret_versions v JOIN secrets s ON s.id = v.secret_id
+	WHERE NOT v.deletion AND NOT EXISTS (SELECT FROM audit a WHERE a.path = s.path AND a.decision = 'allowed'
+		AND a.action IN ('put', 'rotate') AND a.version = v.version)
+	UNION SELECT s.path || ' deletions' FROM secrets s
+	WHERE (SELECT count(*) FROM secret_versions v WHERE v.secret_id = s.id AND v.deletion)
+		> (SELECT count(*) FROM audit a WHERE a.path = s.path AND a.decision = 'allowed' AND a.action = 'delete')
+	UNION SELECT s.path || ' changes' FROM secrets s
+	WHERE (SELECT count(DISTINCT revision) FROM amendments m WHERE m.secret_id = s.id)
+		> (SELECT count(*) FROM audit a WHERE a.path = s.path AND a.decision = 'allowed'
+			AND a.action IN ('rollback', 'promote', 'undelete', 'destroy', 'delete-versions', 'undelete-versions', 'destroy-versions'))`
+
+func collect(t *testing.T, conn *pgx.Conn, query string) []string {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), query)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,29 +239,5 @@ func (h *history) unaudited(t *testing.T, dsn string) (i4 []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	audited := map[string]bool{}
-	for _, row := range found {
-		audited[row] = true
-	}
-	for _, e := range h.events {
-		row := fmt.Sprintf("%s %s %d %s", e.Op, e.Path, e.Version, e.Request)
-		if e.Done && !e.Refused && e.Version > 0 && !audited[row] {
-			i4 = append(i4, "no audit row: "+row)
-		}
-	}
-	// Also what was written and not acknowledged.
-	rows, err = conn.Query(t.Context(), `SELECT s.path || ' ' || v.version FROM secret_versions v JOIN secrets s ON s.id = v.secret_id
-		WHERE NOT EXISTS (SELECT FROM audit a WHERE a.path = s.path AND a.action IN ('put', 'rotate', 'delete')
-			AND a.decision = 'allowed' AND a.version IN (v.version, v.version - 1))`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unknown, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, version := range unknown {
-		i4 = append(i4, "a version without an audit row: "+version)
-	}
-	return i4
+	return found
 }

@@ -24,7 +24,11 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	code := m.Run()
-	table := results.table()
+	if results.missing() {
+		fmt.Fprintln(os.Stderr, "a fault was not injected")
+		code = 1
+	}
+	table := results.table() + map[bool]string{true: "all held\n", false: "FAILED\n"}[code == 0]
 	fmt.Fprint(os.Stdout, "\n"+table)
 	if file := os.Getenv("FAULTS_TABLE"); file != "" {
 		if err := os.WriteFile(file, []byte(table), 0o644); err != nil {
@@ -55,6 +59,9 @@ func (r *result) hold(t *testing.T, invariant string, violations []string) {
 	}
 }
 
+// ran reports whether the fault was injected and looked at.
+func (r *result) ran() bool { return r.injected > 0 && r.held != nil }
+
 type collection struct {
 	mu   sync.Mutex
 	rows []*result
@@ -68,17 +75,28 @@ func (c *collection) add(r *result) {
 	c.rows = append(c.rows, r)
 }
 
+// missing reports whether there is a fault that was not injected.
+func (c *collection) missing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.rows, func(r *result) bool { return !r.ran() })
+}
+
 func (c *collection) table() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	slices.SortFunc(c.rows, func(a, b *result) int { return strings.Compare(a.fault, b.fault) })
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-36s %8s", "fault", "injected")
+	fmt.Fprintf(&b, "%-40s %8s", "fault", "injected")
 	for _, invariant := range invariants {
 		fmt.Fprintf(&b, "  %-6s", invariant)
 	}
 	for _, r := range c.rows {
-		fmt.Fprintf(&b, "\n%-36s %8d", r.fault, r.injected)
+		fmt.Fprintf(&b, "\n%-40s %8d", r.fault, r.injected)
+		if !r.ran() {
+			b.WriteString("  not run")
+			continue
+		}
 		for _, invariant := range invariants {
 			word := "-" // not looked at
 			if held, known := r.held[invariant]; known {

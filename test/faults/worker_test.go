@@ -12,6 +12,9 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/keyring"
@@ -26,7 +29,9 @@ const (
 	workerRedis = "COFFER_FAULTS_REDIS"
 	workerRoot  = "COFFER_FAULTS_ROOT"
 	workerSeed  = "COFFER_FAULTS_SEED"
-	workerFlow  = "COFFER_FAULTS_FLOW"
+	// workerFlow is the operations to do one after the other on one path, with commas.
+	workerFlow    = "COFFER_FAULTS_FLOW"
+	workerClients = "COFFER_FAULTS_CLIENTS"
 )
 
 const (
@@ -43,20 +48,39 @@ const (
 type event struct {
 	Op      string
 	Path    string
+	Run     string
 	Request string
+	// Key is the idempotency key of a write; Again says that it was cut off before and is sent again.
+	Key   string
+	Again bool
+	// Version is the one to change the state of or, Done, the answered one; a deletion answers none.
 	Version int64
 	Value   string
 	Done    bool
 	Refused bool
 }
 
-// worker does random work on the vault.
+// writes reports whether the operation writes a value.
+func (e event) writes() bool { return e.Op == "put" || e.Op == "put-pending" || e.Op == "rotate" }
+
+// action is the operation's name in the audit log.
+func (e event) action() string {
+	if e.Op == "put-pending" {
+		return "put"
+	}
+	return e.Op
+}
+
+// worker is one client that does random work on paths of its own.
 type worker struct {
 	engine *vault.Engine
 	rng    *rand.Rand
 	log    io.Writer
 	run    string
+	client int
 	n      int
+	// written are the versions that this run wrote.
+	written map[string][]int64
 }
 
 func admin(request string) secret.Caller {
@@ -87,33 +111,76 @@ func work(ctx context.Context) error {
 		return err
 	}
 	defer closeEngine()
-	w := &worker{engine: engine, rng: rand.New(rand.NewPCG(seed, 0)), log: log, run: os.Getenv(workerSeed)}
-	usual := []string{"put", "put", "rotate", "delete", "read", "read"}
+	clients, err := strconv.Atoi(os.Getenv(workerClients))
+	if err != nil {
+		return err
+	}
+	var group errgroup.Group
+	for client := range clients {
+		w := newWorker(engine, log, os.Getenv(workerSeed))
+		w.client, w.rng = client, rand.New(rand.NewPCG(seed, uint64(client)))
+		group.Go(func() error { return w.work(ctx, strings.Split(os.Getenv(workerFlow), ",")) })
+	}
+	return group.Wait()
+}
+
+func newWorker(engine *vault.Engine, log io.Writer, run string) *worker {
+	return &worker{engine: engine, log: log, run: run, written: map[string][]int64{}}
+}
+
+// usual is what else happens.
+var usual = []string{
+	"put", "put", "rotate", "put-pending", "read", "read", "rollback", "promote", "delete", "undelete", "destroy",
+	"delete-versions", "undelete-versions", "destroy-versions",
+}
+
+func (w *worker) work(ctx context.Context, flow []string) error {
 	for range workerSteps {
-		op := usual[w.rng.IntN(len(usual))]
-		if flow := os.Getenv(workerFlow); w.rng.IntN(2) == 0 {
-			op = flow
+		ops := []string{usual[w.rng.IntN(len(usual))]}
+		if w.rng.IntN(2) == 0 {
+			ops = flow
 		}
-		if err := w.step(ctx, op); err != nil {
-			return fmt.Errorf("%s: %w", op, err)
+		path, version := fmt.Sprintf("faults/c%d-p%d", w.client, w.rng.IntN(4)), int64(1)
+		if written := w.written[path]; len(written) > 0 {
+			version = written[len(written)-1]
+			if len(ops) == 1 {
+				version = written[w.rng.IntN(len(written))]
+			}
+		}
+		for _, op := range ops {
+			if err := w.step(ctx, event{Op: op, Path: path, Version: version}); err != nil {
+				return fmt.Errorf("%s: %w", op, err)
+			}
+			if op == "put" && len(ops) > 1 {
+				version = w.written[path][max(0, len(w.written[path])-2)]
+			}
 		}
 	}
 	return nil
 }
 
-func (w *worker) step(ctx context.Context, op string) error {
+// step does what e says, and writes it down before and after.
+func (w *worker) step(ctx context.Context, e event) error {
 	w.n++
-	e := event{Op: op, Path: fmt.Sprintf("faults/p%d", w.rng.IntN(4)), Request: fmt.Sprintf("%s-%d", w.run, w.n)}
-	if op == "put" || op == "rotate" {
-		e.Value = canary + e.Request
+	e.Run, e.Request = w.run, fmt.Sprintf("%s-%d-%d", w.run, w.client, w.n)
+	if e.writes() && !e.Again {
+		e.Key, e.Value = e.Request, canary+e.Request
+	}
+	if !strings.HasSuffix(e.Op, "-versions") {
+		e.Version = 0
 	}
 	if err := w.write(e); err != nil {
 		return err
 	}
 	err := w.do(ctx, &e)
-	e.Done, e.Refused = true, errors.Is(err, secret.ErrDenied)
+	for _, refusal := range []error{secret.ErrDenied, secret.ErrVersionNotFound, secret.ErrConflict, secret.ErrInvalid} {
+		e.Refused = e.Refused || errors.Is(err, refusal)
+	}
 	if err != nil && !e.Refused {
 		return err
+	}
+	if e.Done = true; e.writes() && !e.Refused {
+		w.written[e.Path] = append(w.written[e.Path], e.Version)
 	}
 	return w.write(e)
 }
@@ -133,31 +200,51 @@ func (w *worker) do(ctx context.Context, e *event) error {
 	if err != nil {
 		return err
 	}
+	m := secret.Metadata{Version: e.Version}
 	switch e.Op {
-	case "put", "rotate":
-		value, err := secret.NewValue([]byte(e.Value))
-		if err != nil {
-			return err
-		}
-		write := w.engine.Put
-		if e.Op == "rotate" {
-			write = w.engine.Rotate
-		}
-		m, err := write(ctx, caller, secret.PutRequest{Path: path, Value: value})
-		e.Version = m.Version
-		return err
+	case "put", "put-pending":
+		m, err = w.put(ctx, w.engine.Put, path, e)
+	case "rotate":
+		m, err = w.put(ctx, w.engine.Rotate, path, e)
 	case "read":
-		s, err := w.engine.Read(ctx, caller, secret.Ref{Path: path})
-		e.Version, e.Value = s.Version, string(s.Value.Bytes())
-		return err
+		var s secret.Secret
+		s, err = w.engine.Read(ctx, caller, secret.Ref{Path: path})
+		m, e.Value = s.Metadata, string(s.Value.Bytes())
+	case "rollback":
+		m, err = w.engine.Rollback(ctx, caller, secret.Ref{Path: path}, nil)
+	case "promote":
+		m, err = w.engine.Promote(ctx, caller, path, nil)
 	case "delete":
-		return w.engine.Delete(ctx, caller, path)
+		err = w.engine.Delete(ctx, caller, path)
+	case "undelete":
+		m, err = w.engine.Undelete(ctx, caller, path)
+	case "destroy":
+		err = w.engine.Destroy(ctx, caller, path)
+	case "delete-versions":
+		err = w.engine.DeleteVersions(ctx, caller, path, e.Version)
+	case "undelete-versions":
+		err = w.engine.UndeleteVersions(ctx, caller, path, e.Version)
+	case "destroy-versions":
+		err = w.engine.DestroyVersions(ctx, caller, path, e.Version)
 	case "policy":
-		return w.policies(ctx)
+		err = w.policies(ctx)
 	case "keys":
-		return w.keys(ctx, caller)
+		err = w.keys(ctx, caller)
+	default:
+		err = fmt.Errorf("no operation %q", e.Op)
 	}
-	return fmt.Errorf("no operation %q", e.Op)
+	e.Version = m.Version
+	return err
+}
+
+type putFunc func(context.Context, secret.Caller, secret.PutRequest) (secret.Metadata, error)
+
+func (w *worker) put(ctx context.Context, put putFunc, path secret.Path, e *event) (secret.Metadata, error) {
+	value, err := secret.NewValue([]byte(e.Value))
+	if err != nil {
+		return secret.Metadata{}, err
+	}
+	return put(ctx, admin(e.Request), secret.PutRequest{Path: path, Value: value, IdempotencyKey: e.Key, Pending: e.Op == "put-pending"})
 }
 
 // policies replaces the policies of a cluster without callers by others.
