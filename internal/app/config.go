@@ -29,8 +29,9 @@ type Config struct {
 	// environment, win over the URLs in them.
 	DatabaseFiles, RedisFiles address.Files
 	DatabaseURL, RedisURL     string
-	// RootKeyFile or RootPassphraseFile, not both, hold the root key.
-	RootKeyFile, RootPassphraseFile string
+	// Root is where the root key comes from; PreviousRoot, if any, opens the keyset
+	// until it is wrapped under Root.
+	Root, PreviousRoot RootKey
 
 	// CacheSize bounds the sealed values kept in memory, in bytes.
 	CacheSize resource.QuantityValue
@@ -96,8 +97,8 @@ func ParseConfig(args []string, getenv func(string) string, output io.Writer) (C
 func (c *Config) bind(fs *flag.FlagSet) {
 	bindFiles(fs, &c.DatabaseFiles, "database", "Postgres", "")
 	bindFiles(fs, &c.RedisFiles, "redis", "Redis", "; without either, the vault works without Redis")
-	fs.StringVar(&c.RootKeyFile, "root-key-file", "", "file with the root key (see docs/operations.md)")
-	fs.StringVar(&c.RootPassphraseFile, "root-passphrase-file", "", "file with a passphrase to derive the root key from; for development")
+	c.Root.bind(fs, "root-", "")
+	c.PreviousRoot.bind(fs, "root-previous-", "after a change of the root key, the former one: ")
 	c.CacheSize.Quantity = resource.MustParse(defaultCacheSize)
 	fs.Var(&c.CacheSize, "cache-size", "bytes of sealed values kept in memory, such as 64Mi; 0 keeps none")
 	fs.StringVar(&c.ClusterName, "cluster-name", "default", "name of this cluster among those that share the database")
@@ -144,11 +145,10 @@ func setFromEnvironment(fs *flag.FlagSet, getenv func(string) string) error {
 }
 
 func (c *Config) validate() error {
+	if err := errors.Join(c.Root.validate(true), c.PreviousRoot.validate(false)); err != nil {
+		return err
+	}
 	switch {
-	case c.RootKeyFile == "" && c.RootPassphraseFile == "":
-		return errors.New("no root key: set --root-key-file (or, for development, --root-passphrase-file)")
-	case c.RootKeyFile != "" && c.RootPassphraseFile != "":
-		return errors.New("two root keys: set either --root-key-file or --root-passphrase-file")
 	case c.Namespace == "":
 		return errors.New("the namespace of this installation is not known: set --namespace or POD_NAMESPACE")
 	case c.CacheSize.Sign() < 0:

@@ -30,7 +30,7 @@ func TestParseConfigPrefersTheCommandLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []any{c.RootKeyFile, c.ClusterName, c.DatabaseURL, c.LeaderElect, c.Namespace, []string(c.APITLSSANs), c.LogLevel}
+	got := []any{c.Root.KeyFile, c.ClusterName, c.DatabaseURL, c.LeaderElect, c.Namespace, []string(c.APITLSSANs), c.LogLevel}
 	want := []any{"/k", "east", "postgres://x", false, "coffer-system", []string{"10.0.0.1", "a.example", "b.example"}, slog.LevelDebug}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -44,7 +44,7 @@ func TestParseConfigSaysWhatToDo(t *testing.T) {
 		want string
 	}{
 		"no root key":     {nil, []string{"POD_NAMESPACE", "n"}, "set --root-key-file"},
-		"two root keys":   {[]string{"--root-key-file=a", "--root-passphrase-file=b"}, []string{"POD_NAMESPACE", "n"}, "either"},
+		"two root keys":   {[]string{"--root-key-file=a", "--root-passphrase-file=b"}, []string{"POD_NAMESPACE", "n"}, "only one of"},
 		"no namespace":    {[]string{"--root-key-file=a"}, nil, "POD_NAMESPACE"},
 		"no cluster name": {[]string{"--root-key-file=a", "--cluster-name="}, []string{"POD_NAMESPACE", "n"}, "--cluster-name"},
 		"argument":        {[]string{"--root-key-file=a", "up"}, []string{"POD_NAMESPACE", "n"}, `"up"`},

@@ -23,7 +23,6 @@ import (
 	"github.com/coffer-vault/coffer/controllers/vaultsecret"
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/address"
-	"github.com/coffer-vault/coffer/internal/vault/keyring"
 )
 
 // Run is the manager: it opens the engine, then reconciles (as leader) and
@@ -70,25 +69,21 @@ func openConfigured(ctx context.Context, c Config, logger *slog.Logger) (*vault.
 	} else if err != nil {
 		return nil, nil, fmt.Errorf("find Redis: %w", err)
 	}
-	root, err := openRoot(c)
+	root, closeRoot, err := openRoot(c)
 	if err != nil {
 		return nil, nil, err
 	}
-	return OpenEngine(ctx, EngineConfig{
-		DatabaseURL: database.URL, DatabaseFiles: database.Files, RedisURL: redis.URL, RedisFiles: redis.Files, Root: root, CacheBytes: uint64(c.CacheSize.Value()),
-		Logger: logger, Registerer: metrics.Registry,
+	engine, closeEngine, err := openWhenThere(ctx, c.HealthProbeBindAddress, logger, func(ctx context.Context) (*vault.Engine, func(), error) {
+		return OpenEngine(ctx, EngineConfig{
+			DatabaseURL: database.URL, DatabaseFiles: database.Files, RedisURL: redis.URL, RedisFiles: redis.Files, Root: root, CacheBytes: uint64(c.CacheSize.Value()),
+			Logger: logger, Registerer: metrics.Registry,
+		})
 	})
-}
-
-func openRoot(c Config) (keyring.Root, error) {
-	if c.RootKeyFile != "" {
-		return keyring.KeyFileRoot(c.RootKeyFile)
-	}
-	passphrase, err := os.ReadFile(c.RootPassphraseFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the root passphrase: %w", err)
+		closeRoot()
+		return nil, nil, err
 	}
-	return keyring.PassphraseRoot(passphrase)
+	return engine, func() { closeEngine(); closeRoot() }, nil
 }
 
 func newScheme() *runtime.Scheme {

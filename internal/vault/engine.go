@@ -39,6 +39,9 @@ type Keyring interface {
 	Use(ctx context.Context, wrapped []byte) (*keyring.Keyset, error)
 	// Seal wraps a keyset as it is stored.
 	Seal(ctx context.Context, k *keyring.Keyset) (wrapped []byte, err error)
+	// RootMoved reports whether Seal would wrap under another root key now than the one
+	// that wrapped a stored keyset.
+	RootMoved(ctx context.Context, wrapped []byte) (bool, error)
 }
 
 // Config is what an Engine works with. Store, VaultID and Keyring are needed.

@@ -193,15 +193,17 @@ func (e *Engine) changeKeys(ctx context.Context, caller secret.Caller, c keyChan
 	}
 	failpoint.Hit(rekeyFlow, failpoint.Begun)
 	r := request{caller: caller, action: c.action, ref: secret.Ref{Path: keyringPart}}
+	return e.recordFailure(ctx, r, e.swapKeys(ctx, r, c))
+}
+
+// swapKeys carries out a change that was allowed, again when another one was faster.
+func (e *Engine) swapKeys(ctx context.Context, r request, c keyChange) error {
 	for range maxKeysetSwaps {
-		if err = e.tryChangeKeys(ctx, r, c); !errors.Is(err, errKeysetMoved) {
-			break
+		if err := e.tryChangeKeys(ctx, r, c); !errors.Is(err, errKeysetMoved) {
+			return err
 		}
 	}
-	if errors.Is(err, errKeysetMoved) {
-		err = fmt.Errorf("%w: others change the keyring at the same time; try again", secret.ErrKeyState)
-	}
-	return e.recordFailure(ctx, r, err)
+	return fmt.Errorf("%w: others change the keyring at the same time; try again", secret.ErrKeyState)
 }
 
 // recordFailure audits an operation on the keyring that was allowed and cannot be, and returns its

@@ -14,6 +14,8 @@ import (
 type KeyringStatus struct {
 	// Revision counts the changes of the keyset; 0 before the first.
 	Revision int64
+	// Root is what wraps the keyset.
+	Root     keyring.RootInfo
 	Keys     []KeyStatus
 	Replicas []ReplicaStatus
 	// Findings are what somebody did to the rows of the keys, past the vault; each is
@@ -71,7 +73,7 @@ func (e *Engine) keyringStatus(ctx context.Context, book *keyBook) (KeyringStatu
 	if err != nil {
 		return KeyringStatus{}, err
 	}
-	status := KeyringStatus{Revision: book.keyset.Revision(), Findings: book.findings}
+	status := KeyringStatus{Revision: book.keyset.Revision(), Root: keyring.DescribeRoot(book.wrapped), Findings: book.findings}
 	for _, k := range book.keys {
 		key := KeyStatus{ID: keyring.KeyID(k.ID), State: KeyState(k.State), Versions: uses[k.ID]}
 		if k.CreatedAt.Unix() != 0 {

@@ -39,6 +39,9 @@ type Options struct {
 	Replica string
 	// KeyringEvery is how often the stored keyset is looked at; two seconds when 0.
 	KeyringEvery time.Duration
+	// RootEvery is how often it is asked whether the root key is another one now; a
+	// minute when 0.
+	RootEvery time.Duration
 }
 
 // Open connects to Postgres, brings its schema up to date, makes the vault's
@@ -87,6 +90,6 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 		config.Waker = changes.NewRedisWaker(connection)
 	}
 	engine := New(config)
-	closers = append(closers, engine.startKeyring(ctx, o.KeyringEvery), engine.startAnchors(ctx))
+	closers = append(closers, engine.startKeyring(ctx, o.KeyringEvery, o.RootEvery), engine.startAnchors(ctx))
 	return engine, closeAll, nil
 }

@@ -80,19 +80,23 @@ func signFirstKey(ctx context.Context, db *store.Store, vaultID store.ID, ring *
 
 // startKeyring keeps the keyring up to date in the background; the returned function
 // ends that and waits for it.
-func (e *Engine) startKeyring(ctx context.Context, every time.Duration) func() {
+func (e *Engine) startKeyring(ctx context.Context, every, rootsEvery time.Duration) func() {
 	if every == 0 {
 		every = keyringEvery
+	}
+	if rootsEvery == 0 {
+		rootsEvery = rootEvery
 	}
 	if e.replica.Name == "" {
 		e.replica.Name = hostname()
 	}
 	e.lookAtKeyring(ctx)
+	e.lookAtRoot(ctx)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		e.keepKeyring(ctx, every)
+		e.keepKeyring(ctx, every, rootsEvery)
 	}()
 	return func() {
 		cancel()

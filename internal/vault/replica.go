@@ -23,15 +23,19 @@ const (
 )
 
 // keepKeyring takes changes of the keyset up and writes heartbeats until ctx ends.
-func (e *Engine) keepKeyring(ctx context.Context, every time.Duration) {
+func (e *Engine) keepKeyring(ctx context.Context, every, rootsEvery time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
+	roots := time.NewTicker(rootsEvery)
+	defer roots.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 			e.lookAtKeyring(ctx)
+		case <-roots.C:
+			e.lookAtRoot(ctx)
 		}
 	}
 }

@@ -64,6 +64,8 @@ const (
 	Anchor Action = "anchor"
 	// Verify is a check of the whole log, or of a part.
 	Verify Action = "verify"
+	// RootRewrap is a keyset wrapped anew because the root key is another one now.
+	RootRewrap Action = "root-rewrap"
 )
 
 // Entry is one row of the log. It never holds a value.

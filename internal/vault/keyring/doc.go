@@ -10,5 +10,6 @@
 // replaced while it is used: see docs/design/engine.md for the life of a key.
 //
 // A Root is the door to the root key. PassphraseRoot and KeyFileRoot hold it in
-// this process; a KMS plugin or a transit engine fits behind the same two methods.
+// this process; KMSRoot and TransitRoot ask a KMS plugin or a transit engine, which
+// keep it. WithPrevious is the way from one to another.
 package keyring

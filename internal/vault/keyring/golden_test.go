@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/coffer-vault/coffer/internal/testkit/keyservice"
 	"github.com/coffer-vault/coffer/internal/vault/keyring"
 )
 
@@ -18,7 +19,8 @@ var addGolden = flag.String("add-golden", "", "write a new keyset under each kin
 
 // golden is a stored keyset and what is known of what is in it.
 type golden struct {
-	// Root is "passphrase" or "keyfile"; their keys are samplePassphrase and 32 bytes 1.
+	// Root is "passphrase", "keyfile", "kms" or "transit"; the keys of the first two are
+	// samplePassphrase and 32 bytes 1, those of the others are package keyservice's.
 	Root string
 	// WrappedKeyset and WrappedKey are base64; the data key is 32 zero bytes.
 	WrappedKeyset, WrappedKey string
@@ -34,26 +36,16 @@ func TestGoldenKeysetsLoad(t *testing.T) {
 	roots := map[string]keyring.Root{
 		"passphrase": passphrase,
 		"keyfile":    fileRoot(t, line("current", 1)),
+		"kms":        kmsRoot(t, keyservice.StartKMS(t).Socket),
+		"transit":    transitRoot(t, transitConfig(t, keyservice.StartTransit(t))),
 	}
 	if *addGolden != "" {
 		for kind, root := range roots {
 			writeGolden(t, kind, root)
 		}
 	}
-	files, err := filepath.Glob("testdata/*.json")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("golden files %v, error %v", files, err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var g golden
-			if err := json.Unmarshal(text, &g); err != nil {
-				t.Fatal(err)
-			}
+	for name, g := range goldens(t) {
+		t.Run(name, func(t *testing.T) {
 			ring := load(t, roots[g.Root], unbase64(t, g.WrappedKeyset))
 			if got := ring.MAC("golden", []byte("a")); hex.EncodeToString(got[:]) != g.MAC {
 				t.Errorf("MAC %x, want %s", got, g.MAC)
@@ -67,6 +59,27 @@ func TestGoldenKeysetsLoad(t *testing.T) {
 			}
 		})
 	}
+}
+
+func goldens(tb testing.TB) map[string]golden {
+	tb.Helper()
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) == 0 {
+		tb.Fatalf("golden files %v, error %v", files, err)
+	}
+	all := map[string]golden{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		var g golden
+		if err := json.Unmarshal(text, &g); err != nil {
+			tb.Fatal(err)
+		}
+		all[filepath.Base(file)] = g
+	}
+	return all
 }
 
 func writeGolden(t *testing.T, kind string, root keyring.Root) {
@@ -86,18 +99,19 @@ func writeGolden(t *testing.T, kind string, root keyring.Root) {
 	}
 	file := filepath.Join("testdata", kind+"-"+*addGolden+".json")
 	if _, err := os.Stat(file); err == nil {
-		t.Fatalf("%s exists: goldens are added, never replaced", file)
+		t.Logf("%s exists and stays: goldens are added, never replaced", file)
+		return
 	}
 	if err := os.WriteFile(file, append(text, '\n'), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func unbase64(t *testing.T, s string) []byte {
-	t.Helper()
+func unbase64(tb testing.TB, s string) []byte {
+	tb.Helper()
 	b, err := base64.StdEncoding.DecodeString(s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }

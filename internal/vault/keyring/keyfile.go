@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync/atomic"
 )
 
 // A key file's root writes the header
@@ -43,9 +44,19 @@ type rootKey struct {
 	box rootBox
 }
 
-type keyFileRoot struct {
+// rootKeys are the keys of a key file as it was read once.
+type rootKeys struct {
 	current  rootKey
 	previous *rootKey
+}
+
+// keyFileRoot reads its file for each use, which is a few times a day: a key that was
+// put into it counts without a restart.
+type keyFileRoot struct {
+	file string
+	// good are the keys as they were last read. They open the keyset when the file is
+	// away or half written.
+	good atomic.Pointer[rootKeys]
 }
 
 // KeyFileRoot reads root keys from a file with lines of a name and 32 bytes in
@@ -56,19 +67,29 @@ type keyFileRoot struct {
 //	previous: …
 //
 // Wrap uses the current key; Unwrap also takes what the previous one wrapped, so
-// that a root key can be replaced without stopping. The file is read once. It is
-// refused when it is readable or writable by others than its owner and group.
+// that a root key can be replaced without stopping: the file is read again for each
+// use. It is refused when it is readable or writable by others than its owner and
+// group.
 func KeyFileRoot(file string) (Root, error) {
-	text, err := readKeyFile(file)
+	r := &keyFileRoot{file: file}
+	if _, err := r.read(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *keyFileRoot) read() (*rootKeys, error) {
+	text, err := readKeyFile(r.file)
 	if err != nil {
-		return nil, fmt.Errorf("read the root key file %s: %w", file, err)
+		return nil, fmt.Errorf("read the root key file %s: %w", r.file, err)
 	}
 	defer clear(text)
-	root, err := parseKeyFile(text)
+	keys, err := parseKeyFile(text)
 	if err != nil {
-		return nil, fmt.Errorf("read the root key file %s: %w", file, err)
+		return nil, fmt.Errorf("read the root key file %s: %w", r.file, err)
 	}
-	return root, nil
+	r.good.Store(keys)
+	return keys, nil
 }
 
 func readKeyFile(file string) ([]byte, error) {
@@ -102,7 +123,7 @@ func readKeyFile(file string) ([]byte, error) {
 
 // parseKeyFile never puts any of the text into an error, nor makes a string of it
 // that could not be cleared.
-func parseKeyFile(text []byte) (Root, error) {
+func parseKeyFile(text []byte) (*rootKeys, error) {
 	keys := map[string]*rootKey{}
 	n := 0
 	for line := range bytes.Lines(text) {
@@ -128,7 +149,7 @@ func parseKeyFile(text []byte) (Root, error) {
 	if keys[nameCurrent] == nil {
 		return nil, fmt.Errorf("it has no current key; %s", keyFileHelp)
 	}
-	return keyFileRoot{*keys[nameCurrent], keys[namePrevious]}, nil
+	return &rootKeys{*keys[nameCurrent], keys[namePrevious]}, nil
 }
 
 // The names that a key file knows.
@@ -171,17 +192,25 @@ func newRootKey(key []byte) (*rootKey, error) {
 	return &rootKey{[rootKeyIDSize]byte(id), box}, nil
 }
 
-func (r keyFileRoot) Wrap(_ context.Context, plaintext, aad []byte) ([]byte, error) {
-	header := append([]byte{kindKeyFile}, r.current.id[:]...)
-	return r.current.box.seal(header, plaintext, aad)
+func (r *keyFileRoot) Wrap(_ context.Context, plaintext, aad []byte) ([]byte, error) {
+	keys, err := r.read()
+	if err != nil {
+		return nil, err
+	}
+	header := append([]byte{kindKeyFile}, keys.current.id[:]...)
+	return keys.current.box.seal(header, plaintext, aad)
 }
 
-func (r keyFileRoot) Unwrap(_ context.Context, wrapped, aad []byte) ([]byte, error) {
+func (r *keyFileRoot) Unwrap(_ context.Context, wrapped, aad []byte) ([]byte, error) {
 	if len(wrapped) < keyFileHeaderSize || wrapped[0] != kindKeyFile {
 		return nil, errNotKeyFile
 	}
+	keys, err := r.read()
+	if err != nil {
+		keys = r.good.Load()
+	}
 	header, sealed := wrapped[:keyFileHeaderSize], wrapped[keyFileHeaderSize:]
-	key, err := r.keyWithID([rootKeyIDSize]byte(header[1:]))
+	key, err := keys.withID([rootKeyIDSize]byte(header[1:]))
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +221,18 @@ func (r keyFileRoot) Unwrap(_ context.Context, wrapped, aad []byte) ([]byte, err
 	return plaintext, nil
 }
 
-func (r keyFileRoot) keyWithID(id [rootKeyIDSize]byte) (rootKey, error) {
+func (r *keyFileRoot) stale(_ context.Context, wrapped, _ []byte) (bool, error) {
+	if len(wrapped) < keyFileHeaderSize || wrapped[0] != kindKeyFile {
+		return false, errNotKeyFile
+	}
+	keys, err := r.read()
+	if err != nil {
+		return false, err
+	}
+	return keys.current.id != [rootKeyIDSize]byte(wrapped[1:keyFileHeaderSize]), nil
+}
+
+func (r *rootKeys) withID(id [rootKeyIDSize]byte) (rootKey, error) {
 	if id == r.current.id {
 		return r.current, nil
 	}

@@ -32,4 +32,6 @@ var ErrRootKey = errors.New("the root key does not open the stored keyset")
 const (
 	kindPassphrase = 1
 	kindKeyFile    = 2
+	kindKMS        = 3
+	kindTransit    = 4
 )
