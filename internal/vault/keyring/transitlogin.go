@@ -62,8 +62,7 @@ func (l *transitLogin) token(ctx context.Context, api *transitAPI) (string, erro
 	}
 	request := map[string]string{"role": l.role, "jwt": jwt}
 	if err := api.post(ctx, "", "auth/"+l.mount+"/login", request, &answer); err != nil {
-		var refusal *transitRefusal
-		if errors.As(err, &refusal) {
+		if _, refused := errors.AsType[*transitRefusal](err); refused {
 			return "", away("log in as a Kubernetes service account: %w; see the role %q of the auth method %q", err, l.role, l.mount)
 		}
 		return "", fmt.Errorf("log in as a Kubernetes service account: %w", err)
