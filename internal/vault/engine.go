@@ -35,6 +35,8 @@ type Keyring interface {
 	Holds(wrapped []byte) bool
 	// Reload takes the stored keyset into use.
 	Reload(ctx context.Context) error
+	// UseStored reads the stored keyset and takes it into use.
+	UseStored(ctx context.Context, source keyring.Source) (k *keyring.Keyset, wrapped []byte, err error)
 	// Use opens a stored keyset and takes it into use.
 	Use(ctx context.Context, wrapped []byte) (*keyring.Keyset, error)
 	// Seal wraps a keyset as it is stored.

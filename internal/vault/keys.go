@@ -292,11 +292,11 @@ type keyBook struct {
 // keyset, which the root key authenticates: a row that does not verify is a finding,
 // and gives its key the least that the keyset says of it.
 func (e *Engine) openKeyBook(ctx context.Context) (*keyBook, error) {
-	stored, err := e.store.Keyset(ctx)
-	if err != nil {
-		return nil, err
-	}
-	k, err := e.keyring.Use(ctx, stored.Wrapped)
+	var stored store.Keyset
+	k, _, err := e.keyring.UseStored(ctx, func(ctx context.Context) (_ []byte, err error) {
+		stored, err = e.store.Keyset(ctx)
+		return stored.Wrapped, err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open the vault's keyset: %w", err)
 	}

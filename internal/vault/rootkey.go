@@ -39,6 +39,7 @@ func (e *Engine) followRoot(ctx context.Context) error {
 	swapped := false
 	r := request{caller: rootKeeper, action: audit.RootRewrap, ref: secret.Ref{Path: keyringPart}}
 	err = e.swapKeys(ctx, r, keyChange{action: r.action, plan: func(ctx context.Context, b *keyBook) (keyPlan, error) {
+		swapped = false // another replica may have been faster than the last plan
 		moved, err := e.keyring.RootMoved(ctx, b.wrapped)
 		if err != nil || !moved {
 			return keyPlan{}, err

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
 // Source reads the wrapped keyset of the vault as it is stored now.
@@ -156,12 +158,25 @@ func (r *Ring) Reload(ctx context.Context) error {
 }
 
 func (r *Ring) reload(ctx context.Context) error {
-	wrapped, err := r.source(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = r.Use(ctx, wrapped)
+	_, _, err := r.UseStored(ctx, r.source)
 	return err
+}
+
+// UseStored reads the stored keyset, takes it into use, and returns it and its bytes.
+// A keyset that looks older than the one in use is read again: it may have been
+// replaced, and the newer one taken up, since it was read. One that was put back
+// stays.
+func (r *Ring) UseStored(ctx context.Context, source Source) (k *Keyset, wrapped []byte, err error) {
+	for {
+		before := r.current.Load()
+		if wrapped, err = source(ctx); err != nil {
+			return nil, nil, err
+		}
+		k, err = r.Use(ctx, wrapped)
+		if !errors.Is(err, secret.ErrTampered) || r.current.Load() == before {
+			return k, wrapped, err
+		}
+	}
 }
 
 // Use opens a stored keyset, which may be the one in use, takes it into use and
