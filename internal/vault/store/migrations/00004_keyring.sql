@@ -33,7 +33,7 @@ CREATE INDEX secret_versions_by_kek ON secret_versions (kek_id);
 -- A vault from before this migration has one key. The engine signs its row when it
 -- opens the keyset next.
 INSERT INTO key_encryption_keys (id, state, created_at, revision, mac)
-    SELECT DISTINCT kek_id, 'primary', clock_timestamp(), 0, ''::bytea FROM secret_versions WHERE kek_id IS NOT NULL;
+    SELECT DISTINCT kek_id, 'primary', now(), 0, ''::bytea FROM secret_versions WHERE kek_id IS NOT NULL;
 ALTER TABLE secret_versions ADD CONSTRAINT secret_versions_kek_id_fkey
     FOREIGN KEY (kek_id) REFERENCES key_encryption_keys (id);
 
