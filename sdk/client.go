@@ -88,6 +88,17 @@ func (c *Client) write(ctx context.Context, method, route, path string, r PutReq
 	return out, err
 }
 
+// Update changes description, tags, reminder, maximum of versions and access policy
+// without a new version. It needs the share capability for the access policy, and
+// write for all else.
+func (c *Client) Update(ctx context.Context, path string, r UpdateRequest) (Metadata, error) {
+	var out Metadata
+	err := c.call(ctx, call{
+		method: http.MethodPatch, route: "/v1/secret", query: url.Values{"path": {path}}, body: r, repeatable: true,
+	}, &out)
+	return out, err
+}
+
 // Delete deletes a path; Undelete brings it back, and a later Put begins anew with the
 // next version number. It needs the delete capability. A deletion whose answer is lost
 // is not sent again: the error has CodeUnavailable.

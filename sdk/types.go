@@ -77,6 +77,22 @@ func (r PutRequest) GoString() string { return r.String() }
 // LogValue implements slog.LogValuer without the value.
 func (r PutRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
+// UpdateRequest changes what stands beside a value. What is nil stays as the path has
+// it.
+type UpdateRequest struct {
+	Description *string `json:"description,omitempty" doc:"What the secret is for"`
+	// Tags replaces the tags; an empty map takes them away.
+	Tags            map[string]string `json:"tags,omitzero" required:"false" doc:"Replaces the tags"`
+	RotateAfterDays *int              `json:"rotateAfterDays,omitempty" minimum:"0" doc:"Days after which a rotation is due; 0 for no reminder"`
+	// MaxVersions takes effect with the next write.
+	MaxVersions *int `json:"maxVersions,omitempty" minimum:"0" maximum:"10000" doc:"How many versions the path keeps, 0 for all; the next write destroys the oldest beyond"`
+	// Access replaces the access policy; it needs the share capability, and alone no
+	// other.
+	Access *AccessPolicy `json:"access,omitempty" doc:"Replaces the access policy; needs the share capability, and alone no other"`
+	// ExpectedVersion makes it happen only when this is the current version.
+	ExpectedVersion *int64 `json:"expectedVersion,omitempty" minimum:"1" doc:"Update only when this is the current version"`
+}
+
 // SecretList is a page of secrets, in byte order of their paths.
 type SecretList struct {
 	Items []Metadata `json:"items" nullable:"false" doc:"The secrets that the caller may list"`

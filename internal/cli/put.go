@@ -19,19 +19,13 @@ const (
 
 // writeFlags are the flags of put and rotate.
 type writeFlags struct {
-	source          valueSource
-	properties      propertyFlags
-	generate        int
-	description     string
-	tags            []string
-	rotateAfterDays int
-	allowServices   []string
-	allowEnvs       []string
-	allowNobody     bool
-	expectVersion   int64
-	pending         bool
-	maxVersions     int
-	idempotencyKey  string
+	source         valueSource
+	properties     propertyFlags
+	generate       int
+	metadata       metadataFlags
+	expectVersion  int64
+	pending        bool
+	idempotencyKey string
 }
 
 func (w *writeFlags) bind(cmd *cobra.Command) {
@@ -39,46 +33,27 @@ func (w *writeFlags) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.IntVar(&w.generate, "generate", 0, "make a random value of this many characters, 32 when no number is given")
 	flags.Lookup("generate").NoOptDefVal = fmt.Sprint(defaultGenerated)
-	flags.StringVar(&w.description, "description", "", "what the secret is for")
-	flags.StringArrayVar(&w.tags, "tag", nil, "key=value; replaces all tags; may be repeated")
-	flags.IntVar(&w.rotateAfterDays, "rotate-after-days", 0, "remind of a rotation after this many days; 0 for never")
-	flags.StringSliceVar(&w.allowServices, "allow-service", nil, "service account that may read: namespace/name, namespace/* or *; may be repeated")
-	flags.StringSliceVar(&w.allowEnvs, "allow-environment", nil, "environment in which it may, or *; may be repeated")
-	flags.BoolVar(&w.allowNobody, "allow-nobody", false, "take away what --allow-service gave")
+	w.metadata.bind(cmd)
 	flags.Int64Var(&w.expectVersion, "expect-version", 0, "write only when this is the current version; 0: only when the path does not exist")
 	flags.BoolVar(&w.pending, "pending", false, "write a version that is not current until it is promoted")
-	flags.IntVar(&w.maxVersions, "max-versions", 0, "keep this many versions, and destroy the oldest beyond; 0 for all")
 	flags.StringVar(&w.idempotencyKey, "idempotency-key", "", "makes repeated commands one write: for a day, the same key writes no second version")
 	w.properties.bind(cmd)
-	cmd.MarkFlagsRequiredTogether("allow-service", "allow-environment")
-	cmd.MarkFlagsMutuallyExclusive("allow-service", "allow-nobody")
 	cmd.MarkFlagsMutuallyExclusive("file", "generate")
 }
 
 // request makes the request; what no flag names stays as the path has it.
 func (s *session) request(cmd *cobra.Command, path string, w *writeFlags) (sdk.PutRequest, error) {
-	r := sdk.PutRequest{Pending: w.pending, IdempotencyKey: w.idempotencyKey}
+	m, err := w.metadata.read(cmd)
+	r := sdk.PutRequest{
+		Description: m.Description, Tags: m.Tags, RotateAfterDays: m.RotateAfterDays, MaxVersions: m.MaxVersions, Access: m.Access,
+		Pending: w.pending, IdempotencyKey: w.idempotencyKey,
+	}
+	if err != nil {
+		return r, err
+	}
 	given := cmd.Flags().Changed
-	if given("description") {
-		r.Description = &w.description
-	}
-	if given("rotate-after-days") {
-		r.RotateAfterDays = &w.rotateAfterDays
-	}
 	if given("expect-version") {
 		r.ExpectedVersion = &w.expectVersion
-	}
-	if given("max-versions") {
-		r.MaxVersions = &w.maxVersions
-	}
-	if len(w.allowServices) > 0 || w.allowNobody {
-		r.Access = &sdk.AccessPolicy{
-			AllowedServices: append([]string{}, w.allowServices...), AllowedEnvironments: append([]string{}, w.allowEnvs...),
-		}
-	}
-	var err error
-	if r.Tags, err = parseTags(w.tags); err != nil {
-		return r, err
 	}
 	switch {
 	case w.properties.given():

@@ -63,6 +63,13 @@ func (s *strict) Metadata(_ context.Context, _ secret.Caller, p secret.Path) (se
 	return secret.Metadata{}, s.path(p)
 }
 
+func (s *strict) Update(_ context.Context, _ secret.Caller, r secret.UpdateRequest) (secret.Metadata, error) {
+	if r.ExpectedVersion != nil && *r.ExpectedVersion < 1 {
+		s.t.Errorf("expected version %d reached the vault", *r.ExpectedVersion)
+	}
+	return secret.Metadata{}, s.path(r.Path)
+}
+
 func (s *strict) Versions(_ context.Context, _ secret.Caller, p secret.Path) ([]secret.Version, error) {
 	return nil, s.path(p)
 }
@@ -170,6 +177,7 @@ func FuzzRequest(f *testing.F) {
 		{"GET", "/v1/secret?path=a;b=%zz", ""},
 		{"GET", "/v1/secret?path=a/b&version=previous", ""},
 		{"PUT", "/v1/secret?path=a/b", `{"value":"eA==","pending":true,"maxVersions":10000}`},
+		{"PATCH", "/v1/secret?path=a/b", `{"tags":{},"access":{"allowedServices":["*"],"allowedEnvironments":[]},"maxVersions":0}`},
 		{"GET", "/v1/secret/versions?path=a/b", ""},
 		{"POST", "/v1/secret/rollback?path=a/b", `{"version":1,"expectedVersion":2}`},
 		{"POST", "/v1/secret/promote?path=a/b", `{"expectedVersion":0}`},

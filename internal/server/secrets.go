@@ -25,6 +25,10 @@ type (
 		IdempotencyKey string `header:"Idempotency-Key" maxLength:"255" doc:"Makes a repeated request one request: for a day, the same caller, path and key get the first answer again" example:"5f0c1f6e-8d0a-4a53-9b0e-3a3d1c7d2f10"`
 		Body           sdk.PutRequest
 	}
+	updateInput struct {
+		Path string `query:"path" required:"true" doc:"Path of the secret" example:"production/payments/database"`
+		Body sdk.UpdateRequest
+	}
 	secretOutput   struct{ Body sdk.Secret }
 	metadataOutput struct{ Body sdk.Metadata }
 )
@@ -33,6 +37,7 @@ func (a *api) registerSecrets(h huma.API) {
 	huma.Register(h, operation(http.MethodGet, "/v1/secret", "getSecret", "Read a version of a secret"), a.get)
 	huma.Register(h, operation(http.MethodPut, "/v1/secret", "putSecret", "Write a new version of a secret"), a.put)
 	huma.Register(h, operation(http.MethodPost, "/v1/secret/rotate", "rotateSecret", "Write a new version of a secret that exists"), a.rotate)
+	huma.Register(h, operation(http.MethodPatch, "/v1/secret", "updateSecret", "Change what stands beside the value, without a new version"), a.update)
 	huma.Register(h, operation(http.MethodDelete, "/v1/secret", "deleteSecret", "Delete a secret, until it is undeleted; a later write goes on with the next version"), a.remove)
 	huma.Register(h, operation(http.MethodGet, "/v1/secret/metadata", "getMetadata", "Describe a secret without its value"), a.metadata)
 }
@@ -47,7 +52,7 @@ func operation(method, route, id, summary string) huma.Operation {
 			http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable,
 		},
 	}
-	if method == http.MethodPut || method == http.MethodPost {
+	if method == http.MethodPut || method == http.MethodPost || method == http.MethodPatch {
 		o.Errors = append(o.Errors, http.StatusConflict, http.StatusRequestEntityTooLarge)
 	}
 	if method == http.MethodDelete {
@@ -94,17 +99,35 @@ func (a *api) write(ctx context.Context, verb string, in *writeInput, write writ
 		Path: path, Value: value, Description: in.Body.Description, Tags: in.Body.Tags,
 		RotateAfterDays: in.Body.RotateAfterDays, ExpectedVersion: in.Body.ExpectedVersion,
 		Pending: in.Body.Pending, MaxVersions: in.Body.MaxVersions, IdempotencyKey: in.IdempotencyKey,
-	}
-	if access := in.Body.Access; access != nil {
-		request.Access = &secret.AccessPolicy{
-			AllowedServices: access.AllowedServices, AllowedEnvironments: access.AllowedEnvironments,
-		}
+		Access: accessOf(in.Body.Access),
 	}
 	written, err := write(ctx, callerOf(ctx), request)
 	if err != nil {
 		return nil, a.fail(ctx, verb+" "+in.Path, err)
 	}
 	return &metadataOutput{metadataOf(written)}, nil
+}
+
+func accessOf(access *sdk.AccessPolicy) *secret.AccessPolicy {
+	if access == nil {
+		return nil
+	}
+	return &secret.AccessPolicy{AllowedServices: access.AllowedServices, AllowedEnvironments: access.AllowedEnvironments}
+}
+
+func (a *api) update(ctx context.Context, in *updateInput) (*metadataOutput, error) {
+	path, err := parsePath(in.Path)
+	if err != nil {
+		return nil, err
+	}
+	now, err := a.vault.Update(ctx, callerOf(ctx), secret.UpdateRequest{
+		Path: path, Description: in.Body.Description, Tags: in.Body.Tags, RotateAfterDays: in.Body.RotateAfterDays,
+		MaxVersions: in.Body.MaxVersions, Access: accessOf(in.Body.Access), ExpectedVersion: in.Body.ExpectedVersion,
+	})
+	if err != nil {
+		return nil, a.fail(ctx, "update "+in.Path, err)
+	}
+	return &metadataOutput{metadataOf(now)}, nil
 }
 
 func (a *api) remove(ctx context.Context, in *pathInput) (*struct{}, error) {

@@ -44,6 +44,7 @@ type Vault interface {
 	Put(context.Context, secret.Caller, secret.PutRequest) (secret.Metadata, error)
 	Rotate(context.Context, secret.Caller, secret.PutRequest) (secret.Metadata, error)
 	Delete(context.Context, secret.Caller, secret.Path) error
+	Update(context.Context, secret.Caller, secret.UpdateRequest) (secret.Metadata, error)
 	Metadata(context.Context, secret.Caller, secret.Path) (secret.Metadata, error)
 	Versions(context.Context, secret.Caller, secret.Path) ([]secret.Version, error)
 	Rollback(ctx context.Context, caller secret.Caller, to secret.Ref, expected *int64) (secret.Metadata, error)

@@ -129,6 +129,7 @@ func TestDeniedEqualsMissing(t *testing.T) {
 		"rotate":   func() answer { return e.do(t, nobody, http.MethodPost, at("/v1/secret/rotate", path), putBody(t, "x")) },
 		"delete":   func() answer { return e.do(t, nobody, http.MethodDelete, at("/v1/secret", path), "") },
 		"metadata": func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/secret/metadata", path), "") },
+		"update":   func() answer { return e.do(t, nobody, http.MethodPatch, at("/v1/secret", path), `{"description":"x"}`) },
 		"versions": func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/secret/versions", path), "") },
 		"rollback": func() answer {
 			return e.do(t, nobody, http.MethodPost, at("/v1/secret/rollback", path), `{"version":7}`)
@@ -211,6 +212,9 @@ func TestProblems(t *testing.T) {
 		"delete the current":     {admin, "POST", at("/v1/secret/versions/delete", "a/b"), `{"versions":[1]}`, 409, sdk.CodeConflict},
 		"delete no versions":     {admin, "POST", at("/v1/secret/versions/delete", "a/b"), `{"versions":[]}`, 422, sdk.CodeInvalid},
 		"may read, not destroy":  {reader, "POST", at("/v1/secret/destroy", "a/b"), "", 404, sdk.CodeNotFoundOrDenied},
+		"update nothing":         {admin, "PATCH", at("/v1/secret", "a/b"), "{}", 400, sdk.CodeInvalid},
+		"update another version": {admin, "PATCH", at("/v1/secret", "a/b"), `{"tags":{},"expectedVersion":3}`, 409, sdk.CodeConflict},
+		"may read, not update":   {reader, "PATCH", at("/v1/secret", "a/b"), `{"tags":{}}`, 404, sdk.CodeNotFoundOrDenied},
 		"limit out of range":     {admin, "GET", "/v1/secrets?limit=100000", "", 422, sdk.CodeInvalid},
 		"unknown decision":       {admin, "GET", "/v1/audit?decision=perhaps", "", 422, sdk.CodeInvalid},
 		"no body":                {admin, "PUT", at("/v1/secret", "a/b"), "", 400, sdk.CodeInvalid},
@@ -223,7 +227,7 @@ func TestProblems(t *testing.T) {
 		"account and user":       {admin, "GET", at("/v1/explain", "a/b") + "&namespace=x&serviceAccount=y&user=z", "", 400, sdk.CodeInvalid},
 		"unknown capability":     {admin, "GET", at("/v1/explain", "a/b") + "&capability=fly", "", 422, sdk.CodeInvalid},
 		"no such route":          {admin, "GET", "/v2/secret", "", 404, sdk.CodeInvalid},
-		"method without a route": {admin, "PATCH", at("/v1/secret", "a/b"), "", 404, sdk.CodeInvalid},
+		"method without a route": {admin, "POST", at("/v1/secret", "a/b"), "", 404, sdk.CodeInvalid},
 		"path in the URL":        {admin, "GET", "/v1/secret/a/b", "", 404, sdk.CodeInvalid},
 	}
 	for name, test := range tests {

@@ -28,8 +28,11 @@ const (
 	Destroy  Kind = "destroy"
 	// Versions is a change of the state of single versions, never of the current one.
 	Versions Kind = "versions"
-	// Access is a changed access policy without a new version.
+	// Access is a changed access policy without a new version; other metadata may have
+	// changed with it.
 	Access Kind = "access"
+	// Metadata is changed metadata without a new version.
+	Metadata Kind = "metadata"
 	// Policy is a replaced set of VaultPolicies; the change has no path: anybody's
 	// rights may have changed.
 	Policy Kind = "policy"
@@ -55,7 +58,7 @@ func (k Kind) movesCurrent() bool {
 	switch k {
 	case Put, Rotate, Rollback, Promote, Undelete:
 		return true
-	case Pending, Delete, Destroy, Versions, Access, Policy:
+	case Pending, Delete, Destroy, Versions, Access, Metadata, Policy:
 	}
 	return false
 }

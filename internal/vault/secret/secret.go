@@ -71,6 +71,22 @@ type PutRequest struct {
 	IdempotencyKey string
 }
 
+// UpdateRequest changes what stands beside the value of a path, without a new
+// version. A nil field leaves what the path has.
+type UpdateRequest struct {
+	Path            Path
+	Description     *string
+	Tags            map[string]string
+	RotateAfterDays *int
+	// MaxVersions is as in PutRequest; it takes effect with the next write.
+	MaxVersions *int
+	// Access replaces the policy on the secret; it needs the share capability, and
+	// alone no other.
+	Access *AccessPolicy
+	// ExpectedVersion, when not nil, is compare-and-set on the current version.
+	ExpectedVersion *int64
+}
+
 // Overdue is a path whose current version is older than its RotateAfterDays.
 type Overdue struct {
 	Path            Path
