@@ -23,6 +23,8 @@ type EngineConfig struct {
 	CacheBytes uint64
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	// AuditHeads keeps heads of the audit log outside of the database; it may be nil.
+	AuditHeads vault.HeadsExporter
 }
 
 // OpenEngine connects to the vault, migrates its database and opens its keyring,
@@ -31,6 +33,7 @@ type EngineConfig struct {
 func OpenEngine(ctx context.Context, c EngineConfig) (*vault.Engine, func(), error) {
 	engine, closeEngine, err := vault.Open(ctx, vault.Options{
 		DatabaseURL: c.DatabaseURL, DatabaseFiles: c.DatabaseFiles, RedisURL: c.RedisURL, RedisFiles: c.RedisFiles, Root: c.Root, CacheBytes: c.CacheBytes, Logger: c.Logger, Registerer: c.Registerer,
+		AuditHeads: c.AuditHeads,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the vault: %w", err)

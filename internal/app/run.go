@@ -35,7 +35,11 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return fmt.Errorf("find the cluster: %w; run in a pod, or set --kubeconfig or KUBECONFIG", err)
 	}
-	engine, closeEngine, err := openConfigured(ctx, c, logger)
+	heads, err := NewAuditHeads(restConfig, c.Namespace)
+	if err != nil {
+		return err
+	}
+	engine, closeEngine, err := openConfigured(ctx, c, heads, logger)
 	if err != nil {
 		return err
 	}
@@ -57,7 +61,7 @@ func Run(ctx context.Context, c Config) error {
 	return mgr.Start(ctx)
 }
 
-func openConfigured(ctx context.Context, c Config, logger *slog.Logger) (*vault.Engine, func(), error) {
+func openConfigured(ctx context.Context, c Config, heads vault.HeadsExporter, logger *slog.Logger) (*vault.Engine, func(), error) {
 	database := address.Source{URL: c.DatabaseURL, Files: c.DatabaseFiles}
 	if _, err := database.Read(); err != nil {
 		return nil, nil, fmt.Errorf("find Postgres: %w; put its URL into the file that --database-url-file names", err)
@@ -76,7 +80,7 @@ func openConfigured(ctx context.Context, c Config, logger *slog.Logger) (*vault.
 	engine, closeEngine, err := openWhenThere(ctx, c.HealthProbeBindAddress, logger, func(ctx context.Context) (*vault.Engine, func(), error) {
 		return OpenEngine(ctx, EngineConfig{
 			DatabaseURL: database.URL, DatabaseFiles: database.Files, RedisURL: redis.URL, RedisFiles: redis.Files, Root: root, CacheBytes: uint64(c.CacheSize.Value()),
-			Logger: logger, Registerer: metrics.Registry,
+			Logger: logger, Registerer: metrics.Registry, AuditHeads: heads,
 		})
 	})
 	if err != nil {

@@ -33,12 +33,20 @@ func (e *Engine) startAnchors(ctx context.Context) func() {
 func (e *Engine) keepAnchors(ctx context.Context) {
 	ticker := time.NewTicker(anchorEvery)
 	defer ticker.Stop()
+	var moved []audit.StoredHead // and not exported yet
 	for {
 		if e.unanchored.Swap(false) {
-			if err := e.anchor(ctx); err != nil && ctx.Err() == nil {
+			heads, err := e.anchor(ctx)
+			moved = audit.MergeExported(moved, heads)
+			if err != nil && ctx.Err() == nil {
 				e.unanchored.Store(true)
 				e.logger.WarnContext(ctx, "the heads of the audit log were not anchored; trying again", "error", err)
 			}
+		}
+		if err := e.exportHeads(ctx, moved); err == nil {
+			moved = nil
+		} else if ctx.Err() == nil {
+			e.logger.WarnContext(ctx, "the heads of the audit log were not exported; trying again", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -50,13 +58,14 @@ func (e *Engine) keepAnchors(ctx context.Context) {
 
 // anchor writes a row that holds the heads of all writers that went on since they
 // were last anchored, those of other processes too. Who cuts rows off one writer is
-// then given away by another.
-func (e *Engine) anchor(ctx context.Context) (err error) {
+// then given away by another. It returns the heads that moved, the anchor's own too.
+func (e *Engine) anchor(ctx context.Context) (moved []audit.StoredHead, err error) {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
 	var rows auditRows
 	defer func() { rows.settle(e, err) }()
-	return e.store.InTx(ctx, func(tx *store.Tx) error {
+	err = e.store.InTx(ctx, func(tx *store.Tx) error {
+		moved = nil
 		stored, err := tx.UnanchoredHeads(ctx)
 		if err != nil {
 			return err
@@ -65,7 +74,7 @@ func (e *Engine) anchor(ctx context.Context) (err error) {
 		for _, h := range stored {
 			// A head that somebody edited must not be vouched for.
 			if e.chain.VerifySeal(h) {
-				heads = append(heads, h.Head)
+				heads, moved = append(heads, h.Head), append(moved, h)
 			}
 		}
 		if len(heads) == 0 {
@@ -77,6 +86,11 @@ func (e *Engine) anchor(ctx context.Context) (err error) {
 		if err := rows.append(ctx, e, tx, audit.FormatHeads(heads), []audit.Entry{entry}); err != nil {
 			return err
 		}
+		moved = append(moved, audit.StoredHead{Head: rows.next, Seal: e.chain.Seal(rows.next)})
 		return tx.Flush(ctx)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return moved, nil
 }

@@ -66,6 +66,8 @@ type Config struct {
 	Registerer prometheus.Registerer
 	// Replica is the name of this process among those that serve the vault.
 	Replica string
+	// AuditHeads keeps heads of the audit log elsewhere; it may be nil.
+	AuditHeads HeadsExporter
 }
 
 // Engine is the vault. It is safe for concurrent use, also by several processes
@@ -84,6 +86,7 @@ type Engine struct {
 	chain     audit.Chain
 	lanes     audit.Lanes
 	committer audit.Committer
+	heads     HeadsExporter
 	// unanchored is set when this process has written since the last anchor.
 	unanchored atomic.Bool
 
@@ -104,6 +107,7 @@ func New(c Config) *Engine {
 		store: c.Store, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
 		waker: c.Waker, clock: c.Clock, logger: c.Logger, metrics: m,
 		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
+		heads: c.AuditHeads,
 		chain: audit.Chain{MAC: c.Keyring.MAC, Vault: c.VaultID},
 	}
 	e.unanchored.Store(true) // what processes wrote that ended

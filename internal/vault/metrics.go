@@ -26,6 +26,7 @@ type metrics struct {
 	flushWaiting  prometheus.Gauge
 	verifiedAt    prometheus.Gauge
 	findings      prometheus.Gauge
+	databaseOlder prometheus.Gauge
 }
 
 // newMetrics registers the metrics; statements is read when they are.
@@ -79,13 +80,17 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 		Namespace: "coffer", Subsystem: "audit", Name: "findings",
 		Help: "What the last verification of the audit log found wrong.",
 	})
+	m.databaseOlder = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "coffer", Subsystem: "audit", Name: "database_older",
+		Help: "1 when the database lacks audit rows that the exported heads know.",
+	})
 	sent := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "coffer", Subsystem: "engine", Name: "database_statements_total",
 		Help: "Statements sent to Postgres.",
 	}, func() float64 { return float64(statements()) })
 	if registerer != nil {
 		registerer.MustRegister(m.operations, m.cache, m.announcements, sent, m.revision, m.reloads, m.rewrapped)
-		registerer.MustRegister(m.flushEntries, m.flushSeconds, m.flushWaiting, m.verifiedAt, m.findings)
+		registerer.MustRegister(m.flushEntries, m.flushSeconds, m.flushWaiting, m.verifiedAt, m.findings, m.databaseOlder)
 	}
 	return m
 }

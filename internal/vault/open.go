@@ -42,12 +42,15 @@ type Options struct {
 	// RootEvery is how often it is asked whether the root key is another one now; a
 	// minute when 0.
 	RootEvery time.Duration
+	// AuditHeads keeps heads of the audit log outside of the database; it may be nil.
+	AuditHeads HeadsExporter
 }
 
 // Open connects to Postgres, brings its schema up to date, makes the vault's
 // keyset when the database is new or opens it with the root key, and returns an
 // engine and what closes it. Replicas may open one database at the same time.
-// Redis need not answer.
+// Redis need not answer. A database that is older than the exported heads of its audit log is not
+// opened: ErrDatabaseOlder.
 func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 	db, err := store.OpenSource(ctx, address.Source{URL: o.DatabaseURL, Files: o.DatabaseFiles}, o.Logger)
 	if err != nil {
@@ -64,7 +67,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 			closeAll()
 		}
 	}()
-	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Replica: o.Replica}
+	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Replica: o.Replica, AuditHeads: o.AuditHeads}
 	if err := db.Migrate(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -90,6 +93,9 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 		config.Waker = changes.NewRedisWaker(connection)
 	}
 	engine := New(config)
+	if err := engine.checkExported(ctx); err != nil {
+		return nil, nil, err
+	}
 	closers = append(closers, engine.startKeyring(ctx, o.KeyringEvery, o.RootEvery), engine.startAnchors(ctx))
 	return engine, closeAll, nil
 }

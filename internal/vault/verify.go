@@ -18,7 +18,7 @@ var partAudit = secret.System("audit")
 // be nil, hears now and then how many rows were checked.
 //
 // Nothing can be said of rows from before the log was chained. Rows cut off the end of a writer are found when its
-// stored head, or an anchor of another writer, is still there.
+// stored head, an anchor of another writer, or an exported head is still there.
 //
 // Errors: secret.ErrDenied, secret.ErrTampered, secret.ErrUnavailable.
 func (e *Engine) VerifyAudit(ctx context.Context, caller secret.Caller, progress func(rows int64)) (_ audit.Report, err error) {
@@ -27,6 +27,13 @@ func (e *Engine) VerifyAudit(ctx context.Context, caller secret.Caller, progress
 	done(err)
 	if err != nil {
 		return audit.Report{}, err
+	}
+	// Before the snapshot of the log, which can then only be ahead of them.
+	var exported []audit.Head
+	if e.heads != nil {
+		if exported, err = e.exportedHeads(ctx); err != nil {
+			return audit.Report{}, err
+		}
 	}
 	verifier := audit.NewVerifier(e.chain)
 	err = e.store.WalkAudit(ctx, func(row *audit.Row) error {
@@ -38,6 +45,9 @@ func (e *Engine) VerifyAudit(ctx context.Context, caller secret.Caller, progress
 	}, verifier.Stored)
 	if err != nil {
 		return audit.Report{}, fmt.Errorf("verify the audit log, after %d rows: %w", verifier.Rows(), err)
+	}
+	if e.heads != nil {
+		verifier.Exported(exported)
 	}
 	report := verifier.Report()
 	e.metrics.verified(len(report.Findings), e.now())
