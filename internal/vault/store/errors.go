@@ -32,7 +32,11 @@ var ErrOutcomeUnknown = errors.New("the outcome of the commit is not known")
 func markUnknown(err error) error {
 	var pgErr *pgconn.PgError
 	switch {
-	case err == nil, pgconn.SafeToRetry(err), errors.Is(err, pgx.ErrTxCommitRollback):
+	case err == nil, errors.Is(err, pgx.ErrTxCommitRollback):
+		return err
+	// pgx says "conn closed", and that it is safe to retry, also when the connection broke while it waited for the
+	// answer to what it had sent.
+	case pgconn.SafeToRetry(err) && !errors.Is(err, pgconn.ErrConnClosed):
 		return err
 	case errors.As(err, &pgErr) && pgErr.SeverityUnlocalized == "ERROR":
 		return err
