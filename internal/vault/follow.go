@@ -28,7 +28,10 @@ func (e *Engine) Follow(ctx context.Context, handle func(context.Context, []chan
 		e.pruneChanges(ctx)
 	}()
 	defer func() { cancel(); <-pruned }()
-	follower := changes.Follower{Source: e.store, Waker: e.waker, Logger: e.logger}
+	observer := &followed{metrics: e.metrics}
+	observer.CaughtUp()
+	defer e.metrics.lag.forget(observer)
+	follower := changes.Follower{Source: e.store, Waker: e.waker, Logger: e.logger, Observer: observer}
 	return follower.Follow(ctx, handle)
 }
 

@@ -27,6 +27,8 @@ type metrics struct {
 	verifiedAt    prometheus.Gauge
 	findings      prometheus.Gauge
 	databaseOlder prometheus.Gauge
+	delivery      prometheus.Histogram
+	lag           lag
 }
 
 // newMetrics registers the metrics; statements is read when they are.
@@ -84,6 +86,15 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 		Namespace: "coffer", Subsystem: "audit", Name: "database_older",
 		Help: "1 when the database lacks audit rows that the exported heads know.",
 	})
+	m.delivery = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "coffer", Subsystem: "changes", Name: "delivery_seconds",
+		Help:    "Time from the writing of a change, just before its commit, to the return of the handler that took it.",
+		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
+	})
+	behind := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "coffer", Subsystem: "changes", Name: "lag_seconds",
+		Help: "How far the follower may be behind: time since it last had every change; 0 where nothing follows.",
+	}, func() float64 { return m.lag.worst().Seconds() })
 	sent := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "coffer", Subsystem: "engine", Name: "database_statements_total",
 		Help: "Statements sent to Postgres.",
@@ -91,6 +102,7 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 	if registerer != nil {
 		registerer.MustRegister(m.operations, m.cache, m.announcements, sent, m.revision, m.reloads, m.rewrapped)
 		registerer.MustRegister(m.flushEntries, m.flushSeconds, m.flushWaiting, m.verifiedAt, m.findings, m.databaseOlder)
+		registerer.MustRegister(m.delivery, behind)
 	}
 	return m
 }

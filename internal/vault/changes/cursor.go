@@ -1,5 +1,7 @@
 package changes
 
+import "time"
+
 // Row is a Change with the transaction that wrote it.
 type Row struct {
 	Change
@@ -13,6 +15,8 @@ type Row struct {
 type Snapshot struct {
 	// Xmin is the oldest transaction still in progress.
 	Xmin uint64
+	// Now is when the database read, by its own clock.
+	Now time.Time
 	// Rows are the visible rows that were asked for, in the order of Position.
 	Rows []Row
 	// Truncated says that there are more rows than Rows.

@@ -49,6 +49,19 @@ type Follower struct {
 	// Waker may be nil: then the follower polls.
 	Waker  Waker
 	Logger *slog.Logger
+	// Observer may be nil.
+	Observer Observer
+}
+
+// Observer hears how a follower gets on. It is called by the goroutine of Follow.
+type Observer interface {
+	// Delivered gives the time from a change's CommittedAt to the handler's return.
+	// No two clocks are compared: it is the change's age when it was read, by the
+	// database's clock, and the time since the answer came, by this process'. What the
+	// first read of a Follow finds is from before it, and not counted.
+	Delivered(after time.Duration)
+	// CaughtUp says that the handler has had every change that was visible.
+	CaughtUp()
 }
 
 // Follow gives handle every change that commits from now on, and those of the
@@ -88,6 +101,7 @@ type run struct {
 // at all.
 func (r *run) step(ctx context.Context) time.Duration {
 	snapshot, err := r.read(ctx)
+	answered := time.Now()
 	r.logOutage(ctx, err)
 	if err != nil {
 		return pollAlone
@@ -103,6 +117,7 @@ func (r *run) step(ctx context.Context) time.Duration {
 		}
 		return retryHandler
 	}
+	r.observe(snapshot, time.Since(answered))
 	if r.cursor == nil {
 		r.cursor = NewCursor(snapshot)
 	} else {
@@ -142,6 +157,25 @@ func (r *run) deliver(ctx context.Context, rows []Row) error {
 	}
 	r.wentBack = false
 	return nil
+}
+
+// observe reports that the handler took the rows of snapshot, some time after the
+// database's answer.
+func (r *run) observe(snapshot Snapshot, handling time.Duration) {
+	observer := r.follower.Observer
+	if observer == nil {
+		return
+	}
+	if r.cursor != nil {
+		for _, row := range snapshot.Rows {
+			if !row.Foreign {
+				observer.Delivered(max(0, snapshot.Now.Sub(row.CommittedAt)) + handling)
+			}
+		}
+	}
+	if !snapshot.Truncated {
+		observer.CaughtUp()
+	}
 }
 
 func (r *run) logOutage(ctx context.Context, err error) {

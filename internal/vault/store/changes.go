@@ -19,7 +19,7 @@ func (t *Tx) InsertChange(c changes.Change) {
 	t.batch.Queue(`INSERT INTO changes (kind, path, version) VALUES ($1, $2, $3)`, string(c.Kind), c.Path.String(), c.Version)
 }
 
-const changeColumns = `pg_snapshot_xmin(pg_current_snapshot()) AS xmin, c.position, c.xid, c.written_at, c.kind, c.path, c.version`
+const changeColumns = `pg_snapshot_xmin(pg_current_snapshot()) AS xmin, clock_timestamp() AS now, c.position, c.xid, c.written_at, c.kind, c.path, c.version`
 
 // The left join gives the snapshot also when there is no row.
 const queryChanges = `SELECT ` + changeColumns + ` FROM (SELECT) AS one
@@ -59,7 +59,7 @@ func scanChanges(rows pgx.Rows) (changes.Snapshot, error) {
 		kind, path *string
 		version    *int64
 	)
-	_, err := pgx.ForEachRow(rows, []any{&snapshot.Xmin, &position, &xid, &writtenAt, &kind, &path, &version}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&snapshot.Xmin, &snapshot.Now, &position, &xid, &writtenAt, &kind, &path, &version}, func() error {
 		if position == nil {
 			return nil
 		}
