@@ -12,12 +12,13 @@ type link struct {
 	client, server *net.TCPConn
 	ended          chan struct{}
 	end            sync.Once
+	stranded       bool // guarded by proxy.mu
 }
 
 // serve dials the target for client and forwards both ways until one side ends.
 func (p *Proxy) serve(client *net.TCPConn) {
 	l := &link{proxy: p, client: client, ended: make(chan struct{})}
-	if now, _ := p.now(); now.refuse {
+	if p.refuses() {
 		l.reset()
 		return
 	}
@@ -88,7 +89,7 @@ func (l *link) forward(from, to *net.TCPConn, loses func([]byte) bool) {
 
 // pass waits as the faults ask for, and reports whether the link still stands.
 func (l *link) pass() bool {
-	now, changed := l.proxy.now()
+	now, changed := l.proxy.now(l)
 	if now.latency > 0 {
 		timer := time.NewTimer(now.latency)
 		defer timer.Stop()
@@ -101,7 +102,7 @@ func (l *link) pass() bool {
 	for now.silent {
 		select {
 		case <-changed:
-			now, changed = l.proxy.now()
+			now, changed = l.proxy.now(l)
 		case <-l.ended:
 			return false
 		}

@@ -69,6 +69,16 @@ func (p *Proxy) Latency(d time.Duration) { p.set(func(f *faults) { f.latency = d
 // meanwhile arrives after Heal, as TCP would send it again.
 func (p *Proxy) Silence() { p.set(func(f *faults) { f.silent = true }) }
 
+// Strand is what is left of connections when a device between has forgotten them: those that stand now pass no byte any
+// more, no FIN and no RST, also after Heal; neither side is told. New ones are served.
+func (p *Proxy) Strand() {
+	p.set(func(*faults) {
+		for l := range p.links {
+			l.stranded = true
+		}
+	})
+}
+
 // Refuse cuts every connection, and new ones as soon as they are made.
 func (p *Proxy) Refuse() {
 	p.set(func(f *faults) { f.refuse = true })
@@ -101,7 +111,7 @@ func (p *Proxy) LoseAnswer(match func(answer []byte) bool) <-chan struct{} {
 	return lost
 }
 
-// Heal ends all faults.
+// Heal ends all faults; connections that were stranded stay so.
 func (p *Proxy) Heal() { p.set(func(f *faults) { *f = faults{} }) }
 
 // Connections is how many connections stand.
@@ -134,11 +144,20 @@ func (p *Proxy) set(change func(*faults)) {
 	p.changed = make(chan struct{})
 }
 
-// now returns the faults in force, and what is closed when they change.
-func (p *Proxy) now() (faults, <-chan struct{}) {
+// refuses reports whether connections are refused.
+func (p *Proxy) refuses() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.faults, p.changed
+	return p.faults.refuse
+}
+
+// now returns the faults in force for a link, and what is closed when they change.
+func (p *Proxy) now(l *link) (faults, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.faults
+	now.silent = now.silent || l.stranded
+	return now, p.changed
 }
 
 // loses reports whether answer is to be lost.

@@ -162,6 +162,19 @@ func TestSilenceHoldsOldAndNewConnections(t *testing.T) {
 	during.want("b")
 }
 
+func TestStrandSparesNewConnections(t *testing.T) {
+	proxy := echo(t)
+	before := dial(t, proxy)
+	before.wantEcho("a")
+	proxy.Strand()
+	dial(t, proxy).wantEcho("b")
+	before.send("c")
+	proxy.Heal()
+	if got, err := before.receive(silence); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %q, %v; want silence", got, err)
+	}
+}
+
 func TestCutAndRefuse(t *testing.T) {
 	proxy := echo(t)
 	c := dial(t, proxy)

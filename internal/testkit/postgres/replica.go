@@ -31,6 +31,18 @@ func StartReplica(ctx context.Context, primary *Server) (*Server, error) {
 	return s, nil
 }
 
+// Rejoin throws away what the server holds and makes it a standby of primary, on its port: what is done with a primary
+// that failed, once another took its place. It must have ended.
+func (s *Server) Rejoin(ctx context.Context, primary *Server) error {
+	if err := os.RemoveAll(s.cluster.data()); err != nil {
+		return err
+	}
+	if err := s.cluster.copyFrom(ctx, primary.cluster); err != nil {
+		return err
+	}
+	return s.launch(ctx)
+}
+
 // copyFrom makes the data directory by a base backup, which will stream what follows.
 func (c Cluster) copyFrom(ctx context.Context, primary Cluster) error {
 	bin, err := BinDir()

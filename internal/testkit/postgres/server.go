@@ -22,6 +22,9 @@ const startWithin = 60 * time.Second
 type Options struct {
 	// Durable keeps fsync on, for tests that crash the machine's view of the disk.
 	Durable bool
+	// DiskBytes, when not 0, gives the data a file system of its own of that size, for FillDisk. Only root can
+	// mount one. An empty database takes about 60 MiB with its log.
+	DiskBytes int64
 }
 
 // Server is a private PostgreSQL, gone with this program.
@@ -43,6 +46,11 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	s := &Server{guard: guard, cluster: Cluster{Dir: dir, Password: rand.Text(), Durable: opts.Durable}}
+	if opts.DiskBytes > 0 {
+		if err := s.cluster.mountDisk(opts.DiskBytes); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
 	if err := s.cluster.Init(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -118,6 +126,9 @@ func (s *Server) exec(ctx context.Context, sql string) error {
 // Stop stops the server in order (a fast shutdown: sessions end, transactions in flight roll back). Its data and its
 // port stay, for Restart.
 func (s *Server) Stop(ctx context.Context) error { return s.proc.Stop(ctx, syscall.SIGINT) }
+
+// Done is closed when the server has ended, by whatever way.
+func (s *Server) Done() <-chan struct{} { return s.proc.Done() }
 
 // Kill ends the server as a crash does. Its data and its port stay, for Restart.
 func (s *Server) Kill() error { return s.proc.Kill() }

@@ -10,7 +10,7 @@ import (
 )
 
 // watch waits for its standard input to close, then sends signal $2 to every process whose id is in a file $1/*.pid,
-// gives each ten seconds to stop, kills what remains, and removes $1. A process that has ended but that nobody has
+// gives each ten seconds to stop, kills what remains, unmounts what is mounted below $1, and removes $1. A process that has ended but that nobody has
 // collected yet (state Z: some containers' init is slow at it) counts as stopped.
 const watch = `
 running() {
@@ -25,10 +25,13 @@ for f in "$1"/*.pid; do
 	while running "$pid" && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done
 	! running "$pid" || kill -s KILL "$pid" 2>/dev/null
 done
+while read -r _ mount _; do
+	case "$mount" in "$1"/*) umount -l "$mount" ;; esac
+done 2>/dev/null </proc/mounts
 rm -rf -- "$1"
 `
 
-// Guard ties a scratch directory, and the servers whose process ids are in it, to the life of this program. It must be
+// Guard ties a scratch directory, the servers whose process ids are in it, and what is mounted in it, to the life of this program. It must be
 // kept: the pipe of one that is garbage is closed.
 type Guard struct {
 	cmd  *exec.Cmd
