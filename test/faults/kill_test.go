@@ -3,28 +3,17 @@
 package faults
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/coffer-vault/coffer/internal/failpoint"
 	"github.com/coffer-vault/coffer/internal/testkit"
-	"github.com/coffer-vault/coffer/internal/vault"
-	"github.com/coffer-vault/coffer/internal/vault/policy"
-	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
 
 // runWithin bounds one run of the worker.
@@ -67,10 +56,9 @@ var flows = []flow{
 
 // TestKilled kills a process at every step of every flow. It fails for one that is never reached.
 func TestKilled(t *testing.T) {
-	only := regexp.MustCompile(os.Getenv("FAULTS_RUN"))
 	for _, f := range flows {
 		for _, step := range f.steps {
-			if name := f.name + "/" + step; only.MatchString(name) {
+			if name := f.name + "/" + step; asked().MatchString(name) {
 				t.Run(name, func(t *testing.T) { killAt(t, name, f) })
 			}
 		}
@@ -78,31 +66,23 @@ func TestKilled(t *testing.T) {
 }
 
 func killAt(t *testing.T, name string, f flow) {
-	row := &result{fault: "killed: " + name}
-	results.add(row)
-	seed := uint64(1)
-	if given := os.Getenv("FAULTS_SEED"); given != "" {
-		var err error
-		if seed, err = strconv.ParseUint(given, 10, 64); err != nil {
-			t.Fatalf("FAULTS_SEED is no number: %v", err)
-		}
-	}
-	v := newVictim(t)
+	row := results.begin("killed: " + name)
+	defer results.end(t, row, name)
+	v := newVictim(t, testkit.Postgres(t), testkit.Redis(t))
 	for _, hit := range hits {
-		run := seed*100 + uint64(hit)
+		run := seed(t)*100 + uint64(hit)
 		v.runUntilKilled(t, fmt.Sprintf("%s:%d", name, hit), f, run)
 		row.injected++
 		v.forgetDead(t)
 		v.check(t, row, run)
 		if t.Failed() {
-			t.Logf("repeat with: make faults FAULTS_RUN='^%s$' FAULTS_SEED=%d", name, seed)
 			return
 		}
 	}
 }
 
 // runUntilKilled starts the worker with a failpoint armed, and demands that it dies of SIGKILL.
-func (v *victim) runUntilKilled(t *testing.T, failpointAt string, f flow, seed uint64) {
+func (v *victim) runUntilKilled(t *testing.T, failpointAt string, f flow, run uint64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), runWithin)
 	defer cancel()
@@ -111,9 +91,7 @@ func (v *victim) runUntilKilled(t *testing.T, failpointAt string, f flow, seed u
 		t.Fatal(err)
 	}
 	defer output.Close()
-	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), failpoint.Variable+"="+failpointAt, workerLog+"="+v.log, workerDSN+"="+v.dsn,
-		workerRedis+"="+v.redis, workerRoot+"="+v.root, workerFlow+"="+f.script, workerClients+"="+strconv.Itoa(f.clients), workerSeed+"="+strconv.FormatUint(seed, 10))
+	cmd := v.worker(ctx, f.script, f.clients, run, failpoint.Variable+"="+failpointAt)
 	cmd.Stdout, cmd.Stderr = output, output
 	err = cmd.Run()
 	if ctx.Err() != nil {
@@ -121,20 +99,6 @@ func (v *victim) runUntilKilled(t *testing.T, failpointAt string, f flow, seed u
 	}
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		text, _ := os.ReadFile(v.output)
-		t.Fatalf("%s: the worker was not killed there: %v\n%s", failpointAt, err, text)
-	}
-}
-
-// forgetDead lets the time pass after which a promotion waits no longer for the replica that was killed.
-func (v *victim) forgetDead(t *testing.T) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), v.dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(t.Context(), `UPDATE replicas SET seen_at = seen_at - interval '1 hour'`); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: the worker was not killed there: %v\n%s", failpointAt, err, v.outputTail())
 	}
 }

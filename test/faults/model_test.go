@@ -16,6 +16,9 @@ type model struct {
 	last                       int64
 	// versions are those of the present life, and of the last one when the path is deleted.
 	versions map[int64]version
+	// late are operations without an answer that did not take effect so far, and may yet: a connection that was silent
+	// delivers a COMMIT after its client gave up.
+	late []event
 }
 
 type version struct {
@@ -49,6 +52,38 @@ func (v version) visible() string {
 		return "deleted"
 	}
 	return v.value
+}
+
+// outcomes are m, and all that can follow from it when late operations take effect.
+func (m model) outcomes() []model {
+	can := []model{m}
+	for i, e := range m.late {
+		next, _, refused := m.apply(e)
+		if refused {
+			continue
+		}
+		next.late = slices.Delete(slices.Clone(m.late), i, i+1)
+		can = append(can, next.outcomes()...)
+	}
+	return can
+}
+
+// answered is m when e was answered: of a write that was sent again, no part can be late any more.
+func (m model) answered(e event) model {
+	if e.Key != "" {
+		m.late = slices.DeleteFunc(slices.Clone(m.late), func(late event) bool { return late.Key == e.Key })
+	}
+	return m
+}
+
+// unanswered is m when e was cut off.
+func (m model) unanswered(e event) model {
+	if e.Op == "read" || e.Key != "" && slices.ContainsFunc(m.late, func(late event) bool { return late.Key == e.Key }) {
+		return m
+	}
+	e.Again = e.Key != "" // it takes effect once
+	m.late = append(slices.Clone(m.late), e)
+	return m
 }
 
 // apply returns what follows from an operation, the version that is answered, and whether it is refused.
@@ -93,7 +128,7 @@ func (m model) apply(e event) (next model, answer int64, refused bool) {
 
 func (m model) write(value string, current bool) (model, int64, bool) {
 	if !m.live {
-		m = model{exists: true, live: true, last: m.last, versions: map[int64]version{}}
+		m = model{exists: true, live: true, last: m.last, versions: map[int64]version{}, late: m.late}
 	}
 	m.last++
 	m.versions[m.last] = version{value: value}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -20,12 +21,12 @@ import (
 // history is what the worker was told, by path.
 type history struct {
 	events []event
-	// done are the requests that were answered.
+	// done are the requests that were answered, and the idempotency keys of those.
 	done  map[string]bool
 	paths map[string]*state
 }
 
-// state is what can be true of a path. Each operation that was cut off doubles it, each answer narrows it.
+// state is what can be true of a path. Each operation that was cut off widens it, each answer narrows it.
 type state struct {
 	can []model
 	// highest is the highest number that was acknowledged, in any life of the path.
@@ -47,15 +48,18 @@ func readHistory(t *testing.T, file string) *history {
 		h.events = append(h.events, e)
 		if e.Done {
 			h.done[e.Request] = true
+			if e.Key != "" {
+				h.done[e.Key] = true
+			}
 		}
 	}
 	return h
 }
 
-// cut are the writes of a run that were not answered.
+// cut are the writes of a run that were not answered, not even when they were sent again.
 func (h *history) cut(run string) (cut []event) {
 	for _, e := range h.events {
-		if e.Run == run && !h.done[e.Request] && e.writes() {
+		if e.Run == run && !h.done[e.Key] && e.writes() {
 			cut = append(cut, e)
 		}
 	}
@@ -66,7 +70,7 @@ func (h *history) cut(run string) (cut []event) {
 // nothing that can be true explains.
 func (h *history) replay() (i1, i2 []string) {
 	for _, e := range h.events {
-		if e.Op == "policy" || e.Op == "keys" {
+		if e.Op == "policy" || e.Op == "keys" || e.Op == heard {
 			continue
 		}
 		s := h.paths[e.Path]
@@ -75,6 +79,8 @@ func (h *history) replay() (i1, i2 []string) {
 			h.paths[e.Path] = s
 		}
 		switch {
+		case e.Op == found:
+			s.narrow(e.Value)
 		case e.Done:
 			i1 = append(i1, s.answered(e)...)
 			if e.Refused || !e.writes() {
@@ -84,7 +90,7 @@ func (h *history) replay() (i1, i2 []string) {
 				i2 = append(i2, fmt.Sprintf("%s version %d was given after %d", e.Path, e.Version, s.highest))
 			}
 			s.highest = max(s.highest, e.Version)
-		case !h.done[e.Request]:
+		case e.Failed == "" && !h.done[e.Request]:
 			s.cutOff(e)
 		}
 	}
@@ -93,61 +99,93 @@ func (h *history) replay() (i1, i2 []string) {
 
 // answered leaves what explains the answer to e.
 func (s *state) answered(e event) []string {
-	var can []model
-	seen := map[string]bool{}
-	for _, m := range s.can {
+	var can models
+	for _, m := range s.outcomes() {
 		next, version, refused := m.apply(e)
-		if refused == e.Refused && (refused || version == e.Version) && !seen[next.key()] {
-			can = append(can, next)
-			seen[next.key()] = true
+		if refused == e.Refused && (refused || version == e.Version) {
+			can.add(next.answered(e))
 		}
 	}
-	if len(can) > 0 {
-		s.can = can
+	if len(can.all) > 0 {
+		s.can = can.all
 		return nil
 	}
 	return []string{fmt.Sprintf("%s %s by %s answered version %d, refused %v; but it was %s", e.Op, e.Path, e.Request, e.Version, e.Refused, s)}
 }
 
-// cutOff adds what is true when e took effect all the same.
+// cutOff adds what is true when e takes effect all the same, now or later.
 func (s *state) cutOff(e event) {
-	seen := map[string]bool{}
+	var can models
 	for _, m := range s.can {
-		seen[m.key()] = true
+		can.add(m.unanswered(e))
 	}
-	for _, m := range s.can {
-		if next, _, refused := m.apply(e); !refused && !seen[next.key()] {
-			s.can = append(s.can, next)
-			seen[next.key()] = true
+	s.can = can.all
+}
+
+// narrow leaves what looks as it was found, when nothing was late any more.
+func (s *state) narrow(visible string) {
+	var can models
+	for _, m := range s.outcomes() {
+		if m.visible() == visible {
+			m.late = nil
+			can.add(m)
 		}
+	}
+	if len(can.all) > 0 { // or the check has said so
+		s.can = can.all
+	}
+}
+
+// outcomes are all that can be true now.
+func (s *state) outcomes() []model {
+	var can models
+	for _, m := range s.can {
+		for _, outcome := range m.outcomes() {
+			can.add(outcome)
+		}
+	}
+	return can.all
+}
+
+// models is a set.
+type models struct {
+	all  []model
+	seen map[string]bool
+}
+
+func (s *models) add(m model) {
+	if s.seen == nil {
+		s.seen = map[string]bool{}
+	}
+	if key := m.key(); !s.seen[key] {
+		s.seen[key] = true
+		s.all = append(s.all, m)
 	}
 }
 
 func (s *state) String() string {
-	text := s.can[0].visible()
-	for _, m := range s.can[1:] {
+	can := s.outcomes()
+	text := can[0].visible()
+	for _, m := range can[1:] {
 		text += ", or " + m.visible()
 	}
 	return text
 }
 
-// judge compares the vault with the history.
-func (h *history) judge(ctx context.Context, engine *vault.Engine) (i1 []string) {
+// judge compares the vault with the history. It returns what it found, to be noted, and what should not be so.
+func (h *history) judge(ctx context.Context, engine *vault.Engine) (seen []event, i1 []string) {
 	for name, s := range h.paths {
-		found, err := look(ctx, engine, name)
+		is, err := look(ctx, engine, name)
 		if err != nil {
 			i1 = append(i1, fmt.Sprintf("%s: %v", name, err))
 			continue
 		}
-		explained := false
-		for _, m := range s.can {
-			explained = explained || m.visible() == found
-		}
-		if !explained {
-			i1 = append(i1, fmt.Sprintf("%s is %s; it should be %s", name, found, s))
+		seen = append(seen, event{Op: found, Path: name, Value: is})
+		if !slices.ContainsFunc(s.outcomes(), func(m model) bool { return m.visible() == is }) {
+			i1 = append(i1, fmt.Sprintf("%s is %s; it should be %s", name, is, s))
 		}
 	}
-	return i1
+	return seen, i1
 }
 
 // look reads all that a caller can see of a path, in the form of model.visible.
@@ -207,6 +245,9 @@ func (h *history) unaudited(t *testing.T, dsn string) (i4 []string) {
 		}
 		if e.Done && !e.Refused && e.Op != "policy" && !audited[row] {
 			i4 = append(i4, "no audit row: "+row)
+		}
+		if e.Failed != "" && e.Op == "read" && e.Value != "" {
+			i4 = append(i4, "a read failed and gave a value: "+row)
 		}
 	}
 	for _, path := range collect(t, conn, unauditedChanges) {

@@ -6,13 +6,15 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 )
 
-var invariants = []string{"I1", "I2", "I4", "I6"}
+var invariants = []string{"I1", "I2", "I4", "I5", "I6"}
 
 // TestMain is also the worker's main.
 func TestMain(m *testing.M) {
@@ -23,7 +25,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	fmt.Fprint(os.Stdout, header())
 	code := m.Run()
+	if results.empty() {
+		fmt.Fprintln(os.Stderr, "FAULTS_RUN names no fault: it is a regular expression such as '^put/begun$' or '^postgres/'")
+		code = 1
+	}
 	if results.missing() {
 		fmt.Fprintln(os.Stderr, "a fault was not injected")
 		code = 1
@@ -62,6 +69,31 @@ func (r *result) hold(t *testing.T, invariant string, violations []string) {
 // ran reports whether the fault was injected and looked at.
 func (r *result) ran() bool { return r.injected > 0 && r.held != nil }
 
+// line is the row as it is printed.
+func (r *result) line() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-40s %8d", r.fault, r.injected)
+	if !r.ran() {
+		return b.String() + "  not run\n"
+	}
+	for _, invariant := range invariants {
+		word := "-" // not looked at
+		if held, known := r.held[invariant]; known {
+			word = map[bool]string{true: "ok", false: "BROKEN"}[held]
+		}
+		fmt.Fprintf(&b, "  %-6s", word)
+	}
+	return strings.TrimRight(b.String(), " ") + "\n"
+}
+
+func header() string {
+	line := fmt.Sprintf("%-40s %8s", "fault", "injected")
+	for _, invariant := range invariants {
+		line += fmt.Sprintf("  %-6s", invariant)
+	}
+	return strings.TrimRight(line, " ") + "\n"
+}
+
 type collection struct {
 	mu   sync.Mutex
 	rows []*result
@@ -69,10 +101,29 @@ type collection struct {
 
 var results collection
 
-func (c *collection) add(r *result) {
+// begin adds a row, of a fault that has not been injected yet.
+func (c *collection) begin(fault string) *result {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.rows = append(c.rows, r)
+	row := &result{fault: fault}
+	c.rows = append(c.rows, row)
+	return row
+}
+
+// end prints a row, and how to repeat what failed.
+func (c *collection) end(t *testing.T, row *result, name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fmt.Fprint(os.Stdout, row.line())
+	if t.Failed() {
+		t.Logf("repeat with: make faults FAULTS_RUN='^%s$' FAULTS_SEED=%d", name, seed(t))
+	}
+}
+
+func (c *collection) empty() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.rows) == 0
 }
 
 // missing reports whether there is a fault that was not injected.
@@ -86,24 +137,26 @@ func (c *collection) table() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	slices.SortFunc(c.rows, func(a, b *result) int { return strings.Compare(a.fault, b.fault) })
-	var b strings.Builder
-	fmt.Fprintf(&b, "%-40s %8s", "fault", "injected")
-	for _, invariant := range invariants {
-		fmt.Fprintf(&b, "  %-6s", invariant)
-	}
+	table := header()
 	for _, r := range c.rows {
-		fmt.Fprintf(&b, "\n%-40s %8d", r.fault, r.injected)
-		if !r.ran() {
-			b.WriteString("  not run")
-			continue
-		}
-		for _, invariant := range invariants {
-			word := "-" // not looked at
-			if held, known := r.held[invariant]; known {
-				word = map[bool]string{true: "ok", false: "BROKEN"}[held]
-			}
-			fmt.Fprintf(&b, "  %-6s", word)
-		}
+		table += r.line()
 	}
-	return b.String() + "\n"
+	return table
+}
+
+// asked matches the names of the faults to inject.
+var asked = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(os.Getenv("FAULTS_RUN")) })
+
+// seed is what the random work of all faults begins with.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	given := os.Getenv("FAULTS_SEED")
+	if given == "" {
+		return 1
+	}
+	n, err := strconv.ParseUint(given, 10, 64)
+	if err != nil {
+		t.Fatalf("FAULTS_SEED is no number: %v", err)
+	}
+	return n
 }

@@ -2,14 +2,34 @@
 
 package faults
 
-// victim is a vault, and the log of those who worked on it and were killed.
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
+)
+
+// victim is a vault, and the log of those who worked on it. dsn and redis lead straight to its servers.
 type victim struct{ dsn, redis, root, log, output string }
 
-func newVictim(t *testing.T) *victim {
+func newVictim(t *testing.T, dsn, redis string) *victim {
 	t.Helper()
 	dir := t.TempDir()
 	v := &victim{
-		dsn: testkit.Postgres(t), redis: testkit.Redis(t),
+		dsn: dsn, redis: redis,
 		root: filepath.Join(dir, "root-key"), log: filepath.Join(dir, "log"), output: filepath.Join(dir, "output"),
 	}
 	var key [32]byte
@@ -19,10 +39,7 @@ func newVictim(t *testing.T) *victim {
 			t.Fatal(err)
 		}
 	}
-	engine, closeEngine, err := open(t.Context(), v.dsn, v.redis, v.root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine, closeEngine := v.open(t)
 	defer closeEngine()
 	var paths []policy.Pattern
 	for _, text := range []string{"**", "sys/**"} {
@@ -44,13 +61,54 @@ func newVictim(t *testing.T) *victim {
 	return v
 }
 
+// open opens the vault as another replica does.
+func (v *victim) open(t *testing.T) (*vault.Engine, func()) {
+	t.Helper()
+	engine, closeEngine, err := open(t.Context(), vault.Options{
+		DatabaseURL: v.dsn, RedisURL: v.redis, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}, v.root)
+	if err != nil {
+		t.Fatalf("the vault does not open: %v", err)
+	}
+	return engine, closeEngine
+}
+
+// worker is this program again, as the worker of a run.
+func (v *victim) worker(ctx context.Context, script string, clients int, run uint64, environment ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), workerLog+"="+v.log, workerDSN+"="+v.dsn, workerRedis+"="+v.redis, workerRoot+"="+v.root,
+		workerFlow+"="+script, workerClients+"="+strconv.Itoa(clients), workerSeed+"="+strconv.FormatUint(run, 10))
+	cmd.Env = append(cmd.Env, environment...) // the last of a name counts
+	return cmd
+}
+
+// outputTail is what the worker printed last.
+func (v *victim) outputTail() string {
+	const most = 4000
+	text, err := os.ReadFile(v.output)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-most):])
+}
+
+// forgetDead lets the time pass after which a promotion waits no longer for the replica that was killed.
+func (v *victim) forgetDead(t *testing.T) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), v.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if _, err := conn.Exec(t.Context(), `UPDATE replicas SET seen_at = seen_at - interval '1 hour'`); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // check opens the vault again and looks at the invariants, before and after it goes on with what was cut off.
 func (v *victim) check(t *testing.T, row *result, run uint64) {
 	t.Helper()
-	engine, closeEngine, err := open(t.Context(), v.dsn, v.redis, v.root)
-	if err != nil {
-		t.Fatalf("after the kill the vault does not open: %v", err)
-	}
+	engine, closeEngine := v.open(t)
 	defer closeEngine()
 	h := v.judge(t, row, engine)
 	v.goOn(t, engine, h, strconv.FormatUint(run, 10))
@@ -58,7 +116,7 @@ func (v *victim) check(t *testing.T, row *result, run uint64) {
 	row.hold(t, "I4", append(h.unaudited(t, v.dsn), auditFindings(t, engine)...))
 	leaks := (&vaulttest.Env{DSN: v.dsn, RedisURL: v.redis}).Leaks(t, canary)
 	if text, err := os.ReadFile(v.output); err != nil || bytes.Contains(text, []byte(canary)) {
-		leaks = append(leaks, "the output of the killed process")
+		leaks = append(leaks, "the output of the worker")
 	}
 	row.hold(t, "I6", leaks)
 }
@@ -67,29 +125,43 @@ func (v *victim) judge(t *testing.T, row *result, engine *vault.Engine) *history
 	t.Helper()
 	h := readHistory(t, v.log)
 	i1, i2 := h.replay()
-	row.hold(t, "I1", append(i1, h.judge(t.Context(), engine)...))
+	found, wrong := h.judge(t.Context(), engine)
+	row.hold(t, "I1", append(i1, wrong...))
 	row.hold(t, "I2", i2)
+	log := v.appendLog(t)
+	defer log.Close()
+	for _, e := range found {
+		if err := e.appendTo(log); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return h
 }
 
-// goOn sends again, with their idempotency keys, the writes that were cut off in a run, and writes each path once more.
-func (v *victim) goOn(t *testing.T, engine *vault.Engine, h *history, run string) {
+func (v *victim) appendLog(t *testing.T) *os.File {
 	t.Helper()
 	log, err := os.OpenFile(v.log, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return log
+}
+
+// goOn sends again, with their idempotency keys, the writes that were cut off in a run, and writes each path once more.
+func (v *victim) goOn(t *testing.T, engine *vault.Engine, h *history, run string) {
+	t.Helper()
+	log := v.appendLog(t)
 	defer log.Close()
 	w := newWorker(engine, log, "check-"+run)
 	for _, e := range h.cut(run) {
 		e.Again = true
-		if err := w.step(t.Context(), e); err != nil {
+		if _, err := w.step(t.Context(), e); err != nil {
 			t.Fatalf("%s again: %v", e.Op, err)
 		}
 	}
 	for path := range h.paths {
-		if err := w.step(t.Context(), event{Op: "put", Path: path}); err != nil {
-			t.Fatalf("put %s after the kill: %v", path, err)
+		if _, err := w.step(t.Context(), event{Op: "put", Path: path}); err != nil {
+			t.Fatalf("put %s after the fault: %v", path, err)
 		}
 	}
 }

@@ -13,7 +13,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coffer-vault/coffer/internal/vault"
@@ -32,6 +34,8 @@ const (
 	// workerFlow is the operations to do one after the other on one path, with commas.
 	workerFlow    = "COFFER_FAULTS_FLOW"
 	workerClients = "COFFER_FAULTS_CLIENTS"
+	// workerLoad makes the worker go on, whatever fails, until it is told to end.
+	workerLoad = "COFFER_FAULTS_LOAD"
 )
 
 const (
@@ -43,12 +47,13 @@ const (
 	cluster = "faults"
 )
 
-// event is one line of the worker's log: what it is about to do and, Done, how that went. A line is one write of the
-// kernel's, so what was acknowledged before SIGKILL is in the file after it.
+// event is one line of the worker's log: what it is about to do and, Done, how that went, or Failed. A line is one write
+// of the kernel's, so what was acknowledged before SIGKILL is in the file after it.
 type event struct {
 	Op      string
 	Path    string
 	Run     string
+	Client  int
 	Request string
 	// Key is the idempotency key of a write; Again says that it was cut off before and is sent again.
 	Key   string
@@ -58,6 +63,27 @@ type event struct {
 	Value   string
 	Done    bool
 	Refused bool
+	// Failed is the error of an operation that has no answer: it took effect, or did not, or will yet.
+	Failed string
+	// Took is how long an operation took that is Done or Failed.
+	Took time.Duration
+}
+
+// Lines that are about no operation.
+const (
+	// heard is of the follower: Version is the position of a change.
+	heard = "heard"
+	// found is of a check: Value is what was seen of a path while nobody worked on it.
+	found = "found"
+)
+
+func (e event) appendTo(log io.Writer) error {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	_, err = log.Write(append(line, '\n'))
+	return err
 }
 
 // writes reports whether the operation writes a value.
@@ -87,13 +113,12 @@ func admin(request string) secret.Caller {
 	return secret.Caller{Kind: secret.KindUser, Cluster: cluster, Name: "admin", Address: "127.0.0.1", RequestID: request}
 }
 
-// open opens the vault that the environment names.
-func open(ctx context.Context, dsn, redis, rootFile string) (*vault.Engine, func(), error) {
-	root, err := keyring.KeyFileRoot(rootFile)
-	if err != nil {
+// open opens the vault with the root key of a file.
+func open(ctx context.Context, o vault.Options, rootFile string) (_ *vault.Engine, _ func(), err error) {
+	if o.Root, err = keyring.KeyFileRoot(rootFile); err != nil {
 		return nil, nil, err
 	}
-	return vault.Open(ctx, vault.Options{DatabaseURL: dsn, RedisURL: redis, Root: root})
+	return vault.Open(ctx, o)
 }
 
 // work is the worker's main.
@@ -106,7 +131,10 @@ func work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine, closeEngine, err := open(ctx, os.Getenv(workerDSN), os.Getenv(workerRedis), os.Getenv(workerRoot))
+	metrics := prometheus.NewRegistry()
+	engine, closeEngine, err := open(ctx, vault.Options{
+		DatabaseURL: os.Getenv(workerDSN), RedisURL: os.Getenv(workerRedis), Registerer: metrics,
+	}, os.Getenv(workerRoot))
 	if err != nil {
 		return err
 	}
@@ -115,11 +143,19 @@ func work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var group errgroup.Group
-	for client := range clients {
+	workers := make([]*worker, clients)
+	for client := range workers {
 		w := newWorker(engine, log, os.Getenv(workerSeed))
 		w.client, w.rng = client, rand.New(rand.NewPCG(seed, uint64(client)))
-		group.Go(func() error { return w.work(ctx, strings.Split(os.Getenv(workerFlow), ",")) })
+		workers[client] = w
+	}
+	flow := strings.Split(os.Getenv(workerFlow), ",")
+	if os.Getenv(workerLoad) != "" {
+		return (&load{workers: workers, flow: flow, metrics: metrics}).run(ctx)
+	}
+	var group errgroup.Group
+	for _, w := range workers {
+		group.Go(func() error { return w.work(ctx, flow) })
 	}
 	return group.Wait()
 }
@@ -136,62 +172,64 @@ var usual = []string{
 
 func (w *worker) work(ctx context.Context, flow []string) error {
 	for range workerSteps {
-		ops := []string{usual[w.rng.IntN(len(usual))]}
-		if w.rng.IntN(2) == 0 {
-			ops = flow
-		}
-		path, version := fmt.Sprintf("faults/c%d-p%d", w.client, w.rng.IntN(4)), int64(1)
-		if written := w.written[path]; len(written) > 0 {
-			version = written[len(written)-1]
-			if len(ops) == 1 {
-				version = written[w.rng.IntN(len(written))]
-			}
-		}
-		for _, op := range ops {
-			if err := w.step(ctx, event{Op: op, Path: path, Version: version}); err != nil {
-				return fmt.Errorf("%s: %w", op, err)
-			}
-			if op == "put" && len(ops) > 1 {
-				version = w.written[path][max(0, len(w.written[path])-2)]
-			}
+		if err := w.round(ctx, flow, w.step); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// step does what e says, and writes it down before and after.
-func (w *worker) step(ctx context.Context, e event) error {
+// round does, by act, either one usual thing or the flow.
+func (w *worker) round(ctx context.Context, flow []string, act func(context.Context, event) (event, error)) error {
+	ops := []string{usual[w.rng.IntN(len(usual))]}
+	if w.rng.IntN(2) == 0 {
+		ops = flow
+	}
+	path, version := fmt.Sprintf("faults/c%d-p%d", w.client, w.rng.IntN(4)), int64(1)
+	if written := w.written[path]; len(written) > 0 {
+		version = written[len(written)-1]
+		if len(ops) == 1 {
+			version = written[w.rng.IntN(len(written))]
+		}
+	}
+	for _, op := range ops {
+		if _, err := act(ctx, event{Op: op, Path: path, Version: version}); err != nil {
+			return fmt.Errorf("%s: %w", op, err)
+		}
+		if op == "put" && len(ops) > 1 {
+			version = w.written[path][max(0, len(w.written[path])-2)]
+		}
+	}
+	return nil
+}
+
+// step does what e says, and writes it down before and after. It returns what it wrote down.
+func (w *worker) step(ctx context.Context, e event) (event, error) {
 	w.n++
-	e.Run, e.Request = w.run, fmt.Sprintf("%s-%d-%d", w.run, w.client, w.n)
+	e.Run, e.Client, e.Request = w.run, w.client, fmt.Sprintf("%s-%d-%d", w.run, w.client, w.n)
 	if e.writes() && !e.Again {
 		e.Key, e.Value = e.Request, canary+e.Request
 	}
 	if !strings.HasSuffix(e.Op, "-versions") {
 		e.Version = 0
 	}
-	if err := w.write(e); err != nil {
-		return err
+	if err := e.appendTo(w.log); err != nil {
+		return e, err
 	}
+	begin := time.Now()
 	err := w.do(ctx, &e)
+	e.Took = time.Since(begin)
 	for _, refusal := range []error{secret.ErrDenied, secret.ErrVersionNotFound, secret.ErrConflict, secret.ErrInvalid} {
 		e.Refused = e.Refused || errors.Is(err, refusal)
 	}
 	if err != nil && !e.Refused {
-		return err
+		e.Failed = err.Error()
+		return e, errors.Join(err, e.appendTo(w.log))
 	}
 	if e.Done = true; e.writes() && !e.Refused {
 		w.written[e.Path] = append(w.written[e.Path], e.Version)
 	}
-	return w.write(e)
-}
-
-func (w *worker) write(e event) error {
-	line, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	_, err = w.log.Write(append(line, '\n'))
-	return err
+	return e, e.appendTo(w.log)
 }
 
 func (w *worker) do(ctx context.Context, e *event) error {
