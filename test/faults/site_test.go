@@ -26,8 +26,9 @@ const (
 	clients = 4
 	// feltWithin bounds the time until a fault is felt: some of the engine's timeouts of 10 s.
 	feltWithin = time.Minute
-	// convergeWithin bounds the time after a fault until everything is as before.
-	convergeWithin = 30 * time.Second
+	// convergeWithin bounds the time after a fault until everything is as before. A session that was cut off in a
+	// transaction keeps its locks for 15 s, and an operation that waits for them takes 10 s to give up.
+	convergeWithin = 45 * time.Second
 	// poll is how often is looked for what is waited for.
 	poll = 20 * time.Millisecond
 )

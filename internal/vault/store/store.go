@@ -25,9 +25,11 @@ const (
 	// Limits of a session that Postgres holds to by itself: when a client is gone and its
 	// connection half open, nothing of it stays. The engine's operations have shorter
 	// ones; an operation that needs longer sets its own with SET LOCAL.
-	statementTimeout         = time.Minute
-	lockTimeout              = 15 * time.Second
-	idleInTransactionTimeout = time.Minute
+	statementTimeout = time.Minute
+	lockTimeout      = 15 * time.Second
+	// idleInTransactionTimeout is longer than any operation, which does nothing slow between its statements, and short
+	// because the locks of a client that is gone keep others from its paths, and from the audit log's heads, meanwhile.
+	idleInTransactionTimeout = 15 * time.Second
 	// maxAttempts bounds how often a transaction that lost a race runs again.
 	maxAttempts = 5
 )
