@@ -59,15 +59,18 @@ func TestKilled(t *testing.T) {
 	for _, f := range flows {
 		for _, step := range f.steps {
 			if name := f.name + "/" + step; asked().MatchString(name) {
-				t.Run(name, func(t *testing.T) { killAt(t, name, f) })
+				row := results.begin("killed: " + name)
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					defer results.end(t, row, name)
+					killAt(t, row, name, f)
+				})
 			}
 		}
 	}
 }
 
-func killAt(t *testing.T, name string, f flow) {
-	row := results.begin("killed: " + name)
-	defer results.end(t, row, name)
+func killAt(t *testing.T, row *result, name string, f flow) {
 	v := newVictim(t, testkit.Postgres(t), testkit.Redis(t))
 	for _, hit := range hits {
 		run := seed(t)*100 + uint64(hit)

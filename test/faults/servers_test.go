@@ -22,12 +22,13 @@ type serverFault struct {
 	harmless bool
 }
 
+// Those that take longest come first.
 var serverFaults = []serverFault{
+	{name: "postgres/half-open", start: postgresSite, strike: strandPostgres},
+	{name: "postgres/partitioned", start: postgresSite, strike: partitionPostgres},
 	{name: "postgres/killed", start: postgresSite, strike: killPostgres},
 	{name: "postgres/stopped", start: postgresSite, strike: stopPostgres},
 	{name: "postgres/slow", start: postgresSite, strike: slowPostgres, harmless: true},
-	{name: "postgres/half-open", start: postgresSite, strike: strandPostgres},
-	{name: "postgres/partitioned", start: postgresSite, strike: partitionPostgres},
 	{name: "postgres/commit-of-write-lost", start: postgresSite, strike: loseCommitOfWrite},
 	{name: "postgres/commit-of-audit-lost", start: postgresSite, strike: loseCommitOfAudit},
 	{name: "postgres/disk-full", start: smallDiskSite, strike: fillDisk},

@@ -65,7 +65,7 @@ func newVictim(t *testing.T, dsn, redis string) *victim {
 func (v *victim) open(t *testing.T) (*vault.Engine, func()) {
 	t.Helper()
 	engine, closeEngine, err := open(t.Context(), vault.Options{
-		DatabaseURL: v.dsn, RedisURL: v.redis, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		DatabaseURL: v.dsn, RedisURL: v.redis, Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}, v.root)
 	if err != nil {
 		t.Fatalf("the vault does not open: %v", err)
