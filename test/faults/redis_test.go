@@ -4,7 +4,6 @@ package faults
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"testing"
 
@@ -150,6 +149,6 @@ func (s *site) redisDo(t *testing.T, args ...any) int64 {
 func (s *site) demandKeys(t *testing.T, kept, gone int64) {
 	t.Helper()
 	if have := [2]int64{s.redisDo(t, "EXISTS", keptKey), s.redisDo(t, "EXISTS", goneKey)}; have != [2]int64{kept, gone} {
-		t.Fatal(fmt.Sprintf("of what was saved and what was not, Redis has %v after the restart, want %v", have, [2]int64{kept, gone}))
+		t.Fatalf("of what was saved and what was not, Redis has %v after the restart, want %v", have, [2]int64{kept, gone})
 	}
 }
