@@ -80,7 +80,8 @@ func (e *Engine) makeMonths(ctx context.Context) error {
 		return err
 	}
 	var errs []error
-	for _, m := range audit.MonthsToMake(now, parts, stray) {
+	toMake := audit.MonthsToMake(now, parts, stray)
+	for _, m := range toMake {
 		moved, err := e.owner.MakeAuditMonth(ctx, m)
 		if err != nil && !errors.Is(err, store.ErrBusy) {
 			errs = append(errs, err)
@@ -88,6 +89,10 @@ func (e *Engine) makeMonths(ctx context.Context) error {
 		if moved > 0 {
 			e.logger.InfoContext(ctx, "audit rows were moved to the partition of their month", "month", m.String(), "rows", moved)
 		}
+	}
+	if len(toMake) > 0 && e.owner != e.store {
+		// A new table may have got rights by the database's default privileges.
+		errs = append(errs, e.owner.GrantTo(ctx, e.store))
 	}
 	if parts, err = e.owner.AuditParts(ctx); err != nil {
 		return errors.Join(append(errs, err)...)

@@ -26,6 +26,12 @@ const (
 	moveTimeout = 5 * time.Second
 )
 
+const (
+	// auditDefault is the partition of rows of no month, as the migration has named it.
+	auditDefault = "audit_default"
+	partPrefix   = "audit_"
+)
+
 // codeDuplicateTable is duplicate_table.
 const codeDuplicateTable = "42P07"
 
@@ -81,8 +87,8 @@ func (s *Store) StrayMonths(ctx context.Context, t time.Time) ([]audit.Month, er
 
 // MakeAuditMonth makes the partition of a month, and moves the rows of it that are in
 // no month's partition there. It returns how many it moved. Nobody sees a row twice or not
-// at all, rows of other months are written meanwhile, and those of this month wait
-// for the last step only. A month that is there is left as it is.
+// at all, and rows are written meanwhile: only when some have to be moved, others wait for the last
+// step. A month that is there is left as it is.
 //
 // Errors: ErrBusy, secret.ErrUnavailable.
 func (s *Store) MakeAuditMonth(ctx context.Context, m audit.Month) (moved int64, err error) {
@@ -117,39 +123,54 @@ func (t *Tx) lockParts(ctx context.Context) error {
 }
 
 // makeMonth makes the partition as a table of its own and fills it while everybody works on.
-// Then, behind a lock that only who reads the whole log or writes rows of no month
-// meets, it takes what came meanwhile and attaches the table.
+// Then, behind a lock, it takes what came meanwhile and attaches the table. When there were no rows to move, only who
+// reads the whole log or writes rows of no month meets that lock.
 func (t *Tx) makeMonth(ctx context.Context, m audit.Month) (int64, error) {
-	name := "audit_" + strings.ReplaceAll(m.String(), "-", "_")
+	name := partPrefix + strings.ReplaceAll(m.String(), "-", "_")
 	at := fmt.Sprintf("at >= '%s' AND at < '%s'", stamp(m.Start()), stamp(m.End()))
 	table := quote(name)
-	moved := int64(0)
-	for _, step := range []struct {
-		sql    string
-		counts bool
-	}{
-		{sql: "CREATE TABLE " + table + " (LIKE audit INCLUDING ALL)"},
-		{sql: "REVOKE ALL ON " + table + " FROM PUBLIC"},
-		// With it Postgres need not read the table to know that it fits.
-		{sql: "ALTER TABLE " + table + " ADD CONSTRAINT audit_month CHECK (" + at + ")"},
-		{sql: "INSERT INTO " + table + " SELECT * FROM audit_default WHERE " + at},
-		{sql: "LOCK TABLE audit_default IN ACCESS EXCLUSIVE MODE"},
-		{sql: "SET LOCAL statement_timeout = " + milliseconds(moveTimeout)},
-		{sql: "INSERT INTO " + table + " SELECT * FROM audit_default d WHERE " + at + " AND NOT EXISTS (SELECT FROM " + table + " m WHERE m.id = d.id AND m.at = d.at)"},
-		{sql: "DELETE FROM audit_default WHERE " + at, counts: true},
-		{sql: fmt.Sprintf("ALTER TABLE audit ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')", table, stamp(m.Start()), stamp(m.End()))},
-		{sql: "ALTER TABLE " + table + " DROP CONSTRAINT audit_month"},
-	} {
-		tag, err := t.tx.Exec(ctx, step.sql)
+	exec := func(sql string) (int64, error) {
+		tag, err := t.tx.Exec(ctx, sql)
 		var pgErr *pgconn.PgError
 		if errors.As(err, &pgErr) && pgErr.Code == codeDuplicateTable {
 			return 0, fmt.Errorf("make the partition %s of the audit log: a table of that name is there, which is no partition of it: rename or drop that table: %w", name, err)
 		}
-		if err != nil {
-			return 0, translate("make the partition "+name+" of the audit log", err)
+		return tag.RowsAffected(), translate("make the partition "+name+" of the audit log", err)
+	}
+	for _, sql := range []string{
+		"CREATE TABLE " + table + " (LIKE audit INCLUDING ALL)",
+		"REVOKE ALL ON " + table + " FROM PUBLIC",
+		// With it Postgres need not read the table to know that it fits.
+		"ALTER TABLE " + table + " ADD CONSTRAINT audit_month CHECK (" + at + ")",
+	} {
+		if _, err := exec(sql); err != nil {
+			return 0, err
 		}
-		if step.counts {
-			moved = tag.RowsAffected()
+	}
+	copied, err := exec("INSERT INTO " + table + " SELECT * FROM audit_default WHERE " + at)
+	if err != nil {
+		return 0, err
+	}
+	lock := "LOCK TABLE audit_default IN ACCESS EXCLUSIVE MODE"
+	if copied > 0 {
+		// Rows of the month may be on their way. One that had found its way to no month already would be refused there.
+		lock = "LOCK TABLE ONLY audit IN ACCESS EXCLUSIVE MODE; " + lock
+	}
+	moved := int64(0)
+	for _, sql := range []string{
+		lock,
+		"SET LOCAL statement_timeout = " + milliseconds(moveTimeout),
+		"INSERT INTO " + table + " SELECT * FROM audit_default d WHERE " + at + " AND NOT EXISTS (SELECT FROM " + table + " m WHERE m.id = d.id AND m.at = d.at)",
+		"DELETE FROM audit_default WHERE " + at,
+		fmt.Sprintf("ALTER TABLE audit ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')", table, stamp(m.Start()), stamp(m.End())),
+		"ALTER TABLE " + table + " DROP CONSTRAINT audit_month",
+	} {
+		n, err := exec(sql)
+		if err != nil {
+			return 0, err
+		}
+		if strings.HasPrefix(sql, "DELETE") {
+			moved = n
 		}
 	}
 	return moved, nil
