@@ -197,6 +197,8 @@ type AuditReport struct {
 	Rows      int64 `json:"rows" doc:"Rows that were verified"`
 	Writers   int   `json:"writers" doc:"Writers whose rows they are"`
 	Unchained int64 `json:"unchained" doc:"Rows from before the log was chained; nothing is known of them"`
+	Dropped   int64 `json:"dropped" doc:"Rows that were dropped because they are older than the retention, as checkpoints in the log say"`
+	Erasable  bool  `json:"erasable" doc:"Whether the server's database role may change or remove rows of the log"`
 	// From and To are when the first and the last row were written.
 	From     *time.Time     `json:"from,omitempty" doc:"When the first row was written"`
 	To       *time.Time     `json:"to,omitempty" doc:"When the last row was written"`

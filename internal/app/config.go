@@ -29,6 +29,12 @@ type Config struct {
 	// environment, win over the URLs in them.
 	DatabaseFiles, RedisFiles address.Files
 	DatabaseURL, RedisURL     string
+	// OwnerFiles and OwnerURL are of the role that owns the tables; without a URL the ordinary role does. Its
+	// authorities are those of DatabaseFiles.
+	OwnerFiles address.Files
+	OwnerURL   string
+	// AuditRetentionMonths is how many whole months of the audit log are kept beside the present one; all when 0.
+	AuditRetentionMonths int
 	// Root is where the root key comes from; PreviousRoot, if any, opens the keyset
 	// until it is wrapped under Root.
 	Root, PreviousRoot RootKey
@@ -76,6 +82,7 @@ func ParseConfig(args []string, getenv func(string) string, output io.Writer) (C
 	c := Config{
 		DatabaseURL: getenv(envPrefix + "DATABASE_URL"),
 		RedisURL:    getenv(envPrefix + "REDIS_URL"),
+		OwnerURL:    getenv(envPrefix + "DATABASE_OWNER_URL"),
 		Namespace:   getenv("POD_NAMESPACE"),
 	}
 	fs := flag.NewFlagSet("manager", flag.ContinueOnError)
@@ -91,11 +98,14 @@ func ParseConfig(args []string, getenv func(string) string, output io.Writer) (C
 	if err := setFromEnvironment(fs, getenv); err != nil {
 		return Config{}, err
 	}
+	c.OwnerFiles.CA = c.DatabaseFiles.CA
 	return c, c.validate()
 }
 
 func (c *Config) bind(fs *flag.FlagSet) {
 	bindFiles(fs, &c.DatabaseFiles, "database", "Postgres", "")
+	bindOwnerFiles(fs, &c.OwnerFiles)
+	fs.IntVar(&c.AuditRetentionMonths, "audit-retention-months", 0, "whole months of the audit log to keep beside the present one; older ones are dropped. 0 keeps all")
 	bindFiles(fs, &c.RedisFiles, "redis", "Redis", "; without either, the vault works without Redis")
 	c.Root.bind(fs, "root-", "")
 	c.PreviousRoot.bind(fs, "root-previous-", "after a change of the root key, the former one: ")
@@ -127,6 +137,16 @@ func bindFiles(fs *flag.FlagSet, files *address.Files, name, server, without str
 	fs.StringVar(&files.Key, name+"-key-file", "", "file with that certificate's key, in PEM")
 }
 
+// bindOwnerFiles binds the flags of the role that owns the tables. It logs in to the server of the
+// ordinary role, so the authorities are the same.
+func bindOwnerFiles(fs *flag.FlagSet, files *address.Files) {
+	fs.StringVar(&files.URL, "database-owner-url-file", "/etc/coffer/database/owner-url",
+		"file with the Postgres URL of the role that owns the tables; "+envPrefix+"DATABASE_OWNER_URL wins over it. Without either, the ordinary role owns them, and may remove audit rows")
+	fs.StringVar(&files.Password, "database-owner-password-file", "", "file with the password of that role, in place of one in the URL")
+	fs.StringVar(&files.Cert, "database-owner-cert-file", "", "file with the certificate to show to Postgres as that role, in PEM")
+	fs.StringVar(&files.Key, "database-owner-key-file", "", "file with that certificate's key, in PEM")
+}
+
 func setFromEnvironment(fs *flag.FlagSet, getenv func(string) string) error {
 	given := map[string]bool{}
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -153,6 +173,8 @@ func (c *Config) validate() error {
 		return errors.New("the namespace of this installation is not known: set --namespace or POD_NAMESPACE")
 	case c.CacheSize.Sign() < 0:
 		return errors.New("--cache-size is negative: give a size such as 64Mi, or 0 for no cache")
+	case c.AuditRetentionMonths < 0:
+		return errors.New("--audit-retention-months is negative: give a number of months, or 0 to keep all")
 	case c.ClusterName == "":
 		return errors.New("--cluster-name is empty: name this cluster, such as default")
 	}

@@ -25,6 +25,10 @@ type EngineConfig struct {
 	Registerer prometheus.Registerer
 	// AuditHeads keeps heads of the audit log outside of the database; it may be nil.
 	AuditHeads vault.HeadsExporter
+	// Owner is the database as the role that owns the tables; zero when the ordinary role does.
+	Owner address.Source
+	// AuditRetentionMonths is how many whole months of the audit log are kept; all when 0.
+	AuditRetentionMonths int
 }
 
 // OpenEngine connects to the vault, migrates its database and opens its keyring,
@@ -33,7 +37,7 @@ type EngineConfig struct {
 func OpenEngine(ctx context.Context, c EngineConfig) (*vault.Engine, func(), error) {
 	engine, closeEngine, err := vault.Open(ctx, vault.Options{
 		DatabaseURL: c.DatabaseURL, DatabaseFiles: c.DatabaseFiles, RedisURL: c.RedisURL, RedisFiles: c.RedisFiles, Root: c.Root, CacheBytes: c.CacheBytes, Logger: c.Logger, Registerer: c.Registerer,
-		AuditHeads: c.AuditHeads,
+		AuditHeads: c.AuditHeads, OwnerURL: c.Owner.URL, OwnerFiles: c.Owner.Files, AuditRetention: c.AuditRetentionMonths,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the vault: %w", err)

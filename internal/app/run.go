@@ -66,12 +66,16 @@ func openConfigured(ctx context.Context, c Config, heads vault.HeadsExporter, lo
 	if _, err := database.Read(); err != nil {
 		return nil, nil, fmt.Errorf("find Postgres: %w; put its URL into the file that --database-url-file names", err)
 	}
-	redis := address.Source{URL: c.RedisURL, Files: c.RedisFiles}
-	if _, err := (address.Source{URL: c.RedisURL, Files: address.Files{URL: c.RedisFiles.URL}}).Read(); errors.Is(err, fs.ErrNotExist) || errors.Is(err, address.ErrEmpty) {
-		logger.InfoContext(ctx, "no Redis URL: the vault works without Redis, and changes are found by polling the database")
-		redis = address.Source{}
-	} else if err != nil {
+	owner, err := optional(address.Source{URL: c.OwnerURL, Files: c.OwnerFiles})
+	if err != nil {
+		return nil, nil, fmt.Errorf("find Postgres as the owner of the tables: %w", err)
+	}
+	redis, err := optional(address.Source{URL: c.RedisURL, Files: c.RedisFiles})
+	if err != nil {
 		return nil, nil, fmt.Errorf("find Redis: %w", err)
+	}
+	if redis.IsZero() {
+		logger.InfoContext(ctx, "no Redis URL: the vault works without Redis, and changes are found by polling the database")
 	}
 	root, closeRoot, err := openRoot(c)
 	if err != nil {
@@ -80,7 +84,7 @@ func openConfigured(ctx context.Context, c Config, heads vault.HeadsExporter, lo
 	engine, closeEngine, err := openWhenThere(ctx, c.HealthProbeBindAddress, logger, func(ctx context.Context) (*vault.Engine, func(), error) {
 		return OpenEngine(ctx, EngineConfig{
 			DatabaseURL: database.URL, DatabaseFiles: database.Files, RedisURL: redis.URL, RedisFiles: redis.Files, Root: root, CacheBytes: uint64(c.CacheSize.Value()),
-			Logger: logger, Registerer: metrics.Registry, AuditHeads: heads,
+			Logger: logger, Registerer: metrics.Registry, AuditHeads: heads, Owner: owner, AuditRetentionMonths: c.AuditRetentionMonths,
 		})
 	})
 	if err != nil {
@@ -88,6 +92,15 @@ func openConfigured(ctx context.Context, c Config, heads vault.HeadsExporter, lo
 		return nil, nil, err
 	}
 	return engine, func() { closeEngine(); closeRoot() }, nil
+}
+
+// optional returns a source without an address when there is no URL.
+func optional(s address.Source) (address.Source, error) {
+	_, err := address.Source{URL: s.URL, Files: address.Files{URL: s.Files.URL}}.Read()
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, address.ErrEmpty) {
+		return address.Source{}, nil
+	}
+	return s, err
 }
 
 func newScheme() *runtime.Scheme {

@@ -54,8 +54,8 @@ func (s *session) printVerification(r sdk.AuditReport) error {
 	if _, err := fmt.Fprintln(s.out, verified); err != nil {
 		return err
 	}
-	if r.Unchained > 0 {
-		if _, err := fmt.Fprintf(s.out, "%s from before the log was chained: nothing is known of them\n", count(r.Unchained, "row")); err != nil {
+	for _, note := range verificationNotes(r) {
+		if _, err := fmt.Fprintln(s.out, note); err != nil {
 			return err
 		}
 	}
@@ -78,6 +78,19 @@ func (s *session) printVerification(r sdk.AuditReport) error {
 		return err
 	}
 	return nil
+}
+
+func verificationNotes(r sdk.AuditReport) (notes []string) {
+	if r.Unchained > 0 {
+		notes = append(notes, count(r.Unchained, "row")+" from before the log was chained: nothing is known of them")
+	}
+	if r.Dropped > 0 {
+		notes = append(notes, count(r.Dropped, "older row")+" dropped by the retention, as checkpoints say")
+	}
+	if r.Erasable {
+		notes = append(notes, "The server's database role may change and remove rows: that would be noticed, and is not prevented.")
+	}
+	return notes
 }
 
 // count is "1 row" or "2 rows".

@@ -62,7 +62,7 @@ func TestTables(t *testing.T) {
 			})
 		},
 		"verify-whole": func(s *session) error {
-			return s.printVerification(sdk.AuditReport{Rows: 1204, Writers: 3, Unchained: 4, From: new(now.Add(-time.Hour)), To: &now})
+			return s.printVerification(sdk.AuditReport{Rows: 1204, Writers: 3, Unchained: 4, Dropped: 812, Erasable: true, From: new(now.Add(-time.Hour)), To: &now})
 		},
 		"verify": func(s *session) error {
 			const one, two = "3f0c6f5e-5a5e-4a44-9f3c-0b1d7a6f9d11", "8a1d2c3b-7b1f-4d0e-8a55-6c2e1f0b9e22"

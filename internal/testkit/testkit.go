@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -27,13 +28,18 @@ var databases atomic.Int64
 // tests of the process: a test that stops the server wants PostgresServer.
 func Postgres(t testing.TB) string {
 	t.Helper()
+	_, _, dsn := database(t)
+	return dsn
+}
+
+func database(t testing.TB) (server *postgres.Server, name, dsn string) {
+	t.Helper()
 	server, err := sharedPostgres()
 	if err != nil {
 		t.Fatalf("starting PostgreSQL: %v", err)
 	}
-	name := fmt.Sprintf("test_%d", databases.Add(1))
-	dsn, err := server.CreateDatabase(t.Context(), name)
-	if err != nil {
+	name = fmt.Sprintf("test_%d", databases.Add(1))
+	if dsn, err = server.CreateDatabase(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -41,7 +47,39 @@ func Postgres(t testing.TB) string {
 			t.Error(err)
 		}
 	})
-	return dsn
+	return server, name, dsn
+}
+
+// Roles are the addresses of one database for three roles.
+type Roles struct {
+	// Superuser may do everything. Owner owns the database. Ordinary may log in, and has no rights yet.
+	Superuser, Owner, Ordinary string
+	// OwnerName and OrdinaryName are the names of the two roles.
+	OwnerName, OrdinaryName string
+}
+
+// PostgresRoles is Postgres with two roles of the test's own beside the superuser.
+func PostgresRoles(t testing.TB) Roles {
+	t.Helper()
+	server, name, dsn := database(t)
+	roles := Roles{Superuser: dsn, OwnerName: name + "_owner", OrdinaryName: name + "_app"}
+	for role, address := range map[string]*string{roles.OwnerName: &roles.Owner, roles.OrdinaryName: &roles.Ordinary} {
+		var err error
+		if *address, err = server.CreateRole(t.Context(), role, dsn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := server.GiveDatabase(t.Context(), name, roles.OwnerName); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // the database first: it holds what they own
+		err := server.DropDatabase(context.Background(), name)
+		err = errors.Join(err, server.DropRole(context.Background(), roles.OwnerName), server.DropRole(context.Background(), roles.OrdinaryName))
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	return roles
 }
 
 // PostgresServer returns a PostgreSQL of the test's own, to stop, kill and restart.

@@ -68,12 +68,17 @@ type Config struct {
 	Replica string
 	// AuditHeads keeps heads of the audit log elsewhere; it may be nil.
 	AuditHeads HeadsExporter
+	// Owner is Store with the rights of who owns the schema; Store when nil.
+	Owner *store.Store
+	// AuditRetention is how many whole months of the audit log are kept beside the present one; all when 0.
+	AuditRetention int
 }
 
 // Engine is the vault. It is safe for concurrent use, also by several processes
 // on one database.
 type Engine struct {
 	store     *store.Store
+	owner     *store.Store // store, or with more rights
 	vaultID   store.ID
 	keyring   Keyring
 	cache     *cache.Cache
@@ -89,6 +94,9 @@ type Engine struct {
 	heads     HeadsExporter
 	// unanchored is set when this process has written since the last anchor.
 	unanchored atomic.Bool
+	retention  int
+	// erasable is why the role of store may do more to the log than add rows; nil while it is not known.
+	erasable atomic.Pointer[string]
 
 	mu       sync.RWMutex
 	policies map[string]*ruleSet // by cluster: the last verified set
@@ -102,9 +110,12 @@ func New(c Config) *Engine {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	if c.Owner == nil {
+		c.Owner = c.Store
+	}
 	m := newMetrics(c.Registerer, c.Store.Statements)
 	e := &Engine{
-		store: c.Store, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
+		store: c.Store, owner: c.Owner, retention: c.AuditRetention, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
 		waker: c.Waker, clock: c.Clock, logger: c.Logger, metrics: m,
 		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
 		heads: c.AuditHeads,

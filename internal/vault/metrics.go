@@ -27,8 +27,12 @@ type metrics struct {
 	verifiedAt    prometheus.Gauge
 	findings      prometheus.Gauge
 	databaseOlder prometheus.Gauge
-	delivery      prometheus.Histogram
-	lag           lag
+	monthsMissing prometheus.Gauge
+	// unverifiedParts are those that were not dropped.
+	unverifiedParts prometheus.Gauge
+	erasable        prometheus.Gauge
+	delivery        prometheus.Histogram
+	lag             lag
 }
 
 // newMetrics registers the metrics; statements is read when they are.
@@ -86,6 +90,7 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 		Namespace: "coffer", Subsystem: "audit", Name: "database_older",
 		Help: "1 when the database lacks audit rows that the exported heads know.",
 	})
+	m.auditStorage()
 	m.delivery = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "coffer", Subsystem: "changes", Name: "delivery_seconds",
 		Help:    "Time from the writing of a change, just before its commit, to the return of the handler that took it.",
@@ -102,9 +107,26 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 	if registerer != nil {
 		registerer.MustRegister(m.operations, m.cache, m.announcements, sent, m.revision, m.reloads, m.rewrapped)
 		registerer.MustRegister(m.flushEntries, m.flushSeconds, m.flushWaiting, m.verifiedAt, m.findings, m.databaseOlder)
+		registerer.MustRegister(m.monthsMissing, m.unverifiedParts, m.erasable)
 		registerer.MustRegister(m.delivery, behind)
 	}
 	return m
+}
+
+// auditStorage makes the metrics of how the audit log is kept.
+func (m *metrics) auditStorage() {
+	m.monthsMissing = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "coffer", Subsystem: "audit", Name: "months_missing",
+		Help: "Of this month and the two that follow, those without a partition of the audit log; 0 in good order.",
+	})
+	m.unverifiedParts = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "coffer", Subsystem: "audit", Name: "retention_refused",
+		Help: "Months of the audit log that are old enough to be dropped, and are kept because they fail their integrity check.",
+	})
+	m.erasable = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "coffer", Subsystem: "audit", Name: "role_may_erase",
+		Help: "1 when the database role of the process may change or remove rows of the audit log.",
+	})
 }
 
 func (m *metrics) auditFlush(entries, waiting int, took time.Duration) {

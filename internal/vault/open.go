@@ -13,7 +13,6 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/keyring"
 	"github.com/coffer-vault/coffer/internal/vault/redisconn"
-	"github.com/coffer-vault/coffer/internal/vault/store"
 )
 
 // Options are the addresses and the root key of a vault.
@@ -22,6 +21,11 @@ type Options struct {
 	DatabaseURL string
 	// DatabaseFiles may change while the engine works.
 	DatabaseFiles address.Files
+	// OwnerURL and OwnerFiles lead to the same database, as the role that owns the schema: it migrates, makes and drops partitions
+	// of the audit log, and gives the role of DatabaseURL the rights that the engine needs and no others. With neither
+	// one role does it all.
+	OwnerURL   string
+	OwnerFiles address.Files
 	// RedisURL is a Redis URL (see package redisconn), and wins over RedisFiles.URL;
 	// with neither the engine works without Redis.
 	RedisURL string
@@ -44,19 +48,21 @@ type Options struct {
 	RootEvery time.Duration
 	// AuditHeads keeps heads of the audit log outside of the database; it may be nil.
 	AuditHeads HeadsExporter
+	// AuditRetention is how many whole months of the audit log are kept beside the present one; all when 0.
+	AuditRetention int
 }
 
 // Open connects to Postgres, brings its schema up to date, makes the vault's
 // keyset when the database is new or opens it with the root key, and returns an
 // engine and what closes it. Replicas may open one database at the same time.
-// Redis need not answer. A database that is older than the exported heads of its audit log is not
+// Redis need not answer. ErrOwner says that the database roles are not as they must be. A database that is older than the exported heads of its audit log is not
 // opened: ErrDatabaseOlder.
 func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
-	db, err := store.OpenSource(ctx, address.Source{URL: o.DatabaseURL, Files: o.DatabaseFiles}, o.Logger)
+	db, owner, closeDatabase, err := openDatabase(ctx, o)
 	if err != nil {
 		return nil, nil, err
 	}
-	closers := []func(){db.Close}
+	closers := []func(){closeDatabase}
 	closeAll := func() {
 		for _, closeOne := range slices.Backward(closers) {
 			closeOne()
@@ -67,10 +73,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 			closeAll()
 		}
 	}()
-	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Replica: o.Replica, AuditHeads: o.AuditHeads}
-	if err := db.Migrate(ctx); err != nil {
-		return nil, nil, err
-	}
+	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Replica: o.Replica, AuditHeads: o.AuditHeads, Owner: owner, AuditRetention: o.AuditRetention}
 	if config.VaultID, config.Keyring, err = openKeyring(ctx, db, o.Root, config.Clock); err != nil {
 		return nil, nil, err
 	}
@@ -96,6 +99,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 	if err := engine.checkExported(ctx); err != nil {
 		return nil, nil, err
 	}
+	closers = append(closers, engine.startAuditKeeper(ctx))
 	closers = append(closers, engine.startKeyring(ctx, o.KeyringEvery, o.RootEvery), engine.startAnchors(ctx))
 	return engine, closeAll, nil
 }

@@ -36,7 +36,7 @@ func (e *Engine) VerifyAudit(ctx context.Context, caller secret.Caller, progress
 		}
 	}
 	verifier := audit.NewVerifier(e.chain)
-	err = e.store.WalkAudit(ctx, func(row *audit.Row) error {
+	err = e.store.WalkAudit(ctx, verifier.Checkpoint, func(row *audit.Row) error {
 		verifier.Row(row)
 		if progress != nil && verifier.Rows()%progressEvery == 0 {
 			progress(verifier.Rows())
@@ -50,6 +50,7 @@ func (e *Engine) VerifyAudit(ctx context.Context, caller secret.Caller, progress
 		verifier.Exported(exported)
 	}
 	report := verifier.Report()
+	report.Erasable = e.isErasable()
 	e.metrics.verified(len(report.Findings), e.now())
 	if len(report.Findings) > 0 {
 		found := newEntry(caller, audit.Verify, partAudit.String(), 0, audit.Failed, fmt.Sprintf("%d findings in %d rows", len(report.Findings), report.Rows))

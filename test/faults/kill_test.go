@@ -50,6 +50,7 @@ var flows = []flow{
 	{"key-retire", "keys", 1, steps},
 	{"key-destroy", "keys", 1, steps},
 	{"rekey", "keys", 1, steps},
+	{"checkpoint", "retain", 1, steps},
 	// Rows of several clients wait in one group.
 	{"audit-flush", "read", 4, []string{failpoint.BeforeCommit, failpoint.AfterCommit}},
 }

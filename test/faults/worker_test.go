@@ -268,6 +268,8 @@ func (w *worker) do(ctx context.Context, e *event) error {
 		err = w.policies(ctx)
 	case "keys":
 		err = w.keys(ctx, caller)
+	case "retain":
+		err = w.retain(ctx)
 	default:
 		err = fmt.Errorf("no operation %q", e.Op)
 	}

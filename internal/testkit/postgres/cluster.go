@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -36,10 +37,13 @@ type Cluster struct {
 }
 
 // DSN is the address of a database of the cluster, for the superuser.
-func (c Cluster) DSN(database string) string {
+func (c Cluster) DSN(database string) string { return c.DSNAs(Superuser, database) }
+
+// DSNAs is the address of a database of the cluster, for the superuser or a role of EnsureRole.
+func (c Cluster) DSNAs(role, database string) string {
 	u := url.URL{
 		Scheme:   "postgres",
-		User:     url.UserPassword(Superuser, c.Password),
+		User:     url.UserPassword(role, c.Password),
 		Host:     net.JoinHostPort(c.listen()[0], strconv.Itoa(c.Port)),
 		Path:     "/" + database,
 		RawQuery: "sslmode=disable",
@@ -142,6 +146,28 @@ func (c Cluster) settings() []string {
 		settings = append(settings, "fsync=off", "full_page_writes=off")
 	}
 	return settings
+}
+
+// EnsureRole makes a role that may log in, with the superuser's password, and has no other right, unless there is one
+// of the name.
+func (c Cluster) EnsureRole(ctx context.Context, role string) (err error) {
+	conn, err := pgx.Connect(ctx, c.DSN("postgres"))
+	if err != nil {
+		return fmt.Errorf("making the role %s: %w", role, err)
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	var there bool
+	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)`, role).Scan(&there); err != nil || there {
+		return err
+	}
+	var sql string
+	if err := conn.QueryRow(ctx, `SELECT format('CREATE ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)`, role, c.Password).Scan(&sql); err != nil {
+		return fmt.Errorf("making the role %s: %w", role, err)
+	}
+	if _, err := conn.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("making the role %s: %w", role, err)
+	}
+	return nil
 }
 
 // Ping reports whether the server answers.

@@ -64,6 +64,9 @@ const (
 	// Anchor is a row that Coffer writes by itself: it holds the heads of other
 	// writers. A search shows anchors only when it asks for them.
 	Anchor Action = "anchor"
+	// Checkpoint is a row that Coffer writes when it drops months that are old enough: it
+	// holds what must be known of their rows.
+	Checkpoint Action = "checkpoint"
 	// Verify is a check of the whole log, or of a part.
 	Verify Action = "verify"
 	// RootRewrap is a keyset wrapped anew because the root key is another one now.

@@ -59,6 +59,11 @@ type Report struct {
 	Writers int   `json:"writers"`
 	// Unchained rows are from before the log was chained: nothing is known of them.
 	Unchained int64 `json:"unchained"`
+	// Dropped is how many rows, as checkpoints say, were dropped because they were old.
+	Dropped int64 `json:"dropped"`
+	// Erasable says that the database role of this server may change rows of the log, or
+	// remove them.
+	Erasable bool `json:"erasable"`
 	// From and To are when the first and the last row were written.
 	From *time.Time `json:"from,omitempty"`
 	To   *time.Time `json:"to,omitempty"`
@@ -83,11 +88,25 @@ type Verifier struct {
 	report  Report
 	writers map[uuid.UUID]*state
 	chained int64 // the lowest id of a chained row; 0 before it
+	dropped Dropped
+	spans   spanIndex // of dropped
 }
 
 // NewVerifier returns one that has seen nothing.
 func NewVerifier(c Chain) *Verifier {
 	return &Verifier{chain: c, writers: map[uuid.UUID]*state{}, report: Report{Findings: []Finding{}}}
+}
+
+// Checkpoint takes a checkpoint of the snapshot, before the first row. One that is not genuine
+// counts for nothing here; Row reports it.
+func (v *Verifier) Checkpoint(r *Row) {
+	if r.Action != Checkpoint || !v.chain.Verify(r) {
+		return
+	}
+	if said, err := ParseDropped(r.Heads); err == nil {
+		v.dropped = v.dropped.Merge(said)
+		v.spans, v.chained, v.report.Dropped = indexOf(v.dropped), v.dropped.Chained, v.dropped.Rows()
+	}
 }
 
 // Row checks the next row.
@@ -103,7 +122,7 @@ func (v *Verifier) Row(r *Row) {
 		v.unchained(r)
 		return
 	}
-	if v.chained == 0 {
+	if v.chained == 0 || r.ID < v.chained {
 		v.chained = r.ID
 	}
 	genuine := v.chain.Verify(r)
@@ -121,7 +140,7 @@ func (v *Verifier) Row(r *Row) {
 	}
 	v.place(s, r, genuine)
 	if genuine && r.Heads != "" {
-		v.anchor(r)
+		v.heads(r)
 	}
 }
 
@@ -134,14 +153,19 @@ func (v *Verifier) place(s *state, r *Row, genuine bool) {
 		v.row(Misplaced, r, fmt.Sprintf("row %d of the writer came before it", s.Seq))
 		return
 	case r.Seq > s.Seq+1:
-		f := Finding{
-			Kind: Missing, Writer: r.Writer.String(), First: s.Seq + 1, Last: r.Seq - 1, Before: &r.At,
-			Detail: fmt.Sprintf("row %d of the writer has id %d", r.Seq, r.ID),
+		for _, left := range v.spans.except(r.Writer, s.Seq+1, r.Seq-1) {
+			f := Finding{
+				Kind: Missing, Writer: r.Writer.String(), First: left[0], Last: left[1], Before: &r.At,
+				Detail: fmt.Sprintf("row %d of the writer has id %d", r.Seq, r.ID),
+			}
+			if s.Seq > 0 {
+				f.After = new(s.at)
+			}
+			v.add(f)
 		}
-		if s.Seq > 0 {
-			f.After = new(s.at)
+		if mac, known := v.spans.end(r.Writer, r.Seq-1); known && genuine && !bytes.Equal(r.Previous, mac[:]) {
+			v.row(Replaced, r, "it does not follow the row that was dropped before it, as a checkpoint knows it")
 		}
-		v.add(f)
 	case genuine && !bytes.Equal(r.Previous, s.MAC[:]):
 		v.row(Replaced, r, "it does not follow the row that stands before it; one of the two was put in place of another")
 	}
@@ -149,21 +173,28 @@ func (v *Verifier) place(s *state, r *Row, genuine bool) {
 }
 
 func (v *Verifier) unchained(r *Row) {
-	if v.chained != 0 {
+	if v.chained != 0 && r.ID > v.chained {
 		v.row(Unchained, r, fmt.Sprintf("it has no writer, and the chain began with id %d", v.chained))
 		return
 	}
 	v.report.Unchained++
 }
 
-// anchor compares what an anchor says with the rows before it.
-func (v *Verifier) anchor(r *Row) {
-	heads, err := ParseHeads(r.Heads)
+// heads compares what an anchor says, or a checkpoint of the anchors it dropped, with the rows before it.
+func (v *Verifier) heads(r *Row) {
+	kind, heads, err := "an anchor", []Head(nil), error(nil)
+	if r.Action == Checkpoint {
+		var said Dropped
+		said, err = ParseDropped(r.Heads)
+		kind, heads = "a checkpoint", said.Anchored
+	} else {
+		heads, err = ParseHeads(r.Heads)
+	}
 	if err != nil {
 		v.row(Changed, r, err.Error())
 		return
 	}
-	where := fmt.Sprintf("an anchor of %s (writer %s row %d)", r.At.UTC().Format(time.RFC3339), r.Writer, r.Seq)
+	where := fmt.Sprintf("%s of %s (writer %s row %d)", kind, r.At.UTC().Format(time.RFC3339), r.Writer, r.Seq)
 	for _, h := range heads {
 		v.Expect(h, where)
 		if s := v.writers[h.Writer]; s != nil {
@@ -172,23 +203,47 @@ func (v *Verifier) anchor(r *Row) {
 	}
 }
 
-// Expect checks that the writer's rows reach to h, which is known from where.
+// Expect checks that the writer's rows reach to h, which is known from where, or were
+// dropped.
 func (v *Verifier) Expect(h Head, where string) {
 	s := v.writers[h.Writer]
+	mac, known := v.spans.end(h.Writer, h.Seq)
 	switch {
-	case s == nil:
-		v.add(Finding{Kind: Truncated, Writer: h.Writer.String(), First: 1, Last: h.Seq, Detail: "no row of the writer is there; " + where + " knows it"})
+	case s != nil && s.Seq > h.Seq:
+		return
+	case s != nil && s.Seq == h.Seq:
+		mac, known = s.MAC, true
+	default:
+		reached := int64(0)
+		if s != nil {
+			reached = s.Seq
+		}
+		if left := v.spans.except(h.Writer, reached+1, h.Seq); len(left) > 0 {
+			v.truncated(s, h, left, where)
+		}
+	}
+	if known && mac != h.MAC {
+		v.add(Finding{Kind: Replaced, Writer: h.Writer.String(), First: h.Seq, Last: h.Seq, Detail: where + " knows another row"})
+	}
+	if s != nil {
+		s.Head = h // so that it is reported once
+	}
+}
+
+// truncated reports rows of the writer of h that are left over when those that were dropped are taken
+// away.
+func (v *Verifier) truncated(s *state, h Head, left [][2]int64, where string) {
+	detail := where + " knows them"
+	if s == nil {
+		detail = "no row of the writer is there; " + where + " knows it"
 		v.writers[h.Writer] = &state{Head: h}
-	case s.Seq < h.Seq:
-		f := Finding{Kind: Truncated, Writer: h.Writer.String(), First: s.Seq + 1, Last: h.Seq, Detail: where + " knows them"}
-		if !s.at.IsZero() {
+	}
+	for _, l := range left {
+		f := Finding{Kind: Truncated, Writer: h.Writer.String(), First: l[0], Last: l[1], Detail: detail}
+		if s != nil && !s.at.IsZero() {
 			f.After = new(s.at)
 		}
 		v.add(f)
-		s.Head = h // so that it is reported once
-	case s.Seq == h.Seq && s.MAC != h.MAC:
-		v.add(Finding{Kind: Replaced, Writer: h.Writer.String(), First: h.Seq, Last: h.Seq, Detail: where + " knows another row"})
-		s.Head = h
 	}
 }
 
@@ -210,7 +265,8 @@ func (v *Verifier) Stored(heads []StoredHead) {
 		if s.Seq > h.Seq {
 			v.add(Finding{Kind: HeadChanged, Writer: h.Writer.String(), First: h.Seq, Last: h.Seq, Detail: fmt.Sprintf("the stored head is an old one: the writer has %d rows", s.Seq)})
 		}
-		if s.anchored != h.Anchored {
+		// Anchors may have been dropped with the rows that they hold.
+		if s.anchored != h.Anchored && (h.Anchored < s.anchored || h.Anchored > v.spans.last(h.Writer)) {
 			v.add(Finding{Kind: HeadChanged, Writer: h.Writer.String(), First: h.Anchored, Last: h.Anchored, Detail: fmt.Sprintf("the stored head says that row %d is anchored; the anchors say %d", h.Anchored, s.anchored)})
 		}
 	}

@@ -12,44 +12,68 @@ import (
 // auditBatch is how many rows of the log are read at a time to verify or export it.
 const auditBatch = 5000
 
-const queryAuditRows = `SELECT ` + auditColumns + `, heads, writer, seq, previous, mac FROM audit WHERE id > $1 ORDER BY id LIMIT $2`
+// auditRowColumns are those of audit.Row, in the order of rowFields.
+const auditRowColumns = auditColumns + `, heads, writer, seq, previous, mac`
 
-// WalkAudit gives every row of the log to row, in the order of ids, and then the heads of the writers to
-// heads, all as of one moment. It ends with the first error of theirs. A row and what it points to are row's only until it returns.
-func (s *Store) WalkAudit(ctx context.Context, row func(*audit.Row) error, heads func([]audit.StoredHead)) error {
+func rowFields(r *audit.Row) []any {
+	return append(entryFields(&r.Entry), &r.Heads, &r.Writer, &r.Seq, &r.Previous, &r.MAC)
+}
+
+// lockParts keeps partitions of the log from being moved or dropped until the transaction ends. Before the first query
+// of a snapshot it makes sure that the snapshot is of the partitions that are read: those that were dropped later are
+// gone for older snapshots too.
+const lockParts = `LOCK TABLE audit IN ACCESS SHARE MODE`
+
+// WalkAudit gives the checkpoints of the log to checkpoint, then every row to row, in the order of ids, and then the
+// heads of the writers to heads, all as of one moment. It ends with the first error of row's. A row and what it points to are row's only until it returns.
+func (s *Store) WalkAudit(ctx context.Context, checkpoint func(*audit.Row), row func(*audit.Row) error, heads func([]audit.StoredHead)) error {
 	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return translate("read the audit log", err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	// The first statement makes the snapshot.
+	if _, err := tx.Exec(ctx, lockParts); err != nil {
+		return translate("read the audit log", err)
+	}
+	// The first query makes the snapshot.
 	stored, err := readAuditHeads(ctx, tx, "")
 	if err != nil {
 		return err
 	}
-	after := int64(-1) << 62
-	for {
-		n, err := walkBatch(ctx, tx, &after, row)
-		if err != nil {
-			return err
-		}
-		if n < auditBatch {
-			break
-		}
+	checkpoints, err := readCheckpoints(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for i := range checkpoints {
+		checkpoint(&checkpoints[i])
+	}
+	if err := walk(ctx, tx, "audit", row); err != nil {
+		return err
 	}
 	heads(stored)
 	return nil
 }
 
-func walkBatch(ctx context.Context, tx pgx.Tx, after *int64, row func(*audit.Row) error) (n int, err error) {
-	rows, err := tx.Query(ctx, queryAuditRows, *after, auditBatch)
+// walk gives every row of a table to row, in the order of ids.
+func walk(ctx context.Context, tx pgx.Tx, table string, row func(*audit.Row) error) error {
+	after := int64(-1) << 62
+	for {
+		n, err := walkBatch(ctx, tx, table, &after, row)
+		if err != nil || n < auditBatch {
+			return err
+		}
+	}
+}
+
+func walkBatch(ctx context.Context, tx pgx.Tx, table string, after *int64, row func(*audit.Row) error) (n int, err error) {
+	rows, err := tx.Query(ctx, `SELECT `+auditRowColumns+` FROM `+table+` WHERE id > $1 ORDER BY id LIMIT $2`, *after, auditBatch)
 	if err != nil {
 		return 0, translate("read the audit log", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var r audit.Row
-		if err := rows.Scan(append(entryFields(&r.Entry), &r.Heads, &r.Writer, &r.Seq, &r.Previous, &r.MAC)...); err != nil {
+		if err := rows.Scan(rowFields(&r)...); err != nil {
 			return n, translate("read the audit log", err)
 		}
 		*after = r.ID

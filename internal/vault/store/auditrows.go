@@ -35,9 +35,15 @@ func reserveIDs(ctx context.Context, q querier, n int) ([]int64, error) {
 // writer's new head with its seal, in one transaction of their own. When it returns
 // nil they are durable. An error that wraps ErrOutcomeUnknown says that they may be.
 func (s *Store) AppendAudit(ctx context.Context, rows []audit.Row, seal []byte) error {
-	var batch pgx.Batch // one implicit transaction
-	queueAudit(&batch, rows, seal)
-	return translate("write the audit log", markUnknown(s.pool.SendBatch(ctx, &batch).Close()))
+	var err error
+	for range maxAttempts {
+		var batch pgx.Batch // one implicit transaction
+		queueAudit(&batch, rows, seal)
+		if err = markUnknown(s.pool.SendBatch(ctx, &batch).Close()); !isRace(err) {
+			break
+		}
+	}
+	return translate("write the audit log", err)
 }
 
 // AppendAudit writes the rows and the head in the transaction.

@@ -48,7 +48,7 @@ func (s *Store) ReadSnapshot(ctx context.Context, f func(*Snapshot) error) error
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	// A slow reader of the copy holds up its statement, by design.
-	if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil {
+	if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; `+lockParts); err != nil {
 		return translate("begin a snapshot", err)
 	}
 	snapshot := &Snapshot{tx: tx}

@@ -70,7 +70,7 @@ func ensureDurable(ctx context.Context, conn *pgx.Conn) error {
 func (s *Store) Close() { s.pool.Close() }
 
 // Migrate brings the schema up to date. Replicas that start together take turns
-// under an advisory lock.
+// under an advisory lock. ErrOwner says that the role may not.
 func (s *Store) Migrate(ctx context.Context) error { return s.migrateTo(ctx, latest) }
 
 // latest is above the number of every migration.
@@ -94,10 +94,11 @@ func (s *Store) migrateTo(ctx context.Context, version int64) error {
 	if err != nil {
 		return fmt.Errorf("read the migrations: %w", err)
 	}
-	if _, err := provider.UpTo(ctx, version); err != nil {
-		return translate("migrate the schema", err)
+	_, err = provider.UpTo(ctx, version)
+	if isForbidden(err) {
+		return fmt.Errorf("migrate the schema: %w: %w", ErrOwner, err)
 	}
-	return nil
+	return translate("migrate the schema", err)
 }
 
 // Ping asks the database for an answer that needs the schema.

@@ -26,6 +26,9 @@ const adminCluster = "vaulttest"
 type Env struct {
 	// DSN is the Postgres URL, as superuser.
 	DSN string
+	// Roles are the roles that engines connect as; they connect by DSN when these are empty, as on a server that the test runs
+	// itself.
+	Roles testkit.Roles
 	// RedisURL is empty when Config.NoRedis was set.
 	RedisURL string
 	// Root opens the vault's keyset.
@@ -38,6 +41,7 @@ type Env struct {
 
 	clock      func() time.Time
 	cacheBytes uint64
+	retention  int
 
 	mu      sync.Mutex
 	allowed map[string][]policy.Rule // by cluster
@@ -56,6 +60,8 @@ type Config struct {
 	// CacheBytes is what each engine keeps in memory; 0, as a rule, is nothing: tests
 	// look at what stands in Postgres and Redis.
 	CacheBytes uint64
+	// AuditRetention is vault.Options.AuditRetention.
+	AuditRetention int
 }
 
 // New returns an engine on a vault of the test's own.
@@ -74,14 +80,15 @@ func Start(t testing.TB) *Env {
 func StartWith(t testing.TB, c Config) *Env {
 	t.Helper()
 	env := &Env{
-		DSN: c.DSN, RedisURL: c.RedisURL, Root: Root(t), clock: c.Clock, cacheBytes: c.CacheBytes, allowed: map[string][]policy.Rule{},
+		DSN: c.DSN, RedisURL: c.RedisURL, Root: Root(t), clock: c.Clock, cacheBytes: c.CacheBytes, retention: c.AuditRetention, allowed: map[string][]policy.Rule{},
 		Admin: secret.Caller{Kind: secret.KindUser, Cluster: adminCluster, Name: "admin", Address: "127.0.0.1"},
 	}
 	if c.Root != nil {
 		env.Root = c.Root
 	}
 	if env.DSN == "" {
-		env.DSN = testkit.Postgres(t)
+		env.Roles = testkit.PostgresRoles(t)
+		env.DSN = env.Roles.Superuser
 	}
 	if env.RedisURL == "" && !c.NoRedis {
 		env.RedisURL = testkit.Redis(t)
@@ -95,10 +102,14 @@ func StartWith(t testing.TB, c Config) *Env {
 // with the test.
 func (e *Env) Open(t testing.TB) *vault.Engine {
 	t.Helper()
-	engine, closeEngine, err := vault.Open(t.Context(), vault.Options{
+	options := vault.Options{
 		DatabaseURL: e.DSN, RedisURL: e.RedisURL, Root: e.Root, Clock: e.clock, CacheBytes: e.cacheBytes,
-		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), AuditRetention: e.retention,
+	}
+	if e.Roles.Ordinary != "" {
+		options.DatabaseURL, options.OwnerURL = e.Roles.Ordinary, e.Roles.Owner
+	}
+	engine, closeEngine, err := vault.Open(t.Context(), options)
 	if err != nil {
 		t.Fatalf("open an engine: %v", err)
 	}

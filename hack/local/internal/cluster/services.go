@@ -26,6 +26,9 @@ func (c *Cluster) Services() []supervise.Service {
 	return append(services, c.scheduler(), c.containerd(), c.kubelet(), c.proxy(), c.dns())
 }
 
+// CofferRole is the database role of Coffer, beside the superuser, which owns its tables.
+const CofferRole = "coffer"
+
 // PostgresCluster is the database server; its data is worth keeping as long as the environment.
 func (c *Cluster) PostgresCluster() postgres.Cluster {
 	return postgres.Cluster{
@@ -195,7 +198,8 @@ func (c *Cluster) manager() supervise.Service {
 				"--api-bind-address="+local(ManagerAPI), "--api-tls-san="+c.State.Address,
 				"--metrics-bind-address="+local(ManagerMetrics), "--health-probe-bind-address="+local(Manager))
 			cmd.Env = append(os.Environ(), "KUBECONFIG="+c.dir("admin.kubeconfig"), "POD_NAMESPACE=coffer-system",
-				"COFFER_DATABASE_URL="+c.PostgresCluster().DSN("postgres"), "COFFER_REDIS_URL="+c.RedisInstance().URL())
+				"COFFER_DATABASE_URL="+c.PostgresCluster().DSNAs(CofferRole, "postgres"),
+				"COFFER_DATABASE_OWNER_URL="+c.PostgresCluster().DSN("postgres"), "COFFER_REDIS_URL="+c.RedisInstance().URL())
 			return cmd, nil
 		},
 		Ready: get("http://"+local(Manager)+"/readyz", nil),

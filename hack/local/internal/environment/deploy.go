@@ -22,13 +22,15 @@ type Target struct {
 	Image string
 	// DatabaseURL and RedisURL are Coffer's servers, as its pods reach them. They are needed for the first installation.
 	DatabaseURL, RedisURL string
+	// OwnerURL is the database as the role that owns the tables; it may be empty.
+	OwnerURL string
 }
 
 // TargetFromEnvironment reads the variables KUBECONFIG, IMG, DATABASE_URL and REDIS_URL.
 func TargetFromEnvironment() Target {
 	return Target{
 		Kubeconfig: os.Getenv("KUBECONFIG"), Image: os.Getenv("IMG"),
-		DatabaseURL: os.Getenv("DATABASE_URL"), RedisURL: os.Getenv("REDIS_URL"),
+		DatabaseURL: os.Getenv("DATABASE_URL"), RedisURL: os.Getenv("REDIS_URL"), OwnerURL: os.Getenv("DATABASE_OWNER_URL"),
 	}
 }
 
@@ -109,7 +111,7 @@ func (e *Environment) ensureConfig(t Target, kubectl kubectlFunc) error {
 	if err := newSecrets(&fresh); err != nil {
 		return err
 	}
-	secret, err := configSecret(t.DatabaseURL, t.RedisURL, fresh.RootKey)
+	secret, err := configSecret(t.DatabaseURL, t.OwnerURL, t.RedisURL, fresh.RootKey)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,11 @@ func (e *Environment) install(ctx context.Context, state *layout.State) error {
 	}); err != nil {
 		return err
 	}
+	if err := e.Step.Do("making Coffer's role in the database", func() error {
+		return (&cluster.Cluster{State: state}).PostgresCluster().EnsureRole(ctx, cluster.CofferRole)
+	}); err != nil {
+		return err
+	}
 	if state.Mode == layout.ModeControlPlane {
 		return e.Step.Do("starting Coffer as a process of this machine", func() error { return e.installProcess(ctx, state) })
 	}
@@ -48,7 +53,7 @@ func (e *Environment) install(ctx context.Context, state *layout.State) error {
 // apply applies Coffer's own manifests and waits until it serves.
 func (e *Environment) apply(ctx context.Context, state *layout.State, changed bool) error {
 	c := &cluster.Cluster{State: state}
-	secret, err := configSecret(c.PostgresCluster().DSN("postgres"), c.RedisInstance().URL(), state.RootKey)
+	secret, err := configSecret(c.PostgresCluster().DSNAs(cluster.CofferRole, "postgres"), c.PostgresCluster().DSN("postgres"), c.RedisInstance().URL(), state.RootKey)
 	if err != nil {
 		return err
 	}
@@ -79,16 +84,20 @@ func (e *Environment) apply(ctx context.Context, state *layout.State, changed bo
 	return e.Layout.Save(state)
 }
 
-// configSecret is the Secret that tells Coffer where its servers are and what its root key is.
-func configSecret(databaseURL, redisURL, rootKey string) (string, error) {
+// configSecret is the Secret that tells Coffer where its servers are and what its root key is. ownerURL may be empty.
+func configSecret(databaseURL, ownerURL, redisURL, rootKey string) (string, error) {
+	data := map[string]string{
+		"database-url": databaseURL,
+		"redis-url":    redisURL,
+		"root-key":     rootKey,
+	}
+	if ownerURL != "" {
+		data["database-owner-url"] = ownerURL
+	}
 	text, err := yaml.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Secret",
-		"metadata": map[string]any{"name": "coffer-config", "namespace": namespace},
-		"stringData": map[string]string{
-			"database-url": databaseURL,
-			"redis-url":    redisURL,
-			"root-key":     rootKey,
-		},
+		"metadata":   map[string]any{"name": "coffer-config", "namespace": namespace},
+		"stringData": data,
 	})
 	if err != nil {
 		return "", fmt.Errorf("encoding Coffer's configuration: %w", err)

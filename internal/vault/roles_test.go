@@ -1,0 +1,234 @@
+package vault_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/coffer-vault/coffer/internal/testkit"
+	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/store"
+	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
+)
+
+// as runs one statement on a connection of a role's own.
+func as(t testing.TB, dsn, sql string) error {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	_, err = conn.Exec(t.Context(), sql)
+	return err
+}
+
+// openAs opens an engine with the addresses given, and returns what it logged so far.
+func openAs(t testing.TB, env *vaulttest.Env, ordinary, owner string) (*vault.Engine, string, error) {
+	t.Helper()
+	var log bytes.Buffer
+	engine, closeEngine, err := vault.Open(t.Context(), vault.Options{
+		DatabaseURL: ordinary, OwnerURL: owner, Root: env.Root, Clock: time.Now, KeyringEvery: time.Hour,
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	said := log.String()
+	t.Cleanup(closeEngine)
+	return engine, said, nil
+}
+
+// TestOrdinaryRoleCanOnlyAddToTheLog, by the whole log and by its partitions, also those that are made later in a
+// database that gives every role all rights on new tables.
+func TestOrdinaryRoleCanOnlyAddToTheLog(t *testing.T) {
+	clock := &setClock{now: time.Now()}
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true, Clock: clock.Now})
+	env.Put(t, "a/b", "v")
+	exec(t, env, `ALTER DEFAULT PRIVILEGES FOR ROLE `+env.Roles.OwnerName+` GRANT ALL ON TABLES TO `+env.Roles.OrdinaryName)
+	clock.Set(time.Now().AddDate(0, 2, 0))
+	maintain(t, env.Engine)
+
+	statements := []string{
+		`DELETE FROM audit_writers`, `TRUNCATE audit_writers`, `DROP TABLE audit_writers`,
+		`DELETE FROM amendments`, `UPDATE amendments SET revision = 0`, `DELETE FROM secrets`, `DELETE FROM vault`, `TRUNCATE vault`,
+		`UPDATE goose_db_version SET is_applied = false`,
+		`SELECT setval('audit_id', 1)`, `DROP SEQUENCE audit_id`,
+		`ALTER TABLE audit DETACH PARTITION audit_first`, `ALTER TABLE audit DISABLE TRIGGER ALL`,
+		`CREATE TABLE mine (x int)`, `CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'`, `CREATE RULE mine AS ON INSERT TO audit DO INSTEAD NOTHING`,
+		`SET ROLE ` + env.Roles.OwnerName, `ALTER TABLE audit OWNER TO CURRENT_USER`, `DROP SCHEMA public CASCADE`,
+	}
+	tables := parts(t, env)
+	if len(tables) < 5 {
+		t.Fatalf("partitions: %s", tables)
+	}
+	for _, table := range append(tables, "audit", "audit_default") {
+		statements = append(statements, `UPDATE `+table+` SET caller = 'x'`, `UPDATE `+table+` SET caller = 'x' WHERE false`, `DELETE FROM `+table, `TRUNCATE `+table,
+			`DROP TABLE `+table, `BEGIN; LOCK TABLE `+table+` IN ACCESS EXCLUSIVE MODE`)
+		if table != "audit" {
+			statements = append(statements, `SELECT FROM `+table, `INSERT INTO `+table+` SELECT * FROM audit LIMIT 0`)
+		}
+	}
+	for _, sql := range statements {
+		var pgErr *pgconn.PgError
+		if err := as(t, env.Roles.Ordinary, sql); !errors.As(err, &pgErr) || pgErr.Code != "42501" {
+			t.Errorf("%s: %v, want that it is forbidden", sql, err)
+		}
+	}
+	for _, sql := range []string{`SELECT count(*) FROM audit`, `INSERT INTO audit SELECT * FROM audit LIMIT 0`, `SELECT nextval('audit_id')`} {
+		if err := as(t, env.Roles.Ordinary, sql); err != nil {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	if report := wantWhole(t, env, env.Engine, "with two roles"); report.Erasable {
+		t.Error("the report says that the role may change the log")
+	}
+}
+
+// TestRoleThatMayEraseIsNamed in the log and in the report of a verification, with the reason.
+func TestRoleThatMayEraseIsNamed(t *testing.T) {
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+	app := env.Roles.OrdinaryName
+	for name, c := range map[string]struct{ grant, revoke, want string }{
+		"nothing":   {`SELECT`, `SELECT`, "can only add rows"},
+		"delete":    {`GRANT DELETE ON audit_first TO ` + app, `REVOKE DELETE ON audit_first FROM ` + app, "it may DELETE audit_first"},
+		"a column":  {`GRANT UPDATE (caller) ON audit TO ` + app, `REVOKE UPDATE (caller) ON audit FROM ` + app, "it may UPDATE audit"},
+		"trigger":   {`GRANT TRIGGER ON audit TO ` + app, `REVOKE TRIGGER ON audit FROM ` + app, "it may TRIGGER audit"},
+		"member":    {`GRANT ` + env.Roles.OwnerName + ` TO ` + app, `REVOKE ` + env.Roles.OwnerName + ` FROM ` + app, "it owns the table audit"},
+		"schema":    {`GRANT CREATE ON SCHEMA public TO PUBLIC`, `REVOKE CREATE ON SCHEMA public FROM PUBLIC`, "it may CREATE in the schema public"},
+		"superuser": {`ALTER ROLE ` + app + ` SUPERUSER`, `ALTER ROLE ` + app + ` NOSUPERUSER`, "it is a superuser"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			exec(t, env, c.grant)
+			defer exec(t, env, c.revoke)
+			engine, said, err := openAs(t, env, env.Roles.Ordinary, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(said, c.want) {
+				t.Errorf("the log does not say %q: %s", c.want, said)
+			}
+			if report := verify(t, env, engine); report.Erasable != (name != "nothing") {
+				t.Errorf("erasable: %v", report.Erasable)
+			}
+		})
+	}
+}
+
+// TestOneRoleBecomesTwo: the old role becomes the owner, and a new one is the ordinary role; or a new owner is given
+// what the old role owns, once.
+func TestOneRoleBecomesTwo(t *testing.T) {
+	start := func(t *testing.T) *vaulttest.Env {
+		t.Helper()
+		roles := testkit.PostgresRoles(t)
+		env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true, DSN: roles.Owner})
+		env.Put(t, "a/b", "v")
+		if report := wantWhole(t, env, env.Engine, "with one role"); !report.Erasable {
+			t.Error("the one role is said to add rows only")
+		}
+		env.Roles, env.DSN = roles, roles.Superuser
+		return env
+	}
+	works := func(t *testing.T, env *vaulttest.Env, engine *vault.Engine) {
+		t.Helper()
+		wantRead(t, engine, env.Admin, ref(t, "a/b", 0), "v")
+		if report := wantWhole(t, env, engine, "with two roles"); report.Erasable {
+			t.Error("the ordinary role may change the log")
+		}
+		wantWhole(t, env, env.Engine, "by the replica of before")
+	}
+	t.Run("a new ordinary role", func(t *testing.T) {
+		env := start(t)
+		works(t, env, env.Open(t))
+	})
+	t.Run("a new owner", func(t *testing.T) {
+		env := start(t)
+		owner, app := env.Roles.Ordinary, env.Roles.Owner // exchanged
+		_, _, err := openAs(t, env, app, owner)
+		if !errors.Is(err, vault.ErrOwner) || !strings.Contains(err.Error(), `REASSIGN OWNED BY "`+env.Roles.OwnerName+`" TO "`+env.Roles.OrdinaryName+`"`) {
+			t.Fatalf("before the owner is changed: %v", err)
+		}
+		exec(t, env, `REASSIGN OWNED BY "`+env.Roles.OwnerName+`" TO "`+env.Roles.OrdinaryName+`"`)
+		engine, _, err := openAs(t, env, app, owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		works(t, env, engine)
+	})
+}
+
+func TestRolesThatDoNotFit(t *testing.T) {
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+	other := testkit.PostgresRoles(t)
+	if _, _, err := openAs(t, env, env.Roles.Ordinary, other.Owner); !errors.Is(err, vault.ErrOwner) || !strings.Contains(err.Error(), "two databases") {
+		t.Errorf("an owner of another database: %v", err)
+	}
+	fresh := testkit.PostgresRoles(t)
+	if _, _, err := openAs(t, env, fresh.Ordinary, ""); !errors.Is(err, vault.ErrOwner) {
+		t.Errorf("a new database and a role without rights: %v", err)
+	}
+	exec(t, env, `CREATE SCHEMA elsewhere AUTHORIZATION `+env.Roles.OwnerName+`; GRANT USAGE ON SCHEMA elsewhere TO `+env.Roles.OrdinaryName+`;
+		ALTER ROLE `+env.Roles.OrdinaryName+` SET search_path = elsewhere`)
+	if _, _, err := openAs(t, env, env.Roles.Ordinary, env.Roles.Owner); !errors.Is(err, vault.ErrOwner) || !strings.Contains(err.Error(), "search_path") {
+		t.Errorf("a role that looks in another schema: %v", err)
+	}
+}
+
+// TestOrdinaryRoleAlone: without its owner a vault is served, and the months are not made, which is said.
+func TestOrdinaryRoleAlone(t *testing.T) {
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+	env.Put(t, "a/b", "v")
+	made := parts(t, env)
+	exec(t, env, `DROP TABLE `+made[len(made)-2]) // the one after is audit_first
+	engine, said, err := openAs(t, env, env.Roles.Ordinary, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantRead(t, engine, env.Admin, ref(t, "a/b", 0), "v")
+	if !strings.Contains(said, "the partitions of the audit log were not looked after") || slices.Equal(made, parts(t, env)) {
+		t.Errorf("it logged %s", said)
+	}
+	wantWhole(t, env, engine, "alone")
+}
+
+// TestBackupByTheOrdinaryRole has the tables and the numbers of the sequences that the superuser sees.
+func TestBackupByTheOrdinaryRole(t *testing.T) {
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+	env.Put(t, "a/b", "v")
+	contents := func(dsn string) (found store.Contents) {
+		s, err := store.Open(t.Context(), dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		err = s.ReadSnapshot(t.Context(), func(snapshot *store.Snapshot) error {
+			found = snapshot.Contents
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	want, got := contents(env.DSN), contents(env.Roles.Ordinary)
+	if len(want.Sequences) < 2 {
+		t.Fatalf("sequences: %v", want.Sequences)
+	}
+	for name := range want.Sequences { // rows are written meanwhile
+		if got.Sequences[name] < want.Sequences[name] {
+			t.Errorf("sequence %s is at %d, and %d for the superuser", name, got.Sequences[name], want.Sequences[name])
+		}
+	}
+	want.Sequences, got.Sequences = nil, nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-superuser +ordinary)\n%s", diff)
+	}
+}
