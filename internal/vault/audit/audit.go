@@ -34,6 +34,7 @@ const (
 	Overdue  Action = "overdue"
 	Delete   Action = "delete"
 	Audit    Action = "audit"
+	Export   Action = "export"
 	Explain  Action = "explain"
 	// Update is a change of metadata or of the access policy, without a new version.
 	Update Action = "update"
