@@ -71,6 +71,15 @@ const (
 	RootRewrap Action = "root-rewrap"
 )
 
+// Actions are all of them, for who offers them to people.
+func Actions() []Action {
+	return []Action{
+		Read, List, Metadata, Versions, Check, Overdue, Put, Rotate, Update, Rollback, Promote, Delete, Undelete, Destroy,
+		DeleteVersions, UndeleteVersions, DestroyVersions, Explain, Policy, KeyringStatus, KeyAdd, KeyPromote, KeyRetire, KeyDestroy,
+		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Anchor,
+	}
+}
+
 // Entry is one row of the log. It never holds a value.
 type Entry struct {
 	// ID grows with every entry. Two entries written at the same time may be
