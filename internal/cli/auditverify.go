@@ -16,20 +16,23 @@ func (s *session) auditVerify() *cobra.Command {
 		Short: "Verify that no row of the audit log was changed or removed",
 		Long: `Verify the whole audit log. Each row is chained to the one before it of its writer by a keyed
 checksum that only the vault can compute. A row that was changed, removed, cut off the end
-or added in the database is named by its writer and number. Exits 1 when there is one.
+or added in the database is named by its writer and number. Exits 7 when there is one, and 0
+when the log is whole. It takes some seconds for each million rows; --timeout does not count.
 
 Needs the audit capability on sys/audit.`,
 		Example: `  coffer audit verify
   coffer audit verify -o json`,
-		Args: noArgs,
+		Args: noArgs, Annotations: map[string]string{explainedBy: "audit", explainedPath: "sys/audit"},
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
-	cmd.RunE = s.do(func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = s.ask(func(cmd *cobra.Command, _ []string) error {
 		client, err := s.client()
 		if err != nil {
 			return err
 		}
-		report, err := client.VerifyAudit(cmd.Context())
+		show := s.showProgress("verifying", "rows")
+		report, err := client.VerifyAudit(cmd.Context(), func(rows, remaining int64) { show.at(rows, rows+remaining) })
+		show.end()
 		if err != nil {
 			return err
 		}
@@ -39,7 +42,7 @@ Needs the audit capability on sys/audit.`,
 			err = s.printVerification(report)
 		}
 		if err == nil && len(report.Findings) > 0 {
-			err = fmt.Errorf("the audit log is not as it was written: %s", count(int64(len(report.Findings))+report.More, "finding"))
+			err = &findingsError{"the audit log is not as it was written: " + count(int64(len(report.Findings))+report.More, "finding")}
 		}
 		return err
 	})
