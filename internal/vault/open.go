@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"slices"
 	"time"
@@ -44,6 +45,9 @@ type Options struct {
 	RootEvery time.Duration
 	// AuditHeads keeps heads of the audit log outside of the database; it may be nil.
 	AuditHeads HeadsExporter
+	// AuditTail gets each audit row that this engine writes as a JSON line, once it is durable; it may be nil.
+	// A slow one slows nothing down.
+	AuditTail io.Writer
 }
 
 // Open connects to Postgres, brings its schema up to date, makes the vault's
@@ -67,7 +71,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 			closeAll()
 		}
 	}()
-	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Replica: o.Replica, AuditHeads: o.AuditHeads}
+	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Replica: o.Replica, AuditHeads: o.AuditHeads, AuditTail: o.AuditTail}
 	if err := db.Migrate(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -96,6 +100,6 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 	if err := engine.checkExported(ctx); err != nil {
 		return nil, nil, err
 	}
-	closers = append(closers, engine.startKeyring(ctx, o.KeyringEvery, o.RootEvery), engine.startAnchors(ctx))
+	closers = append(closers, engine.startTail(ctx), engine.startKeyring(ctx, o.KeyringEvery, o.RootEvery), engine.startAnchors(ctx))
 	return engine, closeAll, nil
 }

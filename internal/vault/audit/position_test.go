@@ -49,7 +49,9 @@ func TestPositionTakesRowsOfItsMomentOnce(t *testing.T) {
 	one, two := uuid.UUID{1}, uuid.UUID{2}
 	p := &Position{Had: Moment{one: 2}, HadID: 10}
 	p.Begin(Moment{one: 4, two: 2}, 20, 0)
-	row := func(id int64, writer uuid.UUID, seq int64) *Row { return &Row{Entry: Entry{ID: id}, Writer: writer, Seq: seq} }
+	row := func(id int64, writer uuid.UUID, seq int64) *Row {
+		return &Row{Entry: Entry{ID: id}, Writer: writer, Seq: seq}
+	}
 	for _, c := range []struct {
 		name string
 		row  *Row

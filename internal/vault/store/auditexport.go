@@ -65,6 +65,11 @@ func (s *Store) AuditDownwards(ctx context.Context, before int64, limit int) ([]
 	return s.auditRows(ctx, `SELECT `+rowColumns+` FROM audit WHERE id < $1 AND id > 0 ORDER BY id DESC LIMIT $2`, before, limit)
 }
 
+// AuditOfWriters reads up to limit rows of writers with ids above after, in the order of ids.
+func (s *Store) AuditOfWriters(ctx context.Context, writers []uuid.UUID, after int64, limit int) ([]audit.Row, error) {
+	return s.auditRows(ctx, `SELECT `+rowColumns+` FROM audit WHERE writer = ANY ($1) AND id > $2 ORDER BY id LIMIT $3`, writers, after, limit)
+}
+
 func (s *Store) auditRows(ctx context.Context, sql string, arguments ...any) ([]audit.Row, error) {
 	rows, err := s.pool.Query(ctx, sql, arguments...)
 	if err != nil {
