@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +26,8 @@ type EngineConfig struct {
 	Registerer prometheus.Registerer
 	// AuditHeads keeps heads of the audit log outside of the database; it may be nil.
 	AuditHeads vault.HeadsExporter
+	// AuditTail gets the audit rows that this process writes; it may be nil.
+	AuditTail io.Writer
 }
 
 // OpenEngine connects to the vault, migrates its database and opens its keyring,
@@ -33,7 +36,7 @@ type EngineConfig struct {
 func OpenEngine(ctx context.Context, c EngineConfig) (*vault.Engine, func(), error) {
 	engine, closeEngine, err := vault.Open(ctx, vault.Options{
 		DatabaseURL: c.DatabaseURL, DatabaseFiles: c.DatabaseFiles, RedisURL: c.RedisURL, RedisFiles: c.RedisFiles, Root: c.Root, CacheBytes: c.CacheBytes, Logger: c.Logger, Registerer: c.Registerer,
-		AuditHeads: c.AuditHeads,
+		AuditHeads: c.AuditHeads, AuditTail: c.AuditTail,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the vault: %w", err)
