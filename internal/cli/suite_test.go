@@ -23,6 +23,7 @@ import (
 	"github.com/coffer-vault/coffer/internal/authn"
 	"github.com/coffer-vault/coffer/internal/server"
 	"github.com/coffer-vault/coffer/internal/testkit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
@@ -81,9 +82,13 @@ func TestScripts(t *testing.T) {
 	keeper := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "security", Name: "api"}
 	i.vault.AllowAll(t, keeper, "keyring/**")
 	i.vault.AllowAll(t, keeper, "sys/**")
+	auditor := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "auditors", Name: "api"}
+	i.vault.Allow(t, auditor, "**", policy.Audit)
+	i.vault.Allow(t, auditor, "sys/**", policy.Audit)
 	dir := t.TempDir()
 	for file, token := range map[string]string{
 		"admin":    i.account(t, "operations", "coffer"),
+		"auditor":  i.account(t, "auditors", "coffer"),
 		"keeper":   i.account(t, "security", "coffer"),
 		"payments": i.account(t, "payments", "coffer"),
 		"intruder": i.account(t, "intruder", "coffer"),
