@@ -19,33 +19,45 @@ type BackupRequest struct {
 // needs read on sys/backup. It takes as long as it takes, and is not tried again:
 // after an error what was written to w is of no use.
 func (c *Client) Backup(ctx context.Context, recipients []string, w io.Writer) error {
-	token, err := c.token.get()
-	if err != nil {
-		return &Error{Code: CodeUnauthenticated, Detail: err.Error(), cause: err}
-	}
 	body, err := json.Marshal(BackupRequest{Recipients: recipients})
 	if err != nil {
 		return fmt.Errorf("encode the request: %w", err)
 	}
-	target := *c.base
-	target.Path += "/v1/backup"
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(body))
+	answer, err := c.stream(ctx, "/v1/backup", body)
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("User-Agent", c.userAgent)
-	response, err := c.http.Do(request)
-	if err != nil {
-		return noAnswer(c.base, err).err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return readAnswer(response, nil).err
-	}
-	if _, err := io.Copy(w, response.Body); err != nil {
+	defer func() { _ = answer.Close() }()
+	if _, err := io.Copy(w, answer); err != nil {
 		return &Error{Code: CodeUnavailable, Detail: fmt.Sprintf("the backup broke off: %v; begin anew", err), cause: err}
 	}
 	return nil
+}
+
+// stream posts body, nil for none, and returns an answer that may take any time.
+func (c *Client) stream(ctx context.Context, route string, body []byte) (io.ReadCloser, error) {
+	token, err := c.token.get()
+	if err != nil {
+		return nil, &Error{Code: CodeUnauthenticated, Detail: err.Error(), cause: err}
+	}
+	target := *c.base
+	target.Path += route
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("User-Agent", c.userAgent)
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, noAnswer(c.base, err).err
+	}
+	if response.StatusCode != http.StatusOK {
+		defer func() { _ = response.Body.Close() }()
+		return nil, readAnswer(response, nil).err
+	}
+	return response.Body, nil
 }

@@ -157,47 +157,6 @@ func (c *Client) Overdue(ctx context.Context, prefix string) ([]Overdue, error) 
 	return out.Items, err
 }
 
-// AuditQuery selects entries of the audit log. Zero fields select all.
-type AuditQuery struct {
-	// Prefix is "production/payments/" for everything below, or one whole path.
-	Prefix string
-	// Caller is compared as a whole: "payments/api", "user:alice".
-	Caller string
-	// Action is "read", "put", "rotate" and so on; Decision "allowed", "denied" or
-	// "failed".
-	Action, Decision string
-	// Since is inclusive, Until exclusive.
-	Since, Until time.Time
-	// Before selects entries with a smaller ID: AuditList.Next gives the next page.
-	Before int64
-	// Limit is at most 1000; 0 is the server's default of 100.
-	Limit int
-}
-
-// Audit searches the audit log, newest entries first. It needs the audit capability.
-func (c *Client) Audit(ctx context.Context, q AuditQuery) (AuditList, error) {
-	query := url.Values{}
-	set(query, "prefix", q.Prefix)
-	set(query, "caller", q.Caller)
-	set(query, "action", q.Action)
-	set(query, "decision", q.Decision)
-	setTime(query, "since", q.Since)
-	setTime(query, "until", q.Until)
-	setInt(query, "before", q.Before)
-	setInt(query, "limit", int64(q.Limit))
-	var out AuditList
-	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/audit", query: query, repeatable: true}, &out)
-	return out, err
-}
-
-// VerifyAudit verifies the whole audit log: that no row was changed, removed or added
-// past Coffer. It needs the audit capability on sys/audit.
-func (c *Client) VerifyAudit(ctx context.Context) (AuditReport, error) {
-	var out AuditReport
-	err := c.call(ctx, call{method: http.MethodPost, route: "/v1/audit/verify"}, &out)
-	return out, err
-}
-
 // ExplainQuery asks whether someone may do something on a path.
 type ExplainQuery struct {
 	Path string

@@ -114,32 +114,6 @@ type OverdueList struct {
 	Items []Overdue `json:"items" nullable:"false" doc:"The overdue secrets that the caller may list"`
 }
 
-// AuditEntry is one row of the audit log.
-type AuditEntry struct {
-	ID          int64     `json:"id" doc:"Grows with every entry"`
-	At          time.Time `json:"at" doc:"When, by the database's clock"`
-	Cluster     string    `json:"cluster,omitempty" doc:"Cluster of the caller"`
-	CallerKind  string    `json:"callerKind" doc:"ServiceAccount, User or System"`
-	Caller      string    `json:"caller" doc:"Who asked" example:"payments/api"`
-	Namespace   string    `json:"namespace,omitempty" doc:"Namespace of the service account"`
-	CallerUID   string    `json:"callerUID,omitempty" doc:"UID of the service account"`
-	Environment string    `json:"environment,omitempty" doc:"Environment of the caller"`
-	Action      string    `json:"action" doc:"What was asked" example:"read"`
-	Path        string    `json:"path" doc:"Path asked for, or the prefix of a list"`
-	Version     int64     `json:"version,omitempty" doc:"Version written, served or asked for"`
-	Decision    string    `json:"decision" doc:"allowed, denied or failed"`
-	Rule        string    `json:"rule,omitempty" doc:"What decided, or why it failed"`
-	Address     string    `json:"address,omitempty" doc:"Where the request came from"`
-	RequestID   string    `json:"requestID,omitempty" doc:"Ties the entry to a request"`
-}
-
-// AuditList is a page of the audit log, newest first.
-type AuditList struct {
-	Items []AuditEntry `json:"items" nullable:"false" doc:"The entries that the caller may see"`
-	// Next is the "before" of the next page; 0 on the last page.
-	Next int64 `json:"next,omitempty" doc:"Pass as before to go on; absent on the last page"`
-}
-
 // Explanation says whether a subject may do something on a path, and why.
 type Explanation struct {
 	Path       string `json:"path" doc:"Path asked about"`
@@ -190,37 +164,4 @@ type Problem struct {
 type FieldProblem struct {
 	Location string `json:"location" doc:"Where, such as query.path or body.tags"`
 	Message  string `json:"message" doc:"What is wrong"`
-}
-
-// AuditReport is what a verification of the audit log found.
-type AuditReport struct {
-	Rows      int64 `json:"rows" doc:"Rows that were verified"`
-	Writers   int   `json:"writers" doc:"Writers whose rows they are"`
-	Unchained int64 `json:"unchained" doc:"Rows from before the log was chained; nothing is known of them"`
-	Dropped   int64 `json:"dropped" doc:"Rows that were dropped because they are older than the retention, as checkpoints in the log say"`
-	Erasable  bool  `json:"erasable" doc:"Whether the server's database role may change or remove rows of the log"`
-	// From and To are when the first and the last row were written.
-	From     *time.Time     `json:"from,omitempty" doc:"When the first row was written"`
-	To       *time.Time     `json:"to,omitempty" doc:"When the last row was written"`
-	Findings []AuditFinding `json:"findings" nullable:"false" doc:"What is wrong; empty when nothing is"`
-	More     int64          `json:"more,omitempty" doc:"Findings that were left out"`
-}
-
-// AuditFinding is one thing that is wrong with the audit log. Rows are named by their
-// writer and number.
-type AuditFinding struct {
-	// Kind is "changed", "missing", "truncated", "replaced", "misplaced", "unchained" or
-	// "head-changed".
-	Kind   string `json:"kind" doc:"changed, missing, truncated, replaced, misplaced, unchained or head-changed"`
-	Writer string `json:"writer" doc:"Writer of the rows"`
-	First  int64  `json:"first" doc:"Number of the first row"`
-	Last   int64  `json:"last" doc:"Number of the last row"`
-	// ID, Action and Path are what the row says; empty when it is not there.
-	ID     int64  `json:"id,omitempty" doc:"Id of the row, when it is there"`
-	Action string `json:"action,omitempty" doc:"Action of the row"`
-	Path   string `json:"path,omitempty" doc:"Path of the row"`
-	// After and Before are when the rows around missing ones were written.
-	After  *time.Time `json:"after,omitempty" doc:"When the row before was written"`
-	Before *time.Time `json:"before,omitempty" doc:"When the row after was written"`
-	Detail string     `json:"detail" doc:"How it was noticed"`
 }

@@ -59,7 +59,13 @@ type Config struct {
 
 	TokenAudience string
 	LogLevel      slog.Level
+	// AuditLog is where the audit rows that this process writes are printed: auditStdout, or
+	// nowhere when empty.
+	AuditLog string
 }
+
+// auditStdout is the only value of --audit-log. Logs go to standard error, so that it has nothing else.
+const auditStdout = "stdout"
 
 // stringList is a flag that may be given several times or hold a comma-separated
 // list.
@@ -123,6 +129,7 @@ func (c *Config) bind(fs *flag.FlagSet) {
 	fs.Var(&c.APITLSSANs, "api-tls-san", "further DNS name or IP address for the API's certificate; may be repeated")
 	fs.StringVar(&c.APITLSDir, "api-tls-dir", "", "folder with a supplied tls.crt and tls.key; self-managed when empty")
 	fs.StringVar(&c.TokenAudience, "token-audience", "coffer", "audience that bearer tokens must be issued for")
+	fs.StringVar(&c.AuditLog, "audit-log", "", "stdout: print each audit row that this replica writes as a JSON line on standard output, once it is durable; nowhere when empty")
 	fs.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 }
 
@@ -175,6 +182,8 @@ func (c *Config) validate() error {
 		return errors.New("--cache-size is negative: give a size such as 64Mi, or 0 for no cache")
 	case c.AuditRetentionMonths < 0:
 		return errors.New("--audit-retention-months is negative: give a number of months, or 0 to keep all")
+	case c.AuditLog != "" && c.AuditLog != auditStdout:
+		return fmt.Errorf("--audit-log is %q: write stdout, or leave it out", c.AuditLog)
 	case c.ClusterName == "":
 		return errors.New("--cluster-name is empty: name this cluster, such as default")
 	}

@@ -48,6 +48,7 @@ func TestParseConfigSaysWhatToDo(t *testing.T) {
 		"no namespace":    {[]string{"--root-key-file=a"}, nil, "POD_NAMESPACE"},
 		"no cluster name": {[]string{"--root-key-file=a", "--cluster-name="}, []string{"POD_NAMESPACE", "n"}, "--cluster-name"},
 		"negative months": {[]string{"--root-key-file=a", "--audit-retention-months=-1"}, []string{"POD_NAMESPACE", "n"}, "--audit-retention-months"},
+		"no such output":  {[]string{"--root-key-file=a", "--audit-log=file"}, []string{"POD_NAMESPACE", "n"}, "write stdout"},
 		"argument":        {[]string{"--root-key-file=a", "up"}, []string{"POD_NAMESPACE", "n"}, `"up"`},
 		"bad environment": {[]string{"--root-key-file=a"}, []string{"POD_NAMESPACE", "n", "COFFER_LEADER_ELECT", "maybe"}, "COFFER_LEADER_ELECT"},
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +30,8 @@ type EngineConfig struct {
 	Owner address.Source
 	// AuditRetentionMonths is how many whole months of the audit log are kept; all when 0.
 	AuditRetentionMonths int
+	// AuditTail gets the audit rows that this process writes; it may be nil.
+	AuditTail io.Writer
 }
 
 // OpenEngine connects to the vault, migrates its database and opens its keyring,
@@ -38,6 +41,7 @@ func OpenEngine(ctx context.Context, c EngineConfig) (*vault.Engine, func(), err
 	engine, closeEngine, err := vault.Open(ctx, vault.Options{
 		DatabaseURL: c.DatabaseURL, DatabaseFiles: c.DatabaseFiles, RedisURL: c.RedisURL, RedisFiles: c.RedisFiles, Root: c.Root, CacheBytes: c.CacheBytes, Logger: c.Logger, Registerer: c.Registerer,
 		AuditHeads: c.AuditHeads, OwnerURL: c.Owner.URL, OwnerFiles: c.Owner.Files, AuditRetention: c.AuditRetentionMonths,
+		AuditTail: c.AuditTail,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the vault: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -81,10 +82,15 @@ func openConfigured(ctx context.Context, c Config, heads vault.HeadsExporter, lo
 	if err != nil {
 		return nil, nil, err
 	}
+	var tail io.Writer
+	if c.AuditLog == auditStdout {
+		tail = os.Stdout
+	}
 	engine, closeEngine, err := openWhenThere(ctx, c.HealthProbeBindAddress, logger, func(ctx context.Context) (*vault.Engine, func(), error) {
 		return OpenEngine(ctx, EngineConfig{
 			DatabaseURL: database.URL, DatabaseFiles: database.Files, RedisURL: redis.URL, RedisFiles: redis.Files, Root: root, CacheBytes: uint64(c.CacheSize.Value()),
 			Logger: logger, Registerer: metrics.Registry, AuditHeads: heads, Owner: owner, AuditRetentionMonths: c.AuditRetentionMonths,
+			AuditTail: tail,
 		})
 	})
 	if err != nil {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +42,8 @@ func TestRun(t *testing.T) {
 	cluster := startCluster(t)
 	address := freeAddress(t)
 	config := testConfig(t, address)
+	config.AuditLog = auditStdout
+	printed := captureStdout(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
 	go func() { stopped <- Run(ctx, config) }()
@@ -71,6 +75,49 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the rotated Secret", stopped, func() error { return holds(t.Context(), cluster, "second") })
+	eventually(t, "the rotation's audit row on standard output", stopped, func() error { return rotationIn(t, printed) })
+}
+
+// captureStdout makes a file of the process' standard output until the test ends.
+func captureStdout(t *testing.T) (file string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "stdout"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := os.Stdout
+	os.Stdout = f
+	t.Cleanup(func() { os.Stdout = before; _ = f.Close() })
+	return f.Name()
+}
+
+// rotationIn returns nil when the file has the audit row of a rotation. Every line must be an
+// audit row, with the fields of an export.
+func rotationIn(t *testing.T, file string) error {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.New("not yet")
+	for text := range strings.Lines(string(content)) {
+		if !strings.HasSuffix(text, "\n") {
+			break
+		}
+		var line struct {
+			Log string `json:"log"`
+			sdk.AuditRow
+		}
+		decoder := json.NewDecoder(strings.NewReader(text))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&line); err != nil || line.Log != "audit" || line.Writer == "" || line.MAC == "" {
+			t.Fatalf("line %q: %v", text, err)
+		}
+		if line.Action == "rotate" && line.Path == "production/payments/database" && line.Version == 2 {
+			err = nil
+		}
+	}
+	return err
 }
 
 // startCluster makes the namespaces, the accounts and the administrator's policy,

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -102,25 +101,6 @@ func readRecipients(given []string, file string) ([]string, error) {
 		return nil, usagef("a recipient is missing: give --recipient or --recipients-file, as age-keygen prints them")
 	}
 	return given, nil
-}
-
-// writeNew makes file once what it holds is whole and on disk. It replaces none.
-func writeNew(file string, write func(io.Writer) error) (err error) {
-	if _, err := os.Lstat(file); err == nil {
-		return fmt.Errorf("%s exists already: name another file", file)
-	}
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*")
-	if err != nil {
-		return fmt.Errorf("write the backup: %w", err)
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), file); err != nil { // unlike a rename it replaces nothing
-		return fmt.Errorf("write the backup: %w", err)
-	}
-	return nil
 }
 
 func (s *session) restoreBackup() *cobra.Command {

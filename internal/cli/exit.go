@@ -19,6 +19,7 @@ const (
 	exitUnauthenticated = 4
 	exitConflict        = 5
 	exitUnavailable     = 6
+	exitFindings        = 7
 )
 
 // ExitCodes explains the exit codes, for help and reference.
@@ -29,7 +30,13 @@ const ExitCodes = `Exit codes:
   3  not found, or denied
   4  not authenticated
   5  conflict: the version is not the expected one, or the keyring does not allow it now
-  6  the vault is not available`
+  6  the vault is not available
+  7  the audit log is not as it was written`
+
+// findingsError says what a verification of the audit log found.
+type findingsError struct{ message string }
+
+func (e *findingsError) Error() string { return e.message }
 
 // report prints err, and what to do about it, and returns the exit code.
 func (s *session) report(cmd *cobra.Command, err error) int {
@@ -46,6 +53,9 @@ func (s *session) report(cmd *cobra.Command, err error) int {
 }
 
 func exitCode(err error) int {
+	if _, found := errors.AsType[*findingsError](err); found {
+		return exitFindings
+	}
 	switch sdk.CodeOf(err) {
 	case sdk.CodeNotFoundOrDenied, sdk.CodeVersionNotFound:
 		return exitNotFound

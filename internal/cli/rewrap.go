@@ -2,9 +2,7 @@ package cli
 
 import (
 	"fmt"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/coffer-vault/coffer/sdk"
@@ -49,7 +47,7 @@ Needs the read, rotate and delete capabilities on sys/keyring; without delete, g
 // rewrapAll asks for slices of the work until nothing is left.
 func (s *session) rewrapAll(cmd *cobra.Command, client *sdk.Client) error {
 	var done int64
-	show := s.showRewrap()
+	show := s.showProgress("rewrapping", "versions")
 	for {
 		progress, err := s.rewrapSlice(cmd, client)
 		if err != nil {
@@ -95,40 +93,4 @@ func (s *session) destroyOldKeys(cmd *cobra.Command, client *sdk.Client) error {
 		_, _ = fmt.Fprintf(s.out, "Key %d is destroyed.\n", k.ID)
 	}
 	return nil
-}
-
-// rewrapShow shows progress: as a bar on a terminal, and in a line at a time
-// elsewhere.
-type rewrapShow struct {
-	at  func(done, total int64)
-	end func()
-}
-
-// lineEvery is how often a line is written where there is no terminal.
-const lineEvery = 10 * time.Second
-
-func (s *session) showRewrap() rewrapShow {
-	if _, ok := terminalOf(s.err); ok {
-		bar := progressbar.NewOptions64(0, progressbar.OptionSetWriter(s.err), progressbar.OptionSetDescription("rewrapping"),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("versions"),
-			progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
-		return rewrapShow{
-			at: func(done, total int64) {
-				bar.ChangeMax64(max(total, 1))
-				_ = bar.Set64(done)
-			},
-			end: func() { _ = bar.Clear() },
-		}
-	}
-	start := s.now()
-	last := start
-	return rewrapShow{
-		at: func(done, total int64) {
-			if now := s.now(); now.Sub(last) >= lineEvery && done < total {
-				last = now
-				_, _ = fmt.Fprintf(s.err, "%d of %d versions, %.0f a second\n", done, total, float64(done)/now.Sub(start).Seconds())
-			}
-		},
-		end: func() {},
-	}
 }

@@ -1,12 +1,17 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -18,6 +23,7 @@ import (
 	"github.com/coffer-vault/coffer/internal/authn"
 	"github.com/coffer-vault/coffer/internal/server"
 	"github.com/coffer-vault/coffer/internal/testkit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
@@ -76,9 +82,13 @@ func TestScripts(t *testing.T) {
 	keeper := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "security", Name: "api"}
 	i.vault.AllowAll(t, keeper, "keyring/**")
 	i.vault.AllowAll(t, keeper, "sys/**")
+	auditor := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "auditors", Name: "api"}
+	i.vault.Allow(t, auditor, "**", policy.Audit)
+	i.vault.Allow(t, auditor, "sys/**", policy.Audit)
 	dir := t.TempDir()
 	for file, token := range map[string]string{
 		"admin":    i.account(t, "operations", "coffer"),
+		"auditor":  i.account(t, "auditors", "coffer"),
 		"keeper":   i.account(t, "security", "coffer"),
 		"payments": i.account(t, "payments", "coffer"),
 		"intruder": i.account(t, "intruder", "coffer"),
@@ -98,7 +108,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("TOKENS", dir)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "followed": followed},
 	})
 }
 
@@ -119,4 +129,49 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if code != args[0] {
 		ts.Fatalf("exit code %s, want %s", code, args[0])
 	}
+}
+
+// followed runs coffer, writes to a path until coffer has printed it, and interrupts
+// it, which must end well: followed PATH ARGUMENT... What it printed is in the file "followed".
+func followed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: followed PATH ARGUMENT...")
+	}
+	var printed lockedBuffer
+	follower := exec.Command(filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], "coffer"), args[1:]...)
+	for _, name := range []string{"COFFER_ADDR", "COFFER_CACERT", "COFFER_TOKEN_FILE", "PATH"} {
+		follower.Env = append(follower.Env, name+"="+ts.Getenv(name))
+	}
+	follower.Stdout, follower.Stderr = &printed, &printed
+	ts.Check(follower.Start())
+	deadline := time.Now().Add(30 * time.Second)
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(printed.String(), args[0]) && time.Now().Before(deadline) {
+		ts.Check(ts.Exec("coffer", "put", args[0], "--generate"))
+		<-tick.C
+	}
+	ts.Check(follower.Process.Signal(os.Interrupt))
+	if err := follower.Wait(); err != nil {
+		ts.Fatalf("coffer %s: %v\n%s", strings.Join(args[1:], " "), err, printed.String())
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("followed"), []byte(printed.String()), 0o600))
+}
+
+// lockedBuffer is what a program prints, to be read while it does.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

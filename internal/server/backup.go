@@ -11,9 +11,9 @@ import (
 	"github.com/coffer-vault/coffer/sdk"
 )
 
-// backupWriteTimeout bounds what a client takes for a piece of a backup: a snapshot
-// is held open meanwhile. The whole has no bound.
-const backupWriteTimeout = time.Minute
+// pieceTimeout bounds what a client takes for a piece of an answer without an end in time, such as
+// a backup: a snapshot is held open meanwhile. The whole has no bound.
+const pieceTimeout = time.Minute
 
 type backupInput struct{ Body sdk.BackupRequest }
 
@@ -57,7 +57,7 @@ type deadlineWriter struct {
 }
 
 func (w *deadlineWriter) Write(p []byte) (int, error) {
-	if err := w.controller.SetWriteDeadline(time.Now().Add(backupWriteTimeout)); err != nil {
+	if err := w.controller.SetWriteDeadline(time.Now().Add(pieceTimeout)); err != nil {
 		return 0, err
 	}
 	return w.Writer.Write(p)

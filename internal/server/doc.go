@@ -9,4 +9,4 @@
 // Neither the log nor a problem holds anything from a body.
 package server
 
-//go:generate go run ./describe ../../docs/reference/openapi.json
+//go:generate go run ./describe ../../docs/reference/openapi.json ../../sdk/actions.go

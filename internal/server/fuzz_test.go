@@ -127,8 +127,17 @@ func (s *strict) Audit(_ context.Context, _ secret.Caller, q audit.Query) ([]aud
 	return nil, 0, nil
 }
 
-func (*strict) VerifyAudit(context.Context, secret.Caller, func(int64)) (audit.Report, error) {
-	return audit.Report{}, nil
+func (s *strict) ExportAudit(_ context.Context, _ secret.Caller, q audit.ExportQuery) (audit.ExportPage, error) {
+	if q.Limit < 0 || q.Limit > audit.MaxExport {
+		s.t.Errorf("query %+v reached the vault", q)
+	}
+	return audit.ExportPage{}, nil
+}
+
+func (*strict) Verification(context.Context, secret.Caller) (func(context.Context, func(rows, remaining int64) error) (audit.Report, error), error) {
+	return func(context.Context, func(rows, remaining int64) error) (audit.Report, error) {
+		return audit.Report{}, nil
+	}, nil
 }
 
 func (s *strict) Explain(_ context.Context, _, _ secret.Caller, p secret.Path, c policy.Capability) (policy.Explanation, error) {

@@ -86,7 +86,7 @@ func (e *Engine) anchor(ctx context.Context) (moved []audit.StoredHead, err erro
 		if err := rows.append(ctx, e, tx, audit.FormatHeads(heads), []audit.Entry{entry}); err != nil {
 			return err
 		}
-		moved = append(moved, audit.StoredHead{Head: rows.next, Seal: e.chain.Seal(rows.next)})
+		moved = append(moved, audit.StoredHead{Head: rows.head(), Seal: e.chain.Seal(rows.head())})
 		return tx.Flush(ctx)
 	})
 	if err != nil {

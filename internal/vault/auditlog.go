@@ -18,16 +18,15 @@ func (e *Engine) flushAudit(entries []audit.Entry) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTimeout)
 	defer cancel()
 	lane := e.lanes.Take()
-	next := lane
-	defer func() { e.settle(lane, next, err) }()
+	var rows []audit.Row
+	defer func() { e.settle(lane, rows, err) }()
 	ids, err := e.store.ReserveAuditIDs(ctx, len(entries))
 	if err != nil {
 		return err
 	}
-	rows := e.link(lane, ids, "", entries)
-	next = rows[len(rows)-1].Head()
+	rows = e.link(lane, ids, "", entries)
 	failpoint.Hit(auditFlush, failpoint.BeforeCommit)
-	if err = e.store.AppendAudit(ctx, rows, e.chain.Seal(next)); err == nil {
+	if err = e.store.AppendAudit(ctx, rows, e.chain.Seal(rows[len(rows)-1].Head())); err == nil {
 		failpoint.Hit(auditFlush, failpoint.AfterCommit)
 		e.unanchored.Store(true)
 	}
@@ -47,13 +46,19 @@ func (e *Engine) link(lane audit.Head, ids []int64, heads string, entries []audi
 	return rows
 }
 
-// settle gives a lane back after a transaction that began at head from and, when it
-// was committed, ended at head to.
-func (e *Engine) settle(from, to audit.Head, err error) {
+// settle gives lane back after a transaction that wrote rows, if any, and says to the tail what
+// became of them. A later transaction has the lane only after that, so the tail hears of its rows in their order.
+func (e *Engine) settle(lane audit.Head, rows []audit.Row, err error) {
 	switch {
 	case err == nil:
-		e.lanes.Return(to)
-	case !errors.Is(err, store.ErrOutcomeUnknown):
-		e.lanes.Return(from)
+		e.tail.Durable(rows)
+		if len(rows) > 0 {
+			lane = rows[len(rows)-1].Head()
+		}
+		e.lanes.Return(lane)
+	case errors.Is(err, store.ErrOutcomeUnknown):
+		e.tail.Unsure(rows)
+	default:
+		e.lanes.Return(lane)
 	}
 }

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"encoding/hex"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,8 @@ type Config struct {
 	Owner *store.Store
 	// AuditRetention is how many whole months of the audit log are kept beside the present one; all when 0.
 	AuditRetention int
+	// AuditTail gets the audit rows that this engine writes, as JSON lines; it may be nil.
+	AuditTail io.Writer
 }
 
 // Engine is the vault. It is safe for concurrent use, also by several processes
@@ -92,6 +95,7 @@ type Engine struct {
 	lanes     audit.Lanes
 	committer audit.Committer
 	heads     HeadsExporter
+	tail      *audit.Tail // nil when there is none
 	// unanchored is set when this process has written since the last anchor.
 	unanchored atomic.Bool
 	retention  int
@@ -122,6 +126,9 @@ func New(c Config) *Engine {
 		chain: audit.Chain{MAC: c.Keyring.MAC, Vault: c.VaultID},
 	}
 	e.unanchored.Store(true) // what processes wrote that ended
+	if c.AuditTail != nil {
+		e.tail = &audit.Tail{Out: c.AuditTail, Read: c.Store.AuditOfWriters, Observer: &tailObserver{logger: c.Logger, metrics: m}}
+	}
 	e.committer.Flush, e.committer.Observe = e.flushAudit, m.auditFlush
 	if e.announcer != nil {
 		e.announcer.Start(e.announced)

@@ -33,6 +33,8 @@ type metrics struct {
 	erasable        prometheus.Gauge
 	delivery        prometheus.Histogram
 	lag             lag
+	tailRows        *prometheus.CounterVec // by result: printed, lost, unknown
+	tailWaiting     prometheus.Gauge
 }
 
 // newMetrics registers the metrics; statements is read when they are.
@@ -91,6 +93,14 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 		Help: "1 when the database lacks audit rows that the exported heads know.",
 	})
 	m.auditStorage()
+	m.tailRows = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "coffer", Subsystem: "audit", Name: "tail_rows_total",
+		Help: "Audit rows of this process by what became of them on standard output: printed, lost, or unknown when it is not known that they were written.",
+	}, []string{"result"})
+	m.tailWaiting = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "coffer", Subsystem: "audit", Name: "tail_waiting_rows",
+		Help: "Durable audit rows of this process that wait to be printed on standard output.",
+	})
 	m.delivery = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "coffer", Subsystem: "changes", Name: "delivery_seconds",
 		Help:    "Time from the writing of a change, just before its commit, to the return of the handler that took it.",
@@ -108,6 +118,7 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 		registerer.MustRegister(m.operations, m.cache, m.announcements, sent, m.revision, m.reloads, m.rewrapped)
 		registerer.MustRegister(m.flushEntries, m.flushSeconds, m.flushWaiting, m.verifiedAt, m.findings, m.databaseOlder)
 		registerer.MustRegister(m.monthsMissing, m.unverifiedParts, m.erasable)
+		registerer.MustRegister(m.tailRows, m.tailWaiting)
 		registerer.MustRegister(m.delivery, behind)
 	}
 	return m

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"slices"
 	"time"
@@ -50,6 +51,9 @@ type Options struct {
 	AuditHeads HeadsExporter
 	// AuditRetention is how many whole months of the audit log are kept beside the present one; all when 0.
 	AuditRetention int
+	// AuditTail gets each audit row that this engine writes as a JSON line, once it is durable; it may be nil.
+	// A slow one slows nothing down.
+	AuditTail io.Writer
 }
 
 // Open connects to Postgres, brings its schema up to date, makes the vault's
@@ -73,7 +77,8 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 			closeAll()
 		}
 	}()
-	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Replica: o.Replica, AuditHeads: o.AuditHeads, Owner: owner, AuditRetention: o.AuditRetention}
+	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Replica: o.Replica, AuditHeads: o.AuditHeads,
+		AuditTail: o.AuditTail, Owner: owner, AuditRetention: o.AuditRetention}
 	if config.VaultID, config.Keyring, err = openKeyring(ctx, db, o.Root, config.Clock); err != nil {
 		return nil, nil, err
 	}
@@ -99,7 +104,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 	if err := engine.checkExported(ctx); err != nil {
 		return nil, nil, err
 	}
-	closers = append(closers, engine.startAuditKeeper(ctx))
+	closers = append(closers, engine.startAuditKeeper(ctx), engine.startTail(ctx))
 	closers = append(closers, engine.startKeyring(ctx, o.KeyringEvery, o.RootEvery), engine.startAnchors(ctx))
 	return engine, closeAll, nil
 }

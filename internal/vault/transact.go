@@ -62,33 +62,32 @@ func (e *Engine) transact(ctx context.Context, action audit.Action, f func(tx *s
 // is known how the commit went.
 type auditRows struct {
 	lane *audit.Head // nil when there are no rows
-	next audit.Head
+	rows []audit.Row
 }
+
+// head is where the lane is when the rows are committed.
+func (a *auditRows) head() audit.Head { return a.rows[len(a.rows)-1].Head() }
 
 // append links entries, with the heads of an anchor, to the lane. A second call is of a transaction that runs again.
 func (a *auditRows) append(ctx context.Context, e *Engine, tx *store.Tx, heads string, entries []audit.Entry) error {
-	if a.lane != nil {
-		a.next = *a.lane
-	}
+	a.rows = nil
 	if len(entries) == 0 {
 		return nil
 	}
 	if a.lane == nil {
 		a.lane = new(e.lanes.Take())
-		a.next = *a.lane
 	}
 	ids, err := tx.ReserveAuditIDs(ctx, len(entries))
 	if err != nil {
 		return err
 	}
-	rows := e.link(*a.lane, ids, heads, entries)
-	a.next = rows[len(rows)-1].Head()
-	tx.AppendAudit(rows, e.chain.Seal(a.next))
+	a.rows = e.link(*a.lane, ids, heads, entries)
+	tx.AppendAudit(a.rows, e.chain.Seal(a.head()))
 	return nil
 }
 
 func (a *auditRows) settle(e *Engine, err error) {
 	if a.lane != nil {
-		e.settle(*a.lane, a.next, err)
+		e.settle(*a.lane, a.rows, err)
 	}
 }

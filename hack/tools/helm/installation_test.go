@@ -89,12 +89,13 @@ func TestValuesReachTheManager(t *testing.T) {
 	deployment := renderChart(t, map[string]any{
 		"clusterName": "eu-1", "defaultEnvironment": "staging", "logLevel": "debug", "tokenAudience": "vault",
 		"apiTLS":    map[string]any{"sans": []any{"coffer.example.com", "192.0.2.1"}, "existingSecret": "tls"},
+		"audit":     map[string]any{"stdout": true},
 		"extraArgs": []any{"--metrics-bind-address=0"},
 	})["Deployment coffer"]
 	container := nested(t, deployment, "spec", "template", "spec", "containers").([]any)[0].(map[string]any)
 	want := []any{
 		"--cluster-name=eu-1", "--leader-elect=true", "--api-service=coffer", "--root-key-file=/etc/coffer/root/key",
-		"--default-environment=staging", "--log-level=debug", "--token-audience=vault",
+		"--default-environment=staging", "--log-level=debug", "--audit-log=stdout", "--token-audience=vault",
 		"--api-tls-san=coffer.example.com", "--api-tls-san=192.0.2.1", "--api-tls-dir=/etc/coffer-api-tls",
 		"--metrics-bind-address=0",
 	}

@@ -1,5 +1,5 @@
-// Command describe writes the OpenAPI description of the API to the file that it is
-// given.
+// Command describe writes the OpenAPI description of the API, and the Go source with the
+// actions of the audit log that the SDK offers, to the files that it is given.
 package main
 
 import (
@@ -10,12 +10,14 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: describe FILE")
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: describe OPENAPI-FILE GO-FILE")
 		os.Exit(2)
 	}
-	if err := os.WriteFile(os.Args[1], server.OpenAPI(), 0o644); err != nil { //nolint:gosec // documentation is for everyone
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	for i, content := range [][]byte{server.OpenAPI(), server.ActionsSource()} {
+		if err := os.WriteFile(os.Args[i+1], content, 0o644); err != nil { //nolint:gosec // documentation is for everyone
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 }

@@ -34,6 +34,7 @@ const (
 	Overdue  Action = "overdue"
 	Delete   Action = "delete"
 	Audit    Action = "audit"
+	Export   Action = "export"
 	Explain  Action = "explain"
 	// Update is a change of metadata or of the access policy, without a new version.
 	Update Action = "update"
@@ -72,6 +73,15 @@ const (
 	// RootRewrap is a keyset wrapped anew because the root key is another one now.
 	RootRewrap Action = "root-rewrap"
 )
+
+// Actions are all of them, for who offers them to people.
+func Actions() []Action {
+	return []Action{
+		Read, List, Metadata, Versions, Check, Overdue, Put, Rotate, Update, Rollback, Promote, Delete, Undelete, Destroy,
+		DeleteVersions, UndeleteVersions, DestroyVersions, Explain, Policy, KeyringStatus, KeyAdd, KeyPromote, KeyRetire, KeyDestroy,
+		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Anchor, Checkpoint,
+	}
+}
 
 // Entry is one row of the log. It never holds a value.
 type Entry struct {

@@ -99,6 +99,15 @@ func Decide(rules []Rule, access *secret.AccessPolicy, caller secret.Caller, pat
 	return d
 }
 
+// AllowedSomewhere reports whether a rule allows caller the capability on some path. What denies it
+// there is not asked: the answer is for who then decides path by path.
+func AllowedSomewhere(rules []Rule, caller secret.Caller, capability Capability, now time.Time) bool {
+	return slices.ContainsFunc(rules, func(r Rule) bool {
+		_, named := r.Subjects.find(caller)
+		return named && r.Effect == Allow && slices.Contains(r.Capabilities, capability) && r.outcome(caller, now) == Applied
+	})
+}
+
 // match reports whether r is about the question, whatever the time and environment,
 // and why. The outcome is left open.
 func (r *Rule) match(caller secret.Caller, path secret.Path, capability Capability) (Match, bool) {
