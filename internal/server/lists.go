@@ -25,7 +25,7 @@ type (
 		// Unlike a list's, the prefix may be a path: then it selects that path.
 		Prefix   string    `query:"prefix" doc:"Only entries whose path begins so: a prefix that ends in a slash, or one path" example:"production/payments/"`
 		Caller   string    `query:"caller" doc:"Only this caller" example:"payments/api"`
-		Action   string    `query:"action" enum:"put,rotate,read,check,metadata,list,overdue,delete,audit,explain,update,versions,rollback,promote,undelete,destroy,delete-versions,undelete-versions,destroy-versions,policy,keyring-status,key-add,key-promote,key-retire,key-destroy,rewrap,root-rewrap,backup,anchor,verify" doc:"Only this action"`
+		Action   string    `query:"action" enum:"put,rotate,read,check,metadata,list,overdue,watch,delete,audit,explain,update,versions,rollback,promote,undelete,destroy,delete-versions,undelete-versions,destroy-versions,policy,keyring-status,key-add,key-promote,key-retire,key-destroy,rewrap,root-rewrap,backup,anchor,verify" doc:"Only this action"`
 		Decision string    `query:"decision" enum:"allowed,denied,failed" doc:"Only this decision"`
 		Since    time.Time `query:"since" doc:"Only entries from this time on"`
 		Until    time.Time `query:"until" doc:"Only entries before this time"`

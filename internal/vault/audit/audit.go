@@ -35,6 +35,8 @@ const (
 	Delete   Action = "delete"
 	Audit    Action = "audit"
 	Explain  Action = "explain"
+	// Watch is the beginning of a watch of the paths below a prefix.
+	Watch Action = "watch"
 	// Update is a change of metadata or of the access policy, without a new version.
 	Update Action = "update"
 	// Versions is a list of a path's versions.
