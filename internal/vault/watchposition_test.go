@@ -48,7 +48,7 @@ func TestWatcherGetsAPositionEachMinute(t *testing.T) {
 			if err := w.deliver(t.Context(), others[:i%3], changes.NewCursor(changes.Start{})); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(5 * time.Second) // of the bubble's clock
+			<-time.After(5 * time.Second) // of the bubble's clock
 		}
 		want := []time.Duration{0, time.Minute, 2 * time.Minute, 3 * time.Minute}
 		if len(came) != len(want) {

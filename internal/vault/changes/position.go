@@ -134,13 +134,13 @@ func coarsen(spans []Span, n int) []Span {
 		return spans
 	}
 	// Spans stay apart after the n-1 that have the widest gaps behind them.
-	gapsAfter := make([]int, len(spans)-1)
-	for i := range gapsAfter {
-		gapsAfter[i] = i
+	ends := make([]int, len(spans)-1)
+	for i := range ends {
+		ends[i] = i
 	}
 	gap := func(i int) uint64 { return spans[i+1].First - spans[i].Last }
-	slices.SortFunc(gapsAfter, func(a, b int) int { return cmp.Compare(gap(b), gap(a)) })
-	ends := append(gapsAfter[:n-1], len(spans)-1)
+	slices.SortFunc(ends, func(a, b int) int { return cmp.Compare(gap(b), gap(a)) })
+	ends = append(ends[:n-1], len(spans)-1)
 	slices.Sort(ends)
 	joined := make([]Span, 0, n)
 	first := 0
