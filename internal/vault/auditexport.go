@@ -102,31 +102,31 @@ func (e *Engine) exportPosition(caller secret.Caller, q audit.ExportQuery) (p *a
 	}
 	if len(seal) > 8 {
 		at := time.Unix(int64(binary.BigEndian.Uint64(seal)), 0)
-		if want, err := e.sealPosition(caller, q, p, at); err == nil && hmac.Equal(want, seal) {
+		if want, err := e.sealExportPosition(caller, q, p, at); err == nil && hmac.Equal(want, seal) {
 			admitted = at
 		}
 	}
 	return p, admitted, nil
 }
 
-// purposePosition is the MAC of positions: see sealPosition.
-const purposePosition = "vault/audit-export/1"
+// purposeExportPosition is the MAC of positions: see sealExportPosition.
+const purposeExportPosition = "vault/audit-export/1"
 
-// sealPosition says that an export by caller, with the filters of q, was audited at a time and has come
+// sealExportPosition says that an export by caller, with the filters of q, was audited at a time and has come
 // to p. Without it a position is as good, and the page is audited anew.
-func (e *Engine) sealPosition(caller secret.Caller, q audit.ExportQuery, p *audit.Position, at time.Time) ([]byte, error) {
+func (e *Engine) sealExportPosition(caller secret.Caller, q audit.ExportQuery, p *audit.Position, at time.Time) ([]byte, error) {
 	position, err := p.MarshalBinary()
 	if err != nil {
 		return nil, err
 	}
 	filters := fmt.Sprintf("%q %q %q %q %d %d %t", q.PathPrefix, q.Caller, q.Action, q.Decision, q.Since.UnixNano(), q.Until.UnixNano(), q.Anchors)
 	seal := binary.BigEndian.AppendUint64(nil, uint64(at.Unix()))
-	mac := e.keyring.MAC(purposePosition, e.vaultID[:], []byte(caller.Cluster), []byte(caller.String()), []byte(filters), position, seal)
+	mac := e.keyring.MAC(purposeExportPosition, e.vaultID[:], []byte(caller.Cluster), []byte(caller.String()), []byte(filters), position, seal)
 	return append(seal, mac[:]...), nil
 }
 
 func (e *Engine) formatPosition(caller secret.Caller, q audit.ExportQuery, p *audit.Position, admitted time.Time) (string, error) {
-	seal, err := e.sealPosition(caller, q, p, admitted)
+	seal, err := e.sealExportPosition(caller, q, p, admitted)
 	if err != nil {
 		return "", err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/cache"
@@ -30,6 +31,9 @@ type Keyring interface {
 	envelope.KeyWrapper
 	// MAC is stable for the life of the vault; it separates purposes and parts.
 	MAC(purpose string, parts ...[]byte) [32]byte
+	// Sealer seals what is handed out to be given back; it is stable for the life of the
+	// vault.
+	Sealer(purpose string) (tink.AEAD, error)
 	// Keyset is the keyset in use.
 	Keyset() *keyring.Keyset
 	// Holds reports whether the key that wrapped a data key is in the keyset in use.
@@ -56,7 +60,7 @@ type Config struct {
 	Caches []cache.Layer
 	// Announcer may be nil, and is started here; without it followers learn of changes by polling.
 	Announcer *changes.Announcer
-	// Waker wakes Follow early; it may be nil.
+	// Waker wakes followers early; it may be nil.
 	Waker changes.Waker
 	// Clock dates versions and decides about expiry and overdue rotations;
 	// time.Now when nil.
@@ -86,7 +90,7 @@ type Engine struct {
 	keyring   Keyring
 	cache     *cache.Cache
 	announcer *changes.Announcer
-	waker     changes.Waker
+	waker     *changes.SharedWaker // nil without Redis
 	clock     func() time.Time
 	logger    *slog.Logger
 	metrics   *metrics
@@ -96,6 +100,8 @@ type Engine struct {
 	committer audit.Committer
 	heads     HeadsExporter
 	tail      *audit.Tail // nil when there is none
+	// positions seals places in the change feed.
+	positions func() (changes.Positions, error)
 	// unanchored is set when this process has written since the last anchor.
 	unanchored atomic.Bool
 	retention  int
@@ -120,16 +126,20 @@ func New(c Config) *Engine {
 	m := newMetrics(c.Registerer, c.Store.Statements)
 	e := &Engine{
 		store: c.Store, owner: c.Owner, retention: c.AuditRetention, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
-		waker: c.Waker, clock: c.Clock, logger: c.Logger, metrics: m,
+		clock: c.Clock, logger: c.Logger, metrics: m,
 		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
 		heads: c.AuditHeads,
 		chain: audit.Chain{MAC: c.Keyring.MAC, Vault: c.VaultID},
 	}
+	e.positions = sync.OnceValues(e.newPositions)
 	e.unanchored.Store(true) // what processes wrote that ended
 	if c.AuditTail != nil {
 		e.tail = &audit.Tail{Out: c.AuditTail, Read: c.Store.AuditOfWriters, Observer: &tailObserver{logger: c.Logger, metrics: m}}
 	}
 	e.committer.Flush, e.committer.Observe = e.flushAudit, m.auditFlush
+	if c.Waker != nil {
+		e.waker = changes.NewSharedWaker(c.Waker)
+	}
 	if e.announcer != nil {
 		e.announcer.Start(e.announced)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/coffer-vault/coffer/internal/testkit"
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
@@ -75,5 +76,35 @@ func TestFeedMetrics(t *testing.T) {
 	}
 	if before > 2 {
 		t.Errorf("%d deliveries counted of 2 changes since following began", before)
+	}
+}
+
+// TestFeedMetricsWhileRedisIsDown: the lag stays within the poll, and what the poll
+// finds is counted with the time that it took.
+func TestFeedMetricsWhileRedisIsDown(t *testing.T) {
+	server := testkit.RedisServer(t)
+	env := vaulttest.StartWith(t, vaulttest.Config{RedisURL: server.URL()})
+	registry := prometheus.NewRegistry()
+	engine, closeEngine, err := vault.Open(t.Context(), vault.Options{DatabaseURL: env.DSN, RedisURL: env.RedisURL, Root: env.Root, Registerer: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(closeEngine)
+	f := follow(t, env, engine, nil)
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	delivery := func() *dto.Histogram { return metric(t, registry, "coffer_changes_delivery_seconds").GetHistogram() }
+	for i := range 4 {
+		before, sum := delivery().GetSampleCount(), delivery().GetSampleSum()
+		env.Put(t, "a/b", "v")
+		took := f.want(t, fmt.Sprintf("put a/b %d", i+1))
+		eventually(t, "the delivery is counted", func() bool { return delivery().GetSampleCount() > before })
+		if counted := delivery().GetSampleSum() - sum; counted > took.Seconds()+1 || took.Seconds() > counted+1 {
+			t.Errorf("a delivery that took %v is counted as %v s", took, counted)
+		}
+		if lag := metric(t, registry, "coffer_changes_lag_seconds").GetGauge().GetValue(); lag > patience.Seconds()/2 {
+			t.Errorf("with Redis down the lag is %v s", lag)
+		}
 	}
 }

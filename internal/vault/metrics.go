@@ -168,6 +168,8 @@ func result(err error) string {
 		return "unavailable"
 	case errors.Is(err, secret.ErrConflict), errors.Is(err, secret.ErrKeyState):
 		return "conflict"
+	case errors.Is(err, secret.ErrPositionLost):
+		return "position_lost"
 	case errors.Is(err, secret.ErrVersionNotFound):
 		return "version_not_found"
 	case errors.Is(err, secret.ErrInvalid), errors.Is(err, secret.ErrInvalidPath), errors.Is(err, secret.ErrInvalidValue):

@@ -69,7 +69,7 @@ func (e *Engine) ReplacePolicies(ctx context.Context, cluster string, policies [
 		next.MAC = e.policiesMAC(cluster, next)
 		tx.ReplacePolicySet(cluster, next)
 		record(newEntry(caller, audit.Policy, "", next.Revision, audit.Allowed, fmt.Sprintf("%d policies of cluster %s", len(wanted), cluster)))
-		tx.InsertChange(changes.Change{Kind: changes.Policy})
+		tx.InsertChange(changes.Change{Kind: changes.Policy, Cluster: cluster})
 		inForce, changed = next, true
 		return nil
 	})
@@ -80,7 +80,7 @@ func (e *Engine) ReplacePolicies(ctx context.Context, cluster string, policies [
 		return false, fmt.Errorf("replace the policies of cluster %q: %w", cluster, err)
 	}
 	if changed {
-		e.announce(changes.Change{Kind: changes.Policy})
+		e.announce(changes.Change{Kind: changes.Policy, Cluster: cluster})
 	}
 	return changed, nil
 }

@@ -36,6 +36,8 @@ const (
 	Audit    Action = "audit"
 	Export   Action = "export"
 	Explain  Action = "explain"
+	// Watch is the beginning of a watch of the paths below a prefix.
+	Watch Action = "watch"
 	// Update is a change of metadata or of the access policy, without a new version.
 	Update Action = "update"
 	// Versions is a list of a path's versions.
@@ -79,7 +81,7 @@ func Actions() []Action {
 	return []Action{
 		Read, List, Metadata, Versions, Check, Overdue, Put, Rotate, Update, Rollback, Promote, Delete, Undelete, Destroy,
 		DeleteVersions, UndeleteVersions, DestroyVersions, Explain, Policy, KeyringStatus, KeyAdd, KeyPromote, KeyRetire, KeyDestroy,
-		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Anchor, Checkpoint,
+		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Watch, Anchor, Checkpoint,
 	}
 }
 

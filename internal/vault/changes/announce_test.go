@@ -8,10 +8,26 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/coffer-vault/coffer/internal/testkit"
+	redisserver "github.com/coffer-vault/coffer/internal/testkit/redis"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
+
+// redisURL is testkit.Redis without what else testkit brings along, which a fuzz target
+// would have instrumented.
+func redisURL(t *testing.T) string {
+	t.Helper()
+	server, err := redisserver.Start(t.Context())
+	if err != nil {
+		t.Fatalf("starting Redis: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server.URL()
+}
 
 func redisClient(t *testing.T, url string) *redis.Client {
 	t.Helper()
@@ -49,7 +65,7 @@ func put(t *testing.T) changes.Change {
 
 // TestClosingAnnouncesWhatWaits: a process that stops in order takes nothing with it.
 func TestClosingAnnouncesWhatWaits(t *testing.T) {
-	client := redisClient(t, testkit.Redis(t))
+	client := redisClient(t, redisURL(t))
 	a := changes.NewAnnouncer(client)
 	ok, failed := counted(a)
 	const n = 500
@@ -65,7 +81,7 @@ func TestClosingAnnouncesWhatWaits(t *testing.T) {
 // TestStuckSenderHoldsUpNobody: announcing never waits, not even for a sender that
 // does not come back at all, and the queue is bounded.
 func TestStuckSenderHoldsUpNobody(t *testing.T) {
-	a := changes.NewAnnouncer(redisClient(t, testkit.Redis(t)))
+	a := changes.NewAnnouncer(redisClient(t, redisURL(t)))
 	stuck, refused := make(chan struct{}), 0
 	a.Start(func(_ int, err error) {
 		if errors.Is(err, changes.ErrQueueFull) {
@@ -87,7 +103,7 @@ func TestStuckSenderHoldsUpNobody(t *testing.T) {
 // TestHangingRedisHoldsUpNobody: what is announced while Redis hangs is counted, and
 // closing takes a moment only.
 func TestHangingRedisHoldsUpNobody(t *testing.T) {
-	url := testkit.Redis(t)
+	url := redisURL(t)
 	a := changes.NewAnnouncer(redisClient(t, url))
 	ok, failed := counted(a)
 	if err := redisClient(t, url).Do(t.Context(), "CLIENT", "PAUSE", "60000", "ALL").Err(); err != nil {

@@ -48,6 +48,9 @@ type Change struct {
 	Path secret.Path
 	// Version is the current version after the change; 0 for Policy.
 	Version int64
+	// Cluster is whose policies a Policy is about; empty when it is anybody's, and for
+	// the other kinds.
+	Cluster string
 	// CommittedAt is when the change was written, shortly before its commit, by the
 	// database's clock.
 	CommittedAt time.Time

@@ -1,9 +1,11 @@
 package changes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -24,12 +26,11 @@ const (
 
 // Source reads the feed.
 type Source interface {
-	// ReadChanges returns the visible rows with a transaction id of at least horizon
-	// and a position not in except.
-	ReadChanges(ctx context.Context, horizon uint64, except []int64) (Snapshot, error)
-	// ReadRecentChanges returns the visible rows whose transaction id is at least the
-	// snapshot's xmin, or that were written less than d ago.
-	ReadRecentChanges(ctx context.Context, d time.Duration) (Snapshot, error)
+	// ReadChanges returns the visible rows that are due at a cursor.
+	ReadChanges(ctx context.Context, at Cursor) (Snapshot, error)
+	// StartChanges returns the moment before everything that was written less than back
+	// ago.
+	StartChanges(ctx context.Context, back time.Duration) (Start, error)
 }
 
 // Waker says when the feed may have grown. It may be wrong both ways.
@@ -39,9 +40,10 @@ type Waker interface {
 	Run(ctx context.Context, wake func(), connected func(bool))
 }
 
-// Handler takes a batch of changes, in no promised order. When it fails the batch
-// comes again.
-type Handler func(context.Context, []Change) error
+// Handler takes what one read found, in no promised order, and the cursor that stands
+// after it. It is called after each read, also when there was nothing. When it fails
+// the same changes come again.
+type Handler func(ctx context.Context, batch []Change, next Cursor) error
 
 // Follower reads a Source for one Handler.
 type Follower struct {
@@ -57,8 +59,8 @@ type Follower struct {
 type Observer interface {
 	// Delivered gives the time from a change's CommittedAt to the handler's return.
 	// No two clocks are compared: it is the change's age when it was read, by the
-	// database's clock, and the time since the answer came, by this process'. What the
-	// first read of a Follow finds is from before it, and not counted.
+	// database's clock, and the time since the answer came, by this process'. What is
+	// there when following begins is not counted.
 	Delivered(after time.Duration)
 	// CaughtUp says that the handler has had every change that was visible.
 	CaughtUp()
@@ -66,22 +68,36 @@ type Observer interface {
 
 // Follow gives handle every change that commits from now on, and those of the
 // last minute, at least once, until ctx ends; then it returns nil. A database that
-// does not answer is waited for. One that went back to an older state gives a
-// Change of kind Policy without a position: anything may be different.
+// does not answer is waited for. When its place is lost, as it is in a database that
+// went back to an older state, it begins anew with a Change of kind Policy without a
+// position: anything may be different.
 func (f *Follower) Follow(ctx context.Context, handle Handler) error {
-	signals := newSignals()
+	return f.follow(ctx, &run{handle: handle, began: time.Now()})
+}
+
+// FollowFrom is Follow from a cursor on. When the place is lost, at the beginning or
+// later, it returns secret.ErrPositionLost.
+func (f *Follower) FollowFrom(ctx context.Context, from Cursor, handle Handler) error {
+	return f.follow(ctx, &run{handle: handle, cursor: &from, resumed: true})
+}
+
+func (f *Follower) follow(ctx context.Context, run *run) error {
+	run.follower, run.signals = f, newSignals()
 	if f.Waker != nil {
 		ctx, cancel := context.WithCancel(ctx)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			f.Waker.Run(ctx, signals.wake, signals.setConnected)
+			f.Waker.Run(ctx, run.signals.wake, run.signals.setConnected)
 		}()
 		defer func() { cancel(); <-done }()
 	}
-	run := &run{follower: f, signals: signals, handle: handle, began: time.Now()}
 	for ctx.Err() == nil {
-		run.wait(ctx, run.step(ctx))
+		pause, err := run.step(ctx)
+		if err != nil {
+			return err
+		}
+		run.wait(ctx, pause)
 	}
 	return nil
 }
@@ -91,42 +107,44 @@ type run struct {
 	follower *Follower
 	signals  *signals
 	handle   Handler
-	cursor   *Cursor   // nil before the first read
+	resumed  bool      // following began at a cursor of the caller's
+	cursor   *Cursor   // nil before the database was asked where to begin
 	began    time.Time // when following began, or began anew
-	wentBack bool      // the database went back, and the handler was not told yet
+	anew     bool      // it began anew, and the handler was not told yet
+	current  bool      // the handler has had all that was there when following began
 	failing  bool      // the database did not answer last time
 }
 
 // step reads and delivers once. It returns how long to wait for a signal: 0 is not
-// at all.
-func (r *run) step(ctx context.Context) time.Duration {
+// at all. Its error is that the place is lost, and not to be mended here.
+func (r *run) step(ctx context.Context) (time.Duration, error) {
 	snapshot, err := r.read(ctx)
 	answered := time.Now()
 	r.logOutage(ctx, err)
 	if err != nil {
-		return pollAlone
+		return pollAlone, nil
 	}
-	if r.cursor != nil && r.cursor.Behind(snapshot) {
-		r.follower.Logger.WarnContext(ctx, "the database's transaction ids went back; following anew")
-		r.cursor, r.began, r.wentBack = nil, time.Now(), true
-		return 0
+	if lost := r.cursor.Lost(snapshot); lost != nil {
+		if r.resumed {
+			return 0, lost
+		}
+		r.follower.Logger.WarnContext(ctx, "the place in the change feed is lost; following anew", "error", lost)
+		r.cursor, r.began, r.anew, r.current = nil, time.Now(), true, false
+		return 0, nil
 	}
-	if err := r.deliver(ctx, snapshot.Rows); err != nil {
+	next := r.cursor.Advance(snapshot)
+	if err := r.handle(ctx, r.batch(snapshot.Rows), next); err != nil {
 		if ctx.Err() == nil {
 			r.follower.Logger.WarnContext(ctx, "changes were not handled; they will be delivered again", "error", err, "changes", len(snapshot.Rows))
 		}
-		return retryHandler
+		return retryHandler, nil
 	}
+	r.cursor, r.anew = &next, false
 	r.observe(snapshot, time.Since(answered))
-	if r.cursor == nil {
-		r.cursor = NewCursor(snapshot)
-	} else {
-		r.cursor.Advance(snapshot)
-	}
 	if snapshot.Truncated {
-		return 0
+		return 0, nil
 	}
-	return r.signals.pollInterval()
+	return r.signals.pollInterval(), nil
 }
 
 func (r *run) read(ctx context.Context) (Snapshot, error) {
@@ -134,29 +152,30 @@ func (r *run) read(ctx context.Context) (Snapshot, error) {
 	defer cancel()
 	if r.cursor == nil {
 		// However long the database did not answer, nothing since began is left out.
-		return r.follower.Source.ReadRecentChanges(ctx, overlap+time.Since(r.began))
+		start, err := r.follower.Source.StartChanges(ctx, overlap+time.Since(r.began))
+		if err != nil {
+			return Snapshot{}, err
+		}
+		cursor := NewCursor(start)
+		r.cursor = &cursor
 	}
-	return r.follower.Source.ReadChanges(ctx, r.cursor.Horizon(), r.cursor.Delivered())
+	return r.follower.Source.ReadChanges(ctx, *r.cursor)
 }
 
-func (r *run) deliver(ctx context.Context, rows []Row) error {
+// batch is what the handler gets of rows. It has them in the order of writing, in
+// which those of one path stand as they were committed.
+func (r *run) batch(rows []Row) []Change {
 	batch := make([]Change, 0, len(rows)+1)
-	if r.wentBack {
-		batch = append(batch, Change{Kind: Policy})
-	}
 	for _, row := range rows {
 		if !row.Foreign {
 			batch = append(batch, row.Change)
 		}
 	}
-	if len(batch) == 0 {
-		return nil
+	slices.SortFunc(batch, func(a, b Change) int { return cmp.Compare(a.Position, b.Position) })
+	if r.anew {
+		batch = slices.Insert(batch, 0, Change{Kind: Policy})
 	}
-	if err := r.handle(ctx, batch); err != nil {
-		return err
-	}
-	r.wentBack = false
-	return nil
+	return batch
 }
 
 // observe reports that the handler took the rows of snapshot, some time after the
@@ -166,7 +185,7 @@ func (r *run) observe(snapshot Snapshot, handling time.Duration) {
 	if observer == nil {
 		return
 	}
-	if r.cursor != nil {
+	if r.current {
 		for _, row := range snapshot.Rows {
 			if !row.Foreign {
 				observer.Delivered(max(0, snapshot.Now.Sub(row.CommittedAt)) + handling)
@@ -174,6 +193,7 @@ func (r *run) observe(snapshot Snapshot, handling time.Duration) {
 		}
 	}
 	if !snapshot.Truncated {
+		r.current = true
 		observer.CaughtUp()
 	}
 }

@@ -71,21 +71,16 @@ func (w *RedisWaker) listen(ctx context.Context, wake func(), connected func(boo
 }
 
 // read returns the id of the newest entry: at once when last is "", and otherwise
-// when there is one after last, or after blockFor.
+// when there is one after last, or after blockFor. That may be a lower one then, in a
+// stream that was emptied, or is another after a failover: nothing in it would ever come
+// after last.
 func (w *RedisWaker) read(ctx context.Context, client redis.UniversalClient, last string) (string, error) {
 	if last == "" {
-		newest, err := client.XRevRangeN(ctx, Stream, "+", "-", 1).Result()
-		if err != nil {
-			return "", err
-		}
-		if len(newest) == 0 {
-			return "0-0", nil
-		}
-		return newest[0].ID, nil
+		return newestEntry(ctx, client)
 	}
 	streams, err := client.XRead(ctx, &redis.XReadArgs{Streams: []string{Stream, last}, Count: streamLength, Block: blockFor}).Result()
 	if errors.Is(err, redis.Nil) {
-		return last, nil
+		return newestEntry(ctx, client)
 	}
 	if err != nil {
 		return "", err
@@ -96,6 +91,19 @@ func (w *RedisWaker) read(ctx context.Context, client redis.UniversalClient, las
 		}
 	}
 	return last, nil
+}
+
+// newestEntry is the id of the stream's newest entry, below all others when it is
+// empty.
+func newestEntry(ctx context.Context, client redis.UniversalClient) (string, error) {
+	newest, err := client.XRevRangeN(ctx, Stream, "+", "-", 1).Result()
+	if err != nil {
+		return "", err
+	}
+	if len(newest) == 0 {
+		return "0-0", nil
+	}
+	return newest[0].ID, nil
 }
 
 func pause(ctx context.Context, d time.Duration) {

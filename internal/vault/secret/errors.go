@@ -21,6 +21,9 @@ var (
 	// ErrTampered means that what is stored is not what the engine wrote: a row
 	// moved, changed or replayed. Nothing is served.
 	ErrTampered = errors.New("the stored secret fails its integrity check")
+	// ErrPositionLost answers a follower of the change feed whose position it cannot go
+	// on from without missing changes; why is in the message.
+	ErrPositionLost = errors.New("the position in the change feed is lost: take the present position, list everything, and follow from there")
 	// ErrUnavailable means that Postgres, or the audit log, cannot be reached
 	// now. The operation did not take effect or its outcome is unknown; it may be
 	// tried again.

@@ -2,6 +2,9 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -10,61 +13,79 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
-// changesBatch bounds one read of the feed.
+// changesBatch bounds one read of the feed, but for the rows of its last transaction.
 const changesBatch = 1000
 
 // InsertChange writes c, without its Position and CommittedAt, which the database
 // gives.
 func (t *Tx) InsertChange(c changes.Change) {
-	t.batch.Queue(`INSERT INTO changes (kind, path, version) VALUES ($1, $2, $3)`, string(c.Kind), c.Path.String(), c.Version)
+	if c.Cluster == "" { // also in the schema of an old backup that is being restored
+		t.batch.Queue(`INSERT INTO changes (kind, path, version) VALUES ($1, $2, $3)`, string(c.Kind), c.Path.String(), c.Version)
+		return
+	}
+	t.batch.Queue(`INSERT INTO changes (kind, path, version, cluster) VALUES ($1, $2, $3, $4)`,
+		string(c.Kind), c.Path.String(), c.Version, c.Cluster)
 }
 
-const changeColumns = `pg_snapshot_xmin(pg_current_snapshot()) AS xmin, clock_timestamp() AS now, c.position, c.xid, c.written_at, c.kind, c.path, c.version`
+// ours selects rows that the transaction wrote which they name. Rows that a dump
+// brought into this database name transactions of another one.
+const ours = `c.xmin = c.xid::xid`
 
-// The left join gives the snapshot also when there is no row.
-const queryChanges = `SELECT ` + changeColumns + ` FROM (SELECT) AS one
-	LEFT JOIN (SELECT * FROM changes WHERE xid >= $1 AND position <> ALL ($2) ORDER BY position LIMIT $3) c ON true
-	ORDER BY c.position`
+// removedBelow is how far rows were removed; 0 when by what a dump brought along, too.
+const removedBelow = `coalesce((SELECT below FROM changes_removed WHERE below <= pg_snapshot_xmax(pg_current_snapshot())), '0'::xid8)`
 
-const queryRecentChanges = `SELECT ` + changeColumns + ` FROM (SELECT) AS one
-	LEFT JOIN changes c ON c.written_at > clock_timestamp() - $1::interval OR c.xid >= pg_snapshot_xmin(pg_current_snapshot())
-	ORDER BY c.position`
+// The left join gives the first columns also when there is no row. Each span is read
+// along the index, in order.
+const queryChanges = `SELECT pg_current_snapshot()::text, clock_timestamp(), ` + removedBelow + `,
+		EXISTS (SELECT FROM changes c WHERE c.position = $1 AND c.xid = $2::text::xid8 AND c.written_at = $3 AND ` + ours + `),
+		due.position, due.xid, due.written_at, due.kind, due.path, due.version, due.cluster
+	FROM (SELECT) AS one
+	LEFT JOIN (
+		SELECT found.* FROM unnest($4::text[]::xid8[], $5::text[]::xid8[]) AS span (first, last)
+		CROSS JOIN LATERAL (
+			SELECT c.* FROM changes c WHERE c.xid BETWEEN span.first AND span.last AND ` + ours + `
+			ORDER BY c.xid FETCH FIRST $6 ROWS WITH TIES) AS found
+		ORDER BY found.xid FETCH FIRST $6 ROWS WITH TIES) AS due ON true
+	ORDER BY due.xid, due.position`
 
 // ReadChanges implements changes.Source.
-func (s *Store) ReadChanges(ctx context.Context, horizon uint64, except []int64) (changes.Snapshot, error) {
-	rows, err := s.pool.Query(ctx, queryChanges, horizon, except, changesBatch)
+func (s *Store) ReadChanges(ctx context.Context, at changes.Cursor) (changes.Snapshot, error) {
+	witness := at.Witness()
+	var firsts, lasts []string
+	for _, span := range at.Due() {
+		firsts, lasts = append(firsts, decimal(span.First)), append(lasts, decimal(span.Last))
+	}
+	rows, err := s.pool.Query(ctx, queryChanges, witness.Position, decimal(witness.XID), witness.WrittenAt, firsts, lasts, changesBatch)
 	if err != nil {
 		return changes.Snapshot{}, translate("read the change feed", err)
 	}
 	snapshot, err := scanChanges(rows)
-	snapshot.Truncated = len(snapshot.Rows) == changesBatch
-	return snapshot, err
+	snapshot.Truncated = len(snapshot.Rows) >= changesBatch
+	return snapshot, translate("read the change feed", err)
 }
 
-// ReadRecentChanges implements changes.Source.
-func (s *Store) ReadRecentChanges(ctx context.Context, d time.Duration) (changes.Snapshot, error) {
-	rows, err := s.pool.Query(ctx, queryRecentChanges, d)
-	if err != nil {
-		return changes.Snapshot{}, translate("read the change feed", err)
-	}
-	return scanChanges(rows)
-}
+func decimal(xid uint64) string { return strconv.FormatUint(xid, 10) }
 
 func scanChanges(rows pgx.Rows) (changes.Snapshot, error) {
 	var (
-		snapshot   changes.Snapshot
-		position   *int64
-		xid        *uint64
-		writtenAt  *time.Time
-		kind, path *string
-		version    *int64
+		snapshot            changes.Snapshot
+		state               string
+		position            *int64
+		xid                 *uint64
+		writtenAt           *time.Time
+		kind, path, cluster *string
+		version             *int64
 	)
-	_, err := pgx.ForEachRow(rows, []any{&snapshot.Xmin, &snapshot.Now, &position, &xid, &writtenAt, &kind, &path, &version}, func() error {
+	targets := []any{
+		&state, &snapshot.Now, &snapshot.RemovedBelow, &snapshot.Witnessed,
+		&position, &xid, &writtenAt, &kind, &path, &version, &cluster,
+	}
+	_, err := pgx.ForEachRow(rows, targets, func() error {
 		if position == nil {
 			return nil
 		}
 		row := changes.Row{XID: *xid, Change: changes.Change{
-			Position: *position, Kind: changes.Kind(*kind), Version: *version, CommittedAt: *writtenAt,
+			Position: *position, Kind: changes.Kind(*kind), Version: *version, Cluster: *cluster, CommittedAt: *writtenAt,
 		}}
 		if *path != "" {
 			var err error
@@ -74,12 +95,88 @@ func scanChanges(rows pgx.Rows) (changes.Snapshot, error) {
 		snapshot.Rows = append(snapshot.Rows, row)
 		return nil
 	})
-	return snapshot, translate("read the change feed", err)
+	if err != nil {
+		return changes.Snapshot{}, err
+	}
+	snapshot.InProgress, err = inProgress(state)
+	return snapshot, err
 }
 
-// PruneChanges removes changes older than keep. Followers start from now, so it
-// only has to outlast their longest outage.
+// inProgress reads the list of a pg_snapshot: "xmin:xmax:id,id".
+func inProgress(snapshot string) ([]uint64, error) {
+	parts := strings.Split(snapshot, ":")
+	if len(parts) != 3 {
+		return nil, fmt.Errorf("the snapshot %q is not like xmin:xmax:list", snapshot)
+	}
+	if parts[2] == "" {
+		return nil, nil
+	}
+	var ids []uint64
+	for id := range strings.SplitSeq(parts[2], ",") {
+		parsed, err := strconv.ParseUint(id, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("the snapshot %q: %w", snapshot, err)
+		}
+		ids = append(ids, parsed)
+	}
+	return ids, nil
+}
+
+// Recent rows are looked up by their time first, and then taken by their order: there
+// are fewer of them than of all rows.
+const queryStart = `WITH recent AS MATERIALIZED (
+		SELECT c.xid FROM changes c WHERE c.written_at > statement_timestamp() - $1::interval AND ` + ours + `)
+	SELECT pg_current_snapshot()::text, ` + removedBelow + `, newest.position, newest.xid, newest.written_at
+	FROM (SELECT) AS one
+	LEFT JOIN (
+		SELECT c.position, c.xid, c.written_at FROM changes c
+		WHERE ` + ours + ` AND c.xid < coalesce((SELECT xid FROM recent ORDER BY xid LIMIT 1), '18446744073709551615'::xid8)
+		ORDER BY c.xid DESC, c.position DESC LIMIT 1) AS newest ON true`
+
+// StartChanges implements changes.Source.
+func (s *Store) StartChanges(ctx context.Context, back time.Duration) (changes.Start, error) {
+	var (
+		start     changes.Start
+		state     string
+		position  *int64
+		xid       *uint64
+		writtenAt *time.Time
+	)
+	err := s.pool.QueryRow(ctx, queryStart, back).Scan(&state, &start.RemovedBelow, &position, &xid, &writtenAt)
+	if err != nil {
+		return changes.Start{}, translate("look at the change feed", err)
+	}
+	if position != nil {
+		start.Newest = changes.Witness{Position: *position, XID: *xid, WrittenAt: *writtenAt}
+	}
+	start.InProgress, err = inProgress(state)
+	return start, translate("look at the change feed", err)
+}
+
+// What is removed is all below one transaction id: below those still in progress,
+// below every row younger than $1, and below the newest of the older rows, which
+// positions given in the quiet time after it hold on to. A mark that a dump brought
+// along means nothing here.
+const pruneChanges = `WITH cut AS (
+		SELECT xid FROM (
+			SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid
+			UNION ALL (SELECT xid FROM (SELECT c.xid FROM changes c WHERE c.written_at >= statement_timestamp() - $1::interval AND ` + ours + ` OFFSET 0) AS young
+				ORDER BY xid LIMIT 1)
+			UNION ALL (SELECT xid FROM (SELECT c.xid FROM changes c WHERE c.written_at < statement_timestamp() - $1::interval AND ` + ours + ` OFFSET 0) AS old
+				ORDER BY xid DESC LIMIT 1)) AS bounds
+		ORDER BY xid LIMIT 1),
+	foreigners AS (
+		DELETE FROM changes c WHERE c.written_at < statement_timestamp() - $1::interval AND NOT ` + ours + `),
+	removed AS (
+		DELETE FROM changes c USING cut WHERE c.xid < cut.xid AND ` + ours + ` RETURNING c.xid)
+	INSERT INTO changes_removed (below) SELECT cut.xid FROM cut WHERE EXISTS (SELECT FROM removed)
+	ON CONFLICT (singleton) DO UPDATE SET below = CASE
+		WHEN changes_removed.below > pg_snapshot_xmax(pg_current_snapshot()) THEN excluded.below
+		ELSE greatest(changes_removed.below, excluded.below) END`
+
+// PruneChanges removes changes older than keep, and leaves a mark of how far it went:
+// who stands before it has lost its place.
 func (s *Store) PruneChanges(ctx context.Context, keep time.Duration) error {
-	_, err := s.pool.Exec(ctx, `DELETE FROM changes WHERE written_at < clock_timestamp() - $1::interval`, keep)
+	_, err := s.pool.Exec(ctx, pruneChanges, keep)
 	return translate("prune the change feed", err)
 }

@@ -1,0 +1,212 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/changes"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/internal/vault/store"
+)
+
+// positionEvery is how often a watcher gets a position though nothing happened that it
+// may see: what others do meanwhile must not let its position grow too old.
+const positionEvery = time.Minute
+
+// Event is a change as a watcher gets it.
+type Event struct {
+	Kind changes.Kind
+	// Path and Version are as in changes.Change; both are zero for changes.Policy, which
+	// says that other rules are about the caller now: what it may see is to be listed
+	// again.
+	Path    secret.Path
+	Version int64
+	At      time.Time
+}
+
+// WatchHandler takes events, in no promised order, and the position after them. It
+// gets a position without events when the watch begins, and once in a minute in which
+// there were none.
+type WatchHandler func(ctx context.Context, events []Event, next changes.Position) error
+
+// Watch gives handle the changes below prefix of paths that caller may list or read,
+// at least once each, from a position on, or from now on when from is "". It ends when
+// ctx does, with nil, or with the error of handle. To see everything: begin to watch,
+// list when the first position has come, and then take the events as they come.
+//
+// It is decided about each event when it is delivered, by the policies and the access
+// policy of that moment. Of what a caller may not see it learns nothing: no event, no
+// number and no position tells of it. The access policy of a deleted path counts, for
+// the news that it is gone; that of a destroyed one is gone itself. An access policy
+// that does not verify counts for nothing, and one that does not name the caller any
+// more is no event. While it cannot be decided, events wait.
+//
+// The beginning is audited, the events are not.
+//
+// Errors: secret.ErrPositionLost as FollowFrom, secret.ErrDenied for Coffer's own
+// parts, and when it begins secret.ErrTampered and secret.ErrUnavailable.
+func (e *Engine) Watch(ctx context.Context, caller secret.Caller, prefix secret.Prefix, from changes.Position, handle WatchHandler) error {
+	cursor, err := e.beginWatch(ctx, caller, prefix, from)
+	if err != nil {
+		return fmt.Errorf("watch %q: %w", prefix, err)
+	}
+	w := &watcher{engine: e, caller: caller, prefix: prefix, handle: handle, rights: cursor.Tag()}
+	ctx, w.cancel = context.WithCancel(ctx)
+	defer w.cancel()
+	if err := e.follower().FollowFrom(ctx, cursor, w.deliver); err != nil {
+		return fmt.Errorf("watch %q: %w", prefix, err)
+	}
+	return w.refused
+}
+
+func (e *Engine) beginWatch(ctx context.Context, caller secret.Caller, prefix secret.Prefix, from changes.Position) (_ changes.Cursor, err error) {
+	ctx, done := e.begin(ctx, audit.Watch)
+	defer func() { done(err) }()
+	if caller.Kind == secret.KindSystem {
+		return changes.Cursor{}, secret.ErrDenied
+	}
+	// The rights are those of before the place: the change of policy between the two must
+	// not pass as known.
+	heads, err := e.store.Heads(ctx, caller.Cluster, store.Wanted{})
+	if err != nil {
+		return changes.Cursor{}, err
+	}
+	v := verdict{entry: newEntry(caller, audit.Watch, prefix.String(), 0, audit.Allowed, "")}
+	rules, err := e.rules(ctx, caller.Cluster, heads[0].Policies)
+	if err != nil {
+		v.entry.Decision, v.entry.Rule, v.err = audit.Failed, undecided(err), err
+	}
+	if err := e.record(ctx, v); err != nil {
+		return changes.Cursor{}, err
+	}
+	if from != "" {
+		return e.openPosition(from)
+	}
+	start, err := e.store.StartChanges(ctx, 0)
+	return changes.NewCursor(start).WithTag(e.rightsOf(caller, rules)), err
+}
+
+// rightsOf tells one set of rules about caller from another. It stands in the caller's
+// position, so that a change of them is noticed across a restart, and a change of
+// rules about others is no event.
+func (e *Engine) rightsOf(caller secret.Caller, rules []policy.Rule) (tag changes.Tag) {
+	about, err := json.Marshal(policy.About(rules, caller))
+	if err != nil {
+		about = nil // rules were JSON when they were stored
+	}
+	mac := e.keyring.MAC("vault/rights/1", about)
+	copy(tag[:], mac[:])
+	return tag
+}
+
+// watcher is one Watch.
+type watcher struct {
+	engine *Engine
+	caller secret.Caller
+	prefix secret.Prefix
+	handle WatchHandler
+
+	cancel  context.CancelFunc
+	refused error     // of handle; it ends the watch
+	last    time.Time // when handle was called last
+	// rights are those that the caller knows of. They are zero in a position that
+	// Engine.Position gave: then every change of policy is an event, until one was.
+	rights changes.Tag
+}
+
+// deliver is a changes.Handler.
+func (w *watcher) deliver(ctx context.Context, batch []changes.Change, next changes.Cursor) error {
+	events, rights, err := w.visible(ctx, batch)
+	if err != nil {
+		return err
+	}
+	if len(events) > 0 || time.Since(w.last) >= positionEvery {
+		position, err := w.engine.sealPosition(next.WithTag(rights))
+		if err != nil {
+			return err
+		}
+		if err := w.handle(ctx, events, position); err != nil {
+			w.refused = err
+			w.cancel()
+			return err
+		}
+		w.last = time.Now()
+	}
+	w.rights = rights
+	return nil
+}
+
+// visible are the events that the caller may see, and the rights that it knows of
+// after them.
+func (w *watcher) visible(ctx context.Context, batch []changes.Change) ([]Event, changes.Tag, error) {
+	batch, wanted, policies := w.ours(batch)
+	if len(wanted) == 0 && !policies {
+		return nil, w.rights, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	heads, err := w.engine.store.Heads(ctx, w.caller.Cluster, append(wanted, store.Wanted{})...)
+	if err != nil {
+		return nil, w.rights, err
+	}
+	rules, err := w.engine.rules(ctx, w.caller.Cluster, heads[0].Policies)
+	if err != nil {
+		return nil, w.rights, fmt.Errorf("decide about events: %w", err)
+	}
+	var events []Event
+	known := w.rights
+	// Rights that changed since the batch was read come with the next one: only then is
+	// there an event that they are known by.
+	if now := w.engine.rightsOf(w.caller, rules); policies && now != known {
+		events = append(events, Event{Kind: changes.Policy, At: w.engine.now()})
+		known = now
+	}
+	byPath := map[string]*store.Secret{}
+	for i := range wanted {
+		byPath[wanted[i].Path] = heads[i].Secret
+	}
+	for _, change := range batch {
+		if row := byPath[change.Path.String()]; row != nil && w.mayKnow(rules, change.Path, row) {
+			events = append(events, Event{change.Kind, change.Path, change.Version, change.CommittedAt})
+		}
+	}
+	return events, known, nil
+}
+
+// ours leaves of batch what is about paths below the prefix, and names those paths;
+// policies says that there was a change of the caller's policies.
+func (w *watcher) ours(batch []changes.Change) (kept []changes.Change, wanted []store.Wanted, policies bool) {
+	seen := map[secret.Path]bool{}
+	for _, change := range batch {
+		switch {
+		case change.Kind == changes.Policy:
+			policies = policies || change.Cluster == "" || change.Cluster == w.caller.Cluster
+		case w.prefix.Contains(change.Path):
+			kept = append(kept, change)
+			if !seen[change.Path] {
+				seen[change.Path] = true
+				wanted = append(wanted, store.Wanted{Path: change.Path.String()})
+			}
+		}
+	}
+	return kept, wanted, policies
+}
+
+// mayKnow decides whether the caller may know that path changed. Access policies only
+// ever allow: without one that verifies the policies decide alone.
+func (w *watcher) mayKnow(rules []policy.Rule, path secret.Path, row *store.Secret) bool {
+	var access *secret.AccessPolicy
+	if w.engine.verifySecret(row) {
+		access = &secret.AccessPolicy{AllowedServices: row.AllowedServices, AllowedEnvironments: row.AllowedEnvironments}
+	}
+	for _, capability := range []policy.Capability{policy.List, policy.Read} {
+		if policy.Decide(rules, access, w.caller, path, capability, w.engine.now()).Allowed {
+			return true
+		}
+	}
+	return false
+}
