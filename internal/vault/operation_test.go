@@ -10,8 +10,12 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
-// unknown is the outcome of an operation whose answer got lost.
-const unknown = "unknown"
+// Outcomes that spec.apply does not know.
+const (
+	// unknown is that of an operation whose answer got lost.
+	unknown    = "unknown"
+	isTampered = "tampered"
+)
 
 // do runs o on an engine and returns its outcome in the words of spec.apply.
 func (o operation) do(ctx context.Context, e *vault.Engine) string {
@@ -102,6 +106,7 @@ func outcomeOf(err error) string {
 		{secret.ErrDenied, denied},
 		{secret.ErrInvalid, invalid},
 		{secret.ErrUnavailable, unknown},
+		{secret.ErrTampered, isTampered},
 	} {
 		if errors.Is(err, known.err) {
 			return known.name

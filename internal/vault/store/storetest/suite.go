@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -166,5 +167,12 @@ func held(t *testing.T, s *store.Store, f func(*store.Tx) error) (release func(e
 		})
 	}()
 	must(t, <-done)
-	return func(err error) error { proceed <- err; return <-ended }
+	release = func(err error) error { proceed <- err; return <-ended }
+	t.Cleanup(func() {
+		select {
+		case proceed <- errors.New("the test failed before it was released"):
+		default: // it was
+		}
+	})
+	return release
 }
