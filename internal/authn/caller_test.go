@@ -109,3 +109,16 @@ func FuzzCallerOf(f *testing.F) {
 		}
 	})
 }
+
+// FuzzPlausible: only what RFC 6750 lets a token consist of is sent to the API server.
+func FuzzPlausible(f *testing.F) {
+	for _, token := range []string{"", "eyJhbGciOi.eyJhdWQiOl.c2ln-_~+/=", "a b", "a\n", "tok\u00e9n", "\x7f", strings.Repeat("a", maxTokenBytes+1)} {
+		f.Add(token)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		want := token != "" && len(token) <= maxTokenBytes && !strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' })
+		if got := plausible(token); got != want {
+			t.Errorf("%q: %v, want %v", token, got, want)
+		}
+	})
+}

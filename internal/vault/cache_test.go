@@ -38,6 +38,12 @@ func (k *known) Put(ctx context.Context, name string, box []byte) {
 // withCaches is an engine on env's vault, with layers of the test's own.
 func withCaches(t *testing.T, env *vaulttest.Env, registry *prometheus.Registry, layers ...cache.Layer) (*vault.Engine, *store.Store) {
 	t.Helper()
+	return newEngine(t, env, vault.Config{Caches: layers, Registerer: registry})
+}
+
+// newEngine is an engine on env's vault that does nothing by itself.
+func newEngine(t *testing.T, env *vaulttest.Env, config vault.Config) (*vault.Engine, *store.Store) {
+	t.Helper()
 	db, err := store.Open(t.Context(), env.DSN)
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +57,8 @@ func withCaches(t *testing.T, env *vaulttest.Env, registry *prometheus.Registry,
 	if err != nil {
 		t.Fatal(err)
 	}
-	return vault.New(vault.Config{Store: db, VaultID: held.ID, Keyring: ring, Caches: layers, Registerer: registry}), db
+	config.Store, config.VaultID, config.Keyring = db, held.ID, ring
+	return vault.New(config), db
 }
 
 func memory(t *testing.T, size uint64) *cache.Memory {

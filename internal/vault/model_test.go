@@ -1,173 +1,412 @@
 package vault_test
 
 import (
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
 
-// modelPath is what a path should be.
-type modelPath struct {
-	versions    map[int64]string // since it was last made
-	last        int64
-	live        bool
-	description string
-}
-
-func (m *modelPath) write(value string) int64 {
-	if !m.live {
-		m.versions, m.live, m.description = map[int64]string{}, true, ""
-	}
-	m.last++
-	m.versions[m.last] = value
-	return m.last
-}
-
-// model runs operations on two replicas and on a map, and compares.
+// model runs operations on two replicas and on a map of specs, and compares.
 type model struct {
 	*vaulttest.Env
 	t        *testing.T
 	prefix   string // paths of this run
 	replicas []*vault.Engine
-	paths    map[string]*modelPath
+	clock    *modelClock
+	callers  []secret.Caller
+	grants   []grant // the policies of the callers' cluster
+	paths    map[string]spec
+	keyed    []operation // those that came with an idempotency key
 	values   int
+	seen     map[string]int // outcomes of all runs
 }
 
-func (m *model) draw(t *rapid.T) (*vault.Engine, secret.Path, *modelPath) {
-	name := m.prefix + rapid.SampledFrom([]string{"a", "b", "a/b"}).Draw(t, "path")
-	if m.paths[name] == nil {
-		m.paths[name] = &modelPath{}
-	}
-	return rapid.SampledFrom(m.replicas).Draw(t, "replica"), vaulttest.Path(m.t, name), m.paths[name]
+// modelClock is the engines' clock. It stands but for the step that moves it.
+type modelClock struct{ unix atomic.Int64 }
+
+func (c *modelClock) now() time.Time { return time.Unix(c.unix.Load(), 0).UTC() }
+
+// grant is a rule of a policy, in words of the model: it names one caller.
+type grant struct {
+	caller       secret.Caller
+	deny         bool
+	pattern      string // a path, or one and "/**"
+	capabilities []policy.Capability
+	environment  string // "" for any
+	expires      time.Time
 }
 
-func (m *model) request(path secret.Path) (secret.PutRequest, string) {
-	m.values++
-	value := fmt.Sprintf("value %d", m.values)
-	return secret.PutRequest{Path: path, Value: vaulttest.Value(m.t, value)}, value
+func (g grant) about(c secret.Caller, p string, capability policy.Capability, now time.Time) bool {
+	below, all := strings.CutSuffix(g.pattern, "/**")
+	return g.caller.String() == c.String() && slices.Contains(g.capabilities, capability) &&
+		(g.environment == "" || g.environment == c.Environment) && (g.expires.IsZero() || now.Before(g.expires)) &&
+		(g.pattern == p || all && (p == below || strings.HasPrefix(p, below+"/")))
 }
 
-func (m *model) put(t *rapid.T) {
-	engine, path, want := m.draw(t)
-	req, value := m.request(path)
-	var expected int64
-	if want.live {
-		expected = want.last
+func (g grant) rule(t *rapid.T) policy.Rule {
+	pattern, err := policy.ParsePattern(g.pattern)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if rapid.Bool().Draw(t, "compare and set") {
-		req.ExpectedVersion = new(expected + rapid.Int64Range(0, 1).Draw(t, "off by"))
+	r := policy.Rule{
+		Effect: policy.Allow, Paths: []policy.Pattern{pattern}, Capabilities: g.capabilities, ExpiresAt: g.expires,
+		Subjects: policy.Subjects{ServiceAccounts: []policy.ServiceAccount{{Namespace: g.caller.Namespace, Name: g.caller.Name}}},
 	}
-	if rapid.Bool().Draw(t, "describe") {
-		req.Description = &value
+	if g.deny {
+		r.Effect = policy.Deny
 	}
-	got, err := engine.Put(m.t.Context(), m.Admin, req)
-	if req.ExpectedVersion != nil && *req.ExpectedVersion != expected {
-		if !errors.Is(err, secret.ErrConflict) {
-			t.Fatalf("put that expects version %d of %d: %v", *req.ExpectedVersion, expected, err)
+	if g.environment != "" {
+		r.Environments = []string{g.environment}
+	}
+	return r
+}
+
+// may is what a caller may do on a path now.
+func (m *model) may(c secret.Caller, p string) rights {
+	return func(capability policy.Capability) bool {
+		if c.Cluster == m.Admin.Cluster {
+			return true
 		}
+		allowed := m.shared(c, p, capability)
+		for _, g := range m.grants {
+			if g.about(c, p, capability, m.clock.now()) {
+				if g.deny {
+					return false
+				}
+				allowed = true
+			}
+		}
+		return allowed
+	}
+}
+
+// shared is what the access policy on the secret gives.
+func (m *model) shared(c secret.Caller, p string, capability policy.Capability) bool {
+	s := m.paths[p]
+	has := func(list []string, some ...string) bool {
+		return slices.ContainsFunc(some, func(name string) bool { return slices.Contains(list, name) })
+	}
+	return s.live && (capability == policy.Read || capability == policy.List) &&
+		has(s.beside.Access.AllowedServices, "*", c.Namespace+"/*", c.Namespace+"/"+c.Name) &&
+		has(s.beside.Access.AllowedEnvironments, "*", c.Environment)
+}
+
+func (m *model) names() []string { return []string{m.prefix + "a", m.prefix + "a/b"} }
+
+// evenly draws one of the choices, each as likely as another: rapid's own samples are
+// rather the first ones.
+func evenly[T any](t *rapid.T, what string, choices ...T) T {
+	n := 0
+	for _, bit := range rapid.SliceOfN(rapid.Bool(), 8, 8).Draw(t, what) {
+		n *= 2
+		if bit {
+			n++
+		}
+	}
+	return choices[n*len(choices)/256]
+}
+
+// rarely draws true one time in so many.
+func rarely(t *rapid.T, what string, times int) bool {
+	choices := make([]bool, times)
+	choices[times-1] = true
+	return evenly(t, what, choices...)
+}
+
+func (m *model) replica(t *rapid.T) *vault.Engine {
+	return evenly(t, "replica", m.replicas...)
+}
+
+func (m *model) caller(t *rapid.T) secret.Caller {
+	return evenly(t, "caller", m.callers...)
+}
+
+func (m *model) step(t *rapid.T) {
+	evenly(t, "step",
+		m.operate, m.operate, m.operate, m.operate, m.operate, m.operate, m.operate, m.operate,
+		m.again, m.check, m.list, m.explain, m.policies, m.wait,
+	)(t)
+}
+
+// operate does one operation about one path.
+func (m *model) operate(t *rapid.T) {
+	o := operation{
+		action: evenly(t, "action", modelActions...), path: evenly(t, "path", m.names()...), caller: m.caller(t),
+	}
+	s := m.paths[o.path]
+	switch o.action {
+	case audit.Put, audit.Rotate:
+		m.values++
+		o.value = fmt.Sprintf("value %d", m.values)
+		o.pending = s.live && rapid.Bool().Draw(t, "pending") || rarely(t, "first pending", 20)
+		o.key = evenly(t, "key", "", "", "k", "l")
+		m.beside(t, &o)
+	case audit.Update:
+		m.beside(t, &o)
+	case audit.Read, audit.Rollback:
+		o.label = evenly(t, "label", "", "", secret.Current, secret.Previous, secret.Pending)
+		if (o.label == "" || rarely(t, "both", 20)) && rapid.Bool().Draw(t, "by number") {
+			o.version = rapid.Int64Range(0, s.last+1).Draw(t, "version")
+		}
+	case audit.DeleteVersions, audit.UndeleteVersions, audit.DestroyVersions:
+		for range evenly(t, "number of versions", 1, 1, 1, 1, 2, 2, 0) {
+			o.versions = append(o.versions, max(1, s.last+1-rapid.Int64Range(0, s.last+1).Draw(t, "version from the newest")))
+		}
+	}
+	switch o.action {
+	case audit.Put, audit.Rotate, audit.Update, audit.Rollback, audit.Promote:
+		if rapid.Bool().Draw(t, "compare and set") {
+			current := s.current
+			if !s.live {
+				current = 0
+			}
+			o.expected = new(evenly(t, "expected", current, current, current, 0, s.last+1))
+		}
+	}
+	if o.key != "" {
+		m.keyed = append(m.keyed, o)
+	}
+	m.compare(t, o)
+}
+
+// Some more often than others, so that there is something to do the others to.
+var modelActions = []audit.Action{
+	audit.Put, audit.Put, audit.Put, audit.Put, audit.Rotate, audit.Rotate, audit.Read, audit.Read, audit.Read, audit.Read,
+	audit.Put, audit.Put, audit.Rollback, audit.Rollback, audit.Promote, audit.Promote, audit.Update, audit.Update,
+	audit.DeleteVersions, audit.DeleteVersions, audit.DestroyVersions, audit.DestroyVersions, audit.UndeleteVersions,
+	audit.UndeleteVersions, audit.Versions, audit.Metadata, audit.Delete, audit.Undelete, audit.Destroy,
+}
+
+// beside draws what stands beside a value.
+func (m *model) beside(t *rapid.T, o *operation) {
+	if rapid.Bool().Draw(t, "nothing beside it") {
 		return
 	}
-	version := want.write(value)
-	if req.Description != nil {
-		want.description = value
+	o.description = rapid.Ptr(rapid.SampledFrom([]string{"", "one", "two"}), true).Draw(t, "description")
+	o.days = rapid.Ptr(rapid.IntRange(0, 2), true).Draw(t, "days")
+	o.maximum = rapid.Ptr(rapid.IntRange(0, 3), true).Draw(t, "maximum")
+	if rapid.Bool().Draw(t, "tagged") {
+		o.tags = rapid.MapOfN(rapid.SampledFrom([]string{"a", "b"}), rapid.SampledFrom([]string{"", "x"}), 0, 2).Draw(t, "tags")
 	}
-	if err != nil || got.Version != version || got.Description != want.description {
-		t.Fatalf("put: %+v, %v; want version %d, %q", got, err, version, want.description)
+	if rapid.Bool().Draw(t, "shared") {
+		o.access = &secret.AccessPolicy{
+			AllowedServices:     rapid.SliceOfN(rapid.SampledFrom([]string{"payments/api", "payments/*", "web/front", "*"}), 0, 2).Draw(t, "services"),
+			AllowedEnvironments: rapid.SliceOfN(rapid.SampledFrom([]string{"production", "staging", "*"}), 0, 2).Draw(t, "environments"),
+		}
 	}
 }
 
-func (m *model) rotate(t *rapid.T) {
-	engine, path, want := m.draw(t)
-	req, value := m.request(path)
-	got, err := engine.Rotate(m.t.Context(), m.Admin, req)
-	if !want.live {
-		if !errors.Is(err, secret.ErrDenied) {
-			t.Fatalf("rotate of a path that is not there: %v", err)
-		}
+// again sends a write with an idempotency key once more: as it was, or as another
+// request, or by another caller.
+func (m *model) again(t *rapid.T) {
+	if len(m.keyed) == 0 {
 		return
 	}
-	if version := want.write(value); err != nil || got.Version != version {
-		t.Fatalf("rotate: %+v, %v; want version %d", got, err, version)
+	o := evenly(t, "which", m.keyed...)
+	switch evenly(t, "how", "same", "same", "other value", "other action", "other path", "other caller") {
+	case "other value":
+		o.value += " changed"
+	case "other action":
+		o.action = map[audit.Action]audit.Action{audit.Put: audit.Rotate, audit.Rotate: audit.Put}[o.action]
+	case "other path":
+		o.path = evenly(t, "path", m.names()...)
+	case "other caller":
+		o.caller = m.caller(t)
 	}
+	m.compare(t, o)
 }
 
-func (m *model) remove(t *rapid.T) {
-	engine, path, want := m.draw(t)
-	err := engine.Delete(m.t.Context(), m.Admin, path)
-	if want.live != (err == nil) || err != nil && !errors.Is(err, secret.ErrDenied) {
-		t.Fatalf("delete of a path that is there (%v): %v", want.live, err)
+// compare does o on a replica and on the model.
+func (m *model) compare(t *rapid.T, o operation) {
+	o.at = m.clock.now()
+	next, want := m.paths[o.path].apply(o, m.may(o.caller, o.path))
+	if got := o.do(m.t.Context(), m.replica(t)); got != want {
+		t.Fatalf("%s\n got %s\nwant %s\n  of %+v", o, got, want, m.paths[o.path])
 	}
-	if want.live {
-		want.last++ // the deletion has a number too
-	}
-	want.live = false
+	m.paths[o.path] = next
+	m.seen[string(o.action)+" "+kindOf(want)]++
 }
 
-func (m *model) read(t *rapid.T) {
-	engine, path, want := m.draw(t)
-	version := rapid.Int64Range(0, want.last+1).Draw(t, "version")
-	got, err := engine.Read(m.t.Context(), m.Admin, secret.Ref{Path: path, Version: version})
-	if !want.live {
-		if !errors.Is(err, secret.ErrDenied) {
-			t.Fatalf("read of a path that is not there: %v", err)
+// check authorises several references at once; the first refusal is the answer.
+func (m *model) check(t *rapid.T) {
+	caller := m.caller(t)
+	var refs []secret.Ref
+	var wanted []secret.Metadata
+	outcome := ""
+	for range rapid.IntRange(1, 3).Draw(t, "references") {
+		o := operation{action: audit.Read, path: evenly(t, "path", m.names()...)}
+		o.label = rapid.SampledFrom([]secret.Label{"", secret.Previous}).Draw(t, "label")
+		refs = append(refs, secret.Ref{Path: path(o.path), Label: o.label})
+		if outcome != "" {
+			continue
 		}
-		return
+		s := m.paths[o.path]
+		if !s.live || !m.may(caller, o.path)(policy.Read) {
+			outcome = denied
+			continue
+		}
+		var number int64
+		if number, outcome = s.find(o); outcome == "" {
+			wanted = append(wanted, s.metadata(o.path, number))
+		}
 	}
-	resolved := version
-	if version == 0 {
-		resolved = want.last
+	if outcome == "" {
+		outcome = fmt.Sprintf("%+v", wanted)
 	}
-	value, exists := want.versions[resolved]
-	switch {
-	case !exists && !errors.Is(err, secret.ErrVersionNotFound):
-		t.Fatalf("read of version %d that is not there: %v", version, err)
-	case exists && (err != nil || got.Version != resolved || string(got.Value.Bytes()) != value || got.Description != want.description):
-		t.Fatalf("read: version %d, %q, %v; want version %d, %q", got.Version, got.Value.Bytes(), err, resolved, value)
+	found, err := m.replica(t).Check(m.t.Context(), caller, refs)
+	got := fmt.Sprintf("%+v", found)
+	if err != nil {
+		got = outcomeOf(err)
+	}
+	if got != outcome {
+		t.Fatalf("check of %v by %s\n got %s\nwant %s", refs, caller, got, outcome)
 	}
 }
 
+// list compares all pages of a list, and the overdue ones.
 func (m *model) list(t *rapid.T) {
+	caller, engine := m.caller(t), m.replica(t)
 	prefix, err := secret.ParsePrefix(m.prefix)
 	if err != nil {
 		t.Fatal(err)
 	}
-	listed, err := m.replicas[0].List(m.t.Context(), m.Admin, prefix, secret.Path{}, 0)
+	limit := rapid.IntRange(1, 4).Draw(t, "limit")
+	var found []secret.Metadata
+	for after := (secret.Path{}); ; after = found[len(found)-1].Path {
+		page, err := engine.List(m.t.Context(), caller, prefix, after, limit)
+		if err != nil || len(page) > limit {
+			t.Fatalf("a page of %d: %d paths, %v", limit, len(page), err)
+		}
+		found = append(found, page...)
+		if len(page) < limit {
+			break
+		}
+	}
+	overdue, err := engine.Overdue(m.t.Context(), caller, prefix)
 	if err != nil {
 		t.Fatal(err)
 	}
-	live := 0
-	for _, want := range m.paths {
-		if want.live {
-			live++
+	var wanted []secret.Metadata
+	var late []string
+	for _, name := range slices.Sorted(maps.Keys(m.paths)) {
+		s := m.paths[name]
+		if !s.live || !m.may(caller, name)(policy.List) {
+			continue
+		}
+		now := s.metadata(name, s.current)
+		wanted = append(wanted, now)
+		age := m.clock.now().Sub(now.CreatedAt)
+		if days := time.Duration(now.RotateAfterDays) * 24 * time.Hour; days > 0 && age > days {
+			late = append(late, fmt.Sprintf("%s version %d by %d days", name, now.Version, int((age-days).Hours())/24))
 		}
 	}
-	for _, got := range listed {
-		if want := m.paths[got.Path.String()]; want == nil || !want.live || want.last != got.Version {
-			t.Fatalf("listed %+v, which should be %+v", got, want)
-		}
+	if got, want := fmt.Sprintf("%+v", found), fmt.Sprintf("%+v", wanted); got != want {
+		t.Fatalf("list by %s\n got %s\nwant %s", caller, got, want)
 	}
-	if len(listed) != live {
-		t.Fatalf("%d paths are listed, want %d", len(listed), live)
+	var gotLate []string
+	for _, o := range overdue {
+		gotLate = append(gotLate, fmt.Sprintf("%s version %d by %d days", o.Path, o.Version, o.DaysOverdue))
+	}
+	if !slices.Equal(gotLate, late) {
+		t.Fatalf("overdue to %s\n got %v\nwant %v", caller, gotLate, late)
+	}
+	m.seen["overdue"] += len(late)
+}
+
+// explain asks whether a caller may, as the caller itself and as an administrator.
+func (m *model) explain(t *rapid.T) {
+	name, subject := evenly(t, "path", m.names()...), m.caller(t)
+	asker := evenly(t, "asker", subject, m.Admin)
+	capability := evenly(t, "capability", policy.Capabilities()...)
+	want := m.may(subject, name)(capability)
+	got, err := m.replica(t).Explain(m.t.Context(), asker, subject, path(name), capability)
+	if err != nil || got.Decision.Allowed != want {
+		t.Fatalf("%s asks whether %s may %s on %s: %+v, %v; want %v", asker, subject, capability, name, got, err, want)
 	}
 }
 
-// TestEngineIsAMap: whatever the order of operations and whichever replica does
-// them, the vault is a map from paths to numbered values.
+// policies replaces those of the callers' cluster.
+func (m *model) policies(t *rapid.T) {
+	m.grants = nil
+	for range rapid.IntRange(0, 4).Draw(t, "grants") {
+		m.grants = append(m.grants, grant{
+			caller:       evenly(t, "caller", m.callers[len(m.callers)-2:]...),
+			deny:         rarely(t, "deny", 4),
+			pattern:      evenly(t, "pattern", append(m.names(), m.prefix+"**", m.prefix+"**", m.prefix+"a/**")...),
+			capabilities: rapid.SliceOfNDistinct(rapid.SampledFrom(policy.Capabilities()), 3, 7, rapid.ID).Draw(t, "capabilities"),
+			environment:  rapid.SampledFrom([]string{"", "", "production", "staging"}).Draw(t, "environment"),
+			expires:      rapid.SampledFrom([]time.Time{{}, {}, m.clock.now().Add(time.Hour)}).Draw(t, "expires"),
+		})
+	}
+	var set []policy.Policy
+	if len(m.grants) > 0 {
+		var rules []policy.Rule
+		for _, g := range m.grants {
+			rules = append(rules, g.rule(t))
+		}
+		named, err := policy.New("model", rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set = append(set, named)
+	}
+	if _, err := m.replica(t).ReplacePolicies(m.t.Context(), m.callers[len(m.callers)-1].Cluster, set); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wait moves the clock: past what expires in an hour, past the life of an idempotency
+// key, or past a reminder.
+func (m *model) wait(t *rapid.T) {
+	hours := evenly(t, "hours", int64(1), 12, 24, 48)
+	m.clock.unix.Add(hours * 3600)
+}
+
+// TestEngineIsAMap: whatever the order of operations, whoever does them, whichever
+// replica answers and whatever the policies are at the time, the vault is a map from
+// paths to what spec says.
 func TestEngineIsAMap(t *testing.T) {
-	env := vaulttest.Start(t)
+	clock := &modelClock{}
+	clock.unix.Store(time.Now().Unix())
+	env := vaulttest.StartWith(t, vaulttest.Config{Clock: clock.now, CacheBytes: 1 << 20})
 	replicas := []*vault.Engine{env.Engine, env.Open(t)}
-	runs := 0
+	callers := []secret.Caller{
+		env.Admin, env.Admin, vaulttest.ServiceAccount("payments", "api", "production"), vaulttest.ServiceAccount("web", "front", "staging"),
+	}
+	runs, seen := 0, map[string]int{}
 	rapid.Check(t, func(rt *rapid.T) {
 		runs++
-		m := &model{Env: env, t: t, prefix: fmt.Sprintf("run%d/", runs), replicas: replicas, paths: map[string]*modelPath{}}
-		rt.Repeat(map[string]func(*rapid.T){
-			"put": m.put, "rotate": m.rotate, "delete": m.remove, "read": m.read, "list": m.list,
-		})
+		m := &model{
+			Env: env, t: t, prefix: fmt.Sprintf("run%d/", runs), replicas: replicas, clock: clock, callers: callers,
+			paths: map[string]spec{}, seen: seen,
+		}
+		m.policies(rt)
+		rt.Repeat(map[string]func(*rapid.T){"steps": func(rt *rapid.T) {
+			for range 2 {
+				m.step(rt)
+			}
+		}})
 	})
+	t.Logf("%d runs: %v", runs, seen)
+	for _, want := range []string{
+		"put answer", "put denied", "put conflict", "put key reused", "rotate answer", "rotate denied", "read answer", "read denied",
+		"read no such version", "read destroyed", "update answer", "rollback answer", "promote answer", "delete done", "undelete answer",
+		"destroy done", "delete-versions done", "undelete-versions done", "destroy-versions done", "delete-versions is current", "overdue",
+	} {
+		if seen[want] == 0 && !t.Failed() {
+			t.Errorf("no step of %d runs came to %q: the generator is too narrow", runs, want)
+		}
+	}
 }

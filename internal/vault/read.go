@@ -23,32 +23,45 @@ import (
 func (e *Engine) Read(ctx context.Context, caller secret.Caller, ref secret.Ref) (_ secret.Secret, err error) {
 	ctx, done := e.begin(ctx, audit.Read)
 	defer func() { done(err) }()
-	head, err := e.head(ctx, caller, ref)
-	if err != nil {
-		return secret.Secret{}, err
-	}
 	r := request{caller: caller, action: audit.Read, ref: ref, need: []policy.Capability{policy.Read}}
-	if err := e.record(ctx, e.judgeVersion(ctx, r, head)); err != nil {
-		return secret.Secret{}, err
+	for range headReads {
+		head, err := e.head(ctx, caller, ref)
+		if err != nil {
+			return secret.Secret{}, err
+		}
+		if err := e.record(ctx, e.judgeVersion(ctx, r, head)); err != nil {
+			return secret.Secret{}, err
+		}
+		value, err := e.open(ctx, ref.Path, head.Version)
+		if err == nil {
+			return secret.Secret{Metadata: metadata(ref.Path, head.Secret, head.Version), Value: value}, nil
+		}
+		if !errors.Is(err, secret.ErrTampered) {
+			return secret.Secret{}, fmt.Errorf("read %s: %w", ref.Path, err)
+		}
+		if r := r.at(head.Version.Version); !e.isGone(ctx, r) {
+			return secret.Secret{}, e.record(ctx, r.fail(err, ruleBox))
+		}
 	}
-	value, err := e.open(ctx, ref.Path, head.Version)
-	if errors.Is(err, secret.ErrTampered) {
-		return secret.Secret{}, e.record(ctx, e.whyNotOpened(ctx, r.at(head.Version.Version), err))
-	}
-	if err != nil {
-		return secret.Secret{}, fmt.Errorf("read %s: %w", ref.Path, err)
-	}
-	return secret.Secret{Metadata: metadata(ref.Path, head.Secret, head.Version), Value: value}, nil
+	return secret.Secret{}, fmt.Errorf("read %s: %w", ref.Path, errOvertaken)
 }
 
-// whyNotOpened tells a version that was destroyed since its row was read from one that
-// was tampered with.
-func (e *Engine) whyNotOpened(ctx context.Context, r request, err error) verdict {
-	head, headErr := e.head(ctx, r.caller, r.ref)
-	if headErr == nil && head.Secret != nil && head.Version != nil && head.Version.DestroyedAt != nil && e.verifyVersion(head.Version) {
-		return r.fail(secret.ErrVersionDestroyed, ruleDestroyed)
+// headReads bounds how often a read that writers overtake begins anew. It takes some
+// milliseconds, so that many in a row are not to be expected.
+const headReads = 20
+
+var errOvertaken = fmt.Errorf("%w: the path was written again and again while it was read; try again", secret.ErrUnavailable)
+
+// isGone tells a version that was taken away since its row was read, such as one that a
+// write destroyed as the oldest, from one that was tampered with. A label is on another
+// version then.
+func (e *Engine) isGone(ctx context.Context, r request) bool {
+	head, err := e.head(ctx, r.caller, r.ref)
+	if err != nil {
+		return false
 	}
-	return r.fail(err, ruleBox)
+	v := e.judgeVersion(ctx, r, head)
+	return v.err != nil && !errors.Is(v.err, secret.ErrTampered)
 }
 
 // at is r about a version that is known by now.

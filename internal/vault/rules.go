@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -107,7 +108,11 @@ func unmarshalRules(p store.Policy) ([]policy.Rule, error) {
 	decoder := json.NewDecoder(bytes.NewReader(p.Rules))
 	decoder.DisallowUnknownFields()
 	var rules []policy.Rule
-	if err := decoder.Decode(&rules); err != nil {
+	err := decoder.Decode(&rules)
+	if err == nil && !json.Valid(p.Rules) {
+		err = errors.New("more stands behind it")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w: VaultPolicy %s is stored in a form that this version of Coffer does not know: %w", secret.ErrUnavailable, p.Name, err)
 	}
 	return rules, nil

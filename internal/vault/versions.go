@@ -24,18 +24,13 @@ const maxNamedVersions = 1000
 func (e *Engine) Versions(ctx context.Context, caller secret.Caller, path secret.Path) (_ []secret.Version, err error) {
 	ctx, done := e.begin(ctx, audit.Versions)
 	defer func() { done(err) }()
-	head, err := e.head(ctx, caller, secret.Ref{Path: path})
-	if err != nil {
-		return nil, err
-	}
 	r := request{caller: caller, action: audit.Versions, ref: secret.Ref{Path: path}, need: []policy.Capability{policy.List, policy.Read}}
-	if err := e.record(ctx, e.judgeVersion(ctx, r, head)); err != nil {
-		return nil, err
-	}
-	s := head.Secret
-	rows, err := e.store.Versions(ctx, s.ID, s.FirstVersion, s.LastVersion)
+	s, rows, verdict, err := e.headAndVersions(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", r.action, path, err)
+	}
+	if err := e.record(ctx, verdict); err != nil {
+		return nil, err
 	}
 	if int64(len(rows)) != s.LastVersion-s.FirstVersion+1 {
 		return nil, e.record(ctx, r.fail(errVersionAbsent, ruleVersionAbsent))
@@ -50,6 +45,26 @@ func (e *Engine) Versions(ctx context.Context, caller secret.Caller, path secret
 		}
 	}
 	return found, nil
+}
+
+// headAndVersions reads the head row of a path and its versions as of one moment, and
+// judges in between: who is denied makes no version be looked for.
+func (e *Engine) headAndVersions(ctx context.Context, r request) (*store.Secret, []store.Version, verdict, error) {
+	for range headReads {
+		head, err := e.head(ctx, r.caller, r.ref)
+		if err != nil {
+			return nil, nil, verdict{}, err
+		}
+		v := e.judgeVersion(ctx, r, head)
+		if v.err != nil {
+			return nil, nil, v, nil
+		}
+		rows, ok, err := e.store.VersionsOf(ctx, head.Secret)
+		if err != nil || ok {
+			return head.Secret, rows, v, err
+		}
+	}
+	return nil, nil, verdict{}, errOvertaken
 }
 
 func describe(s *store.Secret, v *store.Version) secret.Version {

@@ -124,6 +124,9 @@ func ParseHeads(s string) ([]Head, error) {
 			return nil, fmt.Errorf("read audit heads: the MAC of writer %s is not %d bytes in hex", writer, MACSize)
 		}
 		copy(h.MAC[:], decoded)
+		if h.Seq < 1 || FormatHeads([]Head{h}) != line {
+			return nil, fmt.Errorf("read audit heads: the line of writer %s is not as it was written", writer)
+		}
 		heads = append(heads, h)
 	}
 	return heads, nil

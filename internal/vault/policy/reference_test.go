@@ -100,13 +100,19 @@ func TestDecideAgainstReference(t *testing.T) {
 		access := rapid.Ptr(rapid.Custom(drawAccess), true).Draw(t, "access")
 		caller := rapid.Custom(drawCaller).Draw(t, "caller")
 		path := strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "sys"}), 1, 3).Draw(t, "path"), "/")
-		capability := rapid.SampledFrom(policy.Capabilities()[:3]).Draw(t, "capability")
+		for i := range list {
+			list[i].Index = i + 1
+		}
+		capability := drawCapability.Draw(t, "capability")
 
 		got := policy.Decide(list, access, caller, parsePath(t, path), capability, now)
 		if want := referenceAllowed(list, access, caller, path, capability, now); got.Allowed != want {
 			t.Fatalf("allowed %v, want %v; decision %+v", got.Allowed, want, got)
 		}
 		checkReasons(t, got)
+		checkNamed(t, got, func(rules []policy.Rule, access *secret.AccessPolicy) policy.Decision {
+			return policy.Decide(rules, access, caller, parsePath(t, path), capability, now)
+		}, list, access)
 		if got.Allowed {
 			allowed++
 		}
@@ -135,8 +141,57 @@ func checkReasons(t *rapid.T, d policy.Decision) {
 	}
 }
 
+// checkNamed holds a decision against those that some of the rules alone would give: each
+// rule that it names is about the question, and those that it does not name decide nothing.
+func checkNamed(t *rapid.T, d policy.Decision, decide func([]policy.Rule, *secret.AccessPolicy) policy.Decision, rules []policy.Rule, access *secret.AccessPolicy) {
+	named := map[string]policy.Match{}
+	for _, m := range d.Matched {
+		named[m.Rule] = m
+	}
+	var about []policy.Rule
+	for _, r := range rules {
+		m, isNamed := named[r.Name()]
+		alone := decide([]policy.Rule{r}, nil)
+		if isNamed != (len(alone.Matched) == 1) || isNamed && alone.Matched[0].Outcome != m.Outcome {
+			t.Fatalf("%s is named: %v, as %+v; alone %+v", r.Name(), isNamed, m, alone)
+		}
+		if !isNamed {
+			continue
+		}
+		about = append(about, r)
+		if applies := m.Outcome == policy.Applied && r.Effect == policy.Allow; alone.Allowed != applies {
+			t.Fatalf("%s alone: %+v", r.Name(), alone)
+		}
+	}
+	m, isNamed := named[policy.AccessRule]
+	if alone := decide(nil, access); alone.Allowed != (isNamed && m.Outcome == policy.Applied) {
+		t.Fatalf("the access policy is named: %v, as %+v; alone %+v", isNamed, m, alone)
+	}
+	if !isNamed {
+		access = nil
+	}
+	if only := decide(about, access); only.Allowed != d.Allowed || only.Rule != d.Rule || len(only.Matched) != len(d.Matched) {
+		t.Fatalf("with the named rules only %+v, with all %+v", only, d)
+	}
+	if !d.Allowed {
+		return
+	}
+	// Without what allows it nothing is allowed.
+	var rest []policy.Rule
+	for _, r := range about {
+		if named[r.Name()].Outcome != policy.Applied {
+			rest = append(rest, r)
+		}
+	}
+	if without := decide(rest, nil); without.Allowed {
+		t.Fatalf("allowed by rules that do not apply: %+v", without)
+	}
+}
+
 // Few names, so that they meet.
 var (
+	// share is like write, and not like read, to an access policy.
+	drawCapability  = rapid.SampledFrom([]policy.Capability{policy.Read, policy.List, policy.Write, policy.Share, policy.Delete})
 	drawName        = rapid.SampledFrom([]string{"x", "y"})
 	drawNameOrStar  = rapid.SampledFrom([]string{"x", "y", "*"})
 	drawEnvironment = rapid.SampledFrom([]string{"", "p", "s"})
@@ -146,11 +201,11 @@ func drawRule(t *rapid.T) policy.Rule {
 	r := policy.Rule{
 		Policy: "p", Index: rapid.IntRange(1, 99).Draw(t, "index"),
 		Effect:       rapid.SampledFrom([]policy.Effect{policy.Allow, policy.Allow, policy.Deny}).Draw(t, "effect"),
-		Capabilities: rapid.SliceOfN(rapid.SampledFrom(policy.Capabilities()[:3]), 1, 3).Draw(t, "capabilities"),
+		Capabilities: rapid.SliceOfN(drawCapability, 1, 4).Draw(t, "capabilities"),
 		Environments: rapid.SliceOfN(rapid.SampledFrom([]string{"p", "s", "*"}), 0, 2).Draw(t, "environments"),
 		ExpiresAt:    rapid.SampledFrom([]time.Time{{}, {}, now, now.Add(-1), now.Add(1)}).Draw(t, "expiresAt"),
 	}
-	for _, s := range rapid.SliceOfN(rapid.SampledFrom([]string{"a", "*", "**", "a/*", "a/**", "**/b", "sys/**", "sys/*"}), 1, 2).Draw(t, "paths") {
+	for _, s := range rapid.SliceOfN(rapid.SampledFrom([]string{"a", "*", "**", "a/*", "a/**", "**/b", "a/**/b", "*/**", "sys/**", "sys/*"}), 1, 2).Draw(t, "paths") {
 		r.Paths = append(r.Paths, parsePattern(t, s))
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "accounts") {

@@ -54,14 +54,21 @@ func TestParseRefusesAndShowsNoPassword(t *testing.T) {
 	}
 }
 
+// FuzzParse: what is taken for an address has one, and an error shows nothing of it.
 func FuzzParse(f *testing.F) {
-	f.Add("redis+sentinel://:p@a,b:2,[::1]:3/m/0?sentinel_password=x")
-	f.Add("rediss+cluster://u:p@h:1,i")
-	f.Add("unix:///run/redis.sock?db=1")
-	f.Fuzz(func(t *testing.T, url string) {
-		e, err := parse(address.Address{URL: url})
+	f.Add("redis+sentinel://:", "@a,b:2,[::1]:3/m/0?sentinel_password=x")
+	f.Add("rediss+cluster://u:", "@h:1,i")
+	f.Add("unix:///run/redis.sock?db=1&password=", "")
+	f.Add("redis://:", "@h:port")
+	f.Add("redis+sentinel://h/m?sentinel_password=", "&x=%zz")
+	const canary = "canary-7f3a9c"
+	f.Fuzz(func(t *testing.T, before, after string) {
+		e, err := parse(address.Address{URL: before + canary + after})
 		if err == nil && len(e.options.Addrs) == 0 {
 			t.Error("no address")
+		}
+		if err != nil && strings.Contains(err.Error(), canary) {
+			t.Errorf("the error shows it: %v", err)
 		}
 	})
 }

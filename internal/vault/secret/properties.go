@@ -3,6 +3,8 @@ package secret
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
+	"unicode/utf8"
 )
 
 // RawKey is the key under which a value without properties stands in a
@@ -11,10 +13,11 @@ const RawKey = "value"
 
 // Properties returns the named parts of v when v is one JSON object whose
 // values are all strings, such as {"user":"app","password":"…"}. Any other value
-// is raw, and ok is false.
+// is raw, and ok is false: also one with bytes that are no UTF-8 or with half of a
+// surrogate pair, which encoding/json would replace.
 func Properties(v Value) (properties map[string]string, ok bool) {
 	trimmed := bytes.TrimSpace(v.Bytes())
-	if len(trimmed) == 0 || trimmed[0] != '{' {
+	if len(trimmed) == 0 || trimmed[0] != '{' || !utf8.Valid(trimmed) {
 		return nil, false
 	}
 	// Pointers tell a JSON null, which is not a string, from "".
@@ -24,10 +27,17 @@ func Properties(v Value) (properties map[string]string, ok bool) {
 	}
 	properties = make(map[string]string, len(parts))
 	for key, part := range parts {
-		if part == nil {
+		if part == nil || isReplaced(key, trimmed) || isReplaced(*part, trimmed) {
 			return nil, false
 		}
 		properties[key] = *part
 	}
 	return properties, true
+}
+
+// isReplaced reports whether a decoded string has the replacement character though source
+// does not.
+func isReplaced(decoded string, source []byte) bool {
+	return strings.ContainsRune(decoded, utf8.RuneError) && !bytes.ContainsRune(source, utf8.RuneError) &&
+		!bytes.Contains(bytes.ToLower(source), []byte(`\ufffd`))
 }

@@ -109,6 +109,11 @@ func (l *live) parse(a address.Address) (*pgxpool.Config, error) {
 		return nil, errors.New("read the database URL: it is not like postgres://user:password@host:5432/name?sslmode=verify-full, " +
 			"or a file that it names is missing or no certificate")
 	}
+	switch config.ConnConfig.DefaultQueryExecMode {
+	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
+		return nil, errors.New("read the database URL: default_query_exec_mode=exec and simple_protocol do not ask the database for the types " +
+			"of what is sent, and the vault's cannot be guessed: leave it out, or use describe_exec where statements cannot be prepared")
+	}
 	if a.Password != "" {
 		config.ConnConfig.Password = a.Password
 	}

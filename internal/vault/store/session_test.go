@@ -15,6 +15,7 @@ func TestSessionsHaveLimits(t *testing.T) {
 	t.Cleanup(s.Close)
 	for setting, want := range map[string]string{
 		"statement_timeout": "1min", "lock_timeout": "15s", "idle_in_transaction_session_timeout": "15s",
+		"default_transaction_isolation": "read committed",
 	} {
 		var got string
 		if err := s.pool.QueryRow(t.Context(), `SELECT current_setting($1)`, setting).Scan(&got); err != nil {

@@ -45,9 +45,13 @@ type Store struct {
 
 // prepareSession sets what a session of the engine needs. It is a statement and not
 // connection parameters, which poolers refuse.
+//
+// Transactions are at read committed, whatever the database's default: what waits for a
+// lock goes on with the row as it is then. At a stricter level it would fail, and so
+// would writers of one path that are many enough.
 func prepareSession(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false),
-		set_config('idle_in_transaction_session_timeout', $3, false)`,
+		set_config('idle_in_transaction_session_timeout', $3, false), set_config('default_transaction_isolation', 'read committed', false)`,
 		milliseconds(statementTimeout), milliseconds(lockTimeout), milliseconds(idleInTransactionTimeout))
 	if err != nil {
 		return err

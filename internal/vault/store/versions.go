@@ -44,14 +44,32 @@ const queryVersions = `SELECT ` + versionColumns + ` FROM secret_versions v
 const queryNamedVersions = `SELECT ` + versionColumns + ` FROM secret_versions v
 	WHERE v.secret_id = $1 AND v.version = ANY ($2) ORDER BY v.version`
 
-// Versions reads the versions from first to last that have a row, deletions too, in
-// order.
-func (s *Store) Versions(ctx context.Context, secretID ID, first, last int64) ([]Version, error) {
-	rows, err := s.pool.Query(ctx, queryVersions, secretID, first, last)
-	return collectVersions(secretID, rows, err)
+// queryVersionsOf gives the revision also when there is no version.
+const queryVersionsOf = `SELECT s.revision, ` + versionColumns + ` FROM secrets s
+	LEFT JOIN secret_versions v ON v.secret_id = s.id AND v.version BETWEEN $2 AND $3
+	WHERE s.id = $1 ORDER BY v.version`
+
+// VersionsOf reads the versions of the present life of head that have a row, deletions
+// too, in order. ok is false when the head row was written meanwhile: the versions may
+// then be of another moment than head.
+func (s *Store) VersionsOf(ctx context.Context, head *Secret) (versions []Version, ok bool, err error) {
+	rows, err := s.pool.Query(ctx, queryVersionsOf, head.ID, head.FirstVersion, head.LastVersion)
+	if err != nil {
+		return nil, false, translate("read the versions", err)
+	}
+	var revision int64
+	n := nullable{id: &head.ID}
+	_, err = pgx.ForEachRow(rows, append([]any{&revision}, n.versionColumns()...), func() error {
+		if v := n.versionRow(); v != nil {
+			versions = append(versions, *v)
+		}
+		return nil
+	})
+	return versions, revision == head.Revision, translate("read the versions", err)
 }
 
-// Versions is Store.Versions in the transaction.
+// Versions reads the versions from first to last that have a row, deletions too, in
+// order.
 func (t *Tx) Versions(ctx context.Context, secretID ID, first, last int64) ([]Version, error) {
 	rows, err := t.tx.Query(ctx, queryVersions, secretID, first, last)
 	return collectVersions(secretID, rows, err)
