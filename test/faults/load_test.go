@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -148,14 +147,14 @@ func (l *load) follow(ctx context.Context) error {
 	})
 }
 
-// unannounced reads the engine's metric.
+// unannounced reads the engine's metric, which is not there before the first announcement.
 func unannounced(metrics prometheus.Gatherer) (int64, error) {
 	families, err := metrics.Gather()
 	if err != nil {
 		return 0, err
 	}
 	for _, family := range families {
-		if !strings.HasSuffix(family.GetName(), "_announcements_total") {
+		if family.GetName() != "coffer_engine_announcements_total" {
 			continue
 		}
 		for _, metric := range family.GetMetric() {
@@ -165,7 +164,6 @@ func unannounced(metrics prometheus.Gatherer) (int64, error) {
 				}
 			}
 		}
-		return 0, nil
 	}
-	return 0, errors.New("the engine has no metric of announcements any more")
+	return 0, nil
 }
