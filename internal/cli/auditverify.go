@@ -55,13 +55,13 @@ edited cannot be told so: the checksums need the vault's keys. Exports with a fi
 	return cmd
 }
 
-// reportVerification writes a report, as a table by print, and fails when it has findings.
-func (s *session) reportVerification(report sdk.AuditReport, format string, print func() error) error {
+// reportVerification writes a report, as a table by asTable, and fails when it has findings.
+func (s *session) reportVerification(report sdk.AuditReport, format string, asTable func() error) error {
 	var err error
 	if format != formatTable {
 		err = marshal(s.out, format, report)
 	} else {
-		err = print()
+		err = asTable()
 	}
 	if err == nil && len(report.Findings) > 0 {
 		err = &findingsError{"the audit log is not as it was written: " + count(int64(len(report.Findings))+report.More, "finding")}
