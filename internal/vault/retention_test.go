@@ -16,6 +16,7 @@ import (
 
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/store"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
 
@@ -511,4 +512,30 @@ func TestVerifyWhileMonthsGo(t *testing.T) {
 	}
 	close(stop)
 	wait.Wait()
+}
+
+// TestBackupKeepsMonths until it has read the log: a checkpoint that is newer than the backup would not be in it.
+func TestBackupKeepsMonths(t *testing.T) {
+	env, clock := pastVault(t, 1)
+	months(t, env, clock, 1)
+	clock.Set(date(2025, time.April, 10))
+	s, err := store.Open(t.Context(), env.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	before := parts(t, env)
+	err = s.ReadSnapshot(t.Context(), func(*store.Snapshot) error {
+		if err := env.Engine.MaintainAudit(t.Context()); err == nil || !slices.Equal(before, parts(t, env)) {
+			t.Errorf("while a backup is made: %v, %s", err, parts(t, env))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	maintain(t, env.Engine)
+	if slices.Contains(parts(t, env), "audit_first") {
+		t.Errorf("afterwards: %s", parts(t, env))
+	}
 }

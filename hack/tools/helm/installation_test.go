@@ -50,7 +50,7 @@ func TestServiceMonitorIsTheSame(t *testing.T) {
 // for, on all that a value could change.
 func TestPodsAreRestricted(t *testing.T) {
 	everything := map[string]any{
-		"config":            map[string]any{"create": true, "databaseURL": "postgres://db/coffer", "redisURL": "redis://cache", "rootKey": "current: AA=="},
+		"config":            map[string]any{"create": true, "databaseURL": "postgres://db/coffer", "databaseOwnerURL": "postgres://owner@db/coffer", "redisURL": "redis://cache", "rootKey": "current: AA=="},
 		"apiTLS":            map[string]any{"existingSecret": "tls", "sans": []any{"coffer.example.com"}},
 		"networkPolicy":     map[string]any{"enabled": true, "apiFrom": []any{map[string]any{"podSelector": map[string]any{}}}},
 		"extraArgs":         []any{"--leader-election-id=other"},
@@ -89,13 +89,13 @@ func TestValuesReachTheManager(t *testing.T) {
 	deployment := renderChart(t, map[string]any{
 		"clusterName": "eu-1", "defaultEnvironment": "staging", "logLevel": "debug", "tokenAudience": "vault",
 		"apiTLS":    map[string]any{"sans": []any{"coffer.example.com", "192.0.2.1"}, "existingSecret": "tls"},
-		"audit":     map[string]any{"stdout": true},
+		"audit":     map[string]any{"retentionMonths": 13, "stdout": true},
 		"extraArgs": []any{"--metrics-bind-address=0"},
 	})["Deployment coffer"]
 	container := nested(t, deployment, "spec", "template", "spec", "containers").([]any)[0].(map[string]any)
 	want := []any{
 		"--cluster-name=eu-1", "--leader-elect=true", "--api-service=coffer", "--root-key-file=/etc/coffer/root/key",
-		"--default-environment=staging", "--log-level=debug", "--audit-log=stdout", "--token-audience=vault",
+		"--default-environment=staging", "--audit-retention-months=13", "--log-level=debug", "--audit-log=stdout", "--token-audience=vault",
 		"--api-tls-san=coffer.example.com", "--api-tls-san=192.0.2.1", "--api-tls-dir=/etc/coffer-api-tls",
 		"--metrics-bind-address=0",
 	}
@@ -112,6 +112,7 @@ func TestValuesThatCannotWorkAreRefused(t *testing.T) {
 		"several leaders":      {map[string]any{"leaderElection": map[string]any{"enabled": false}}, "/replicas"},
 		"unknown value":        {map[string]any{"replicaCount": 3}, "replicaCount"},
 		"created without URLs": {map[string]any{"config": map[string]any{"create": true}}, "config.databaseURL"},
+		"negative retention":   {map[string]any{"audit": map[string]any{"retentionMonths": -1}}, "/audit/retentionMonths"},
 		"an HTTP database":     {map[string]any{"config": map[string]any{"databaseURL": "http://db"}}, "/config/databaseURL"},
 	} {
 		t.Run(name, func(t *testing.T) {

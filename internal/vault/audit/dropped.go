@@ -112,6 +112,12 @@ func ParseDropped(s string) (Dropped, error) {
 	return c, nil
 }
 
+// anchoredIn are the heads that a checkpoint has taken over.
+func anchoredIn(s string) ([]Head, error) {
+	said, err := ParseDropped(s)
+	return said.Anchored, err
+}
+
 func parseSpan(line string) (Span, error) {
 	var s Span
 	var writer, mac string

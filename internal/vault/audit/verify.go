@@ -182,14 +182,11 @@ func (v *Verifier) unchained(r *Row) {
 
 // heads compares what an anchor says, or a checkpoint of the anchors it dropped, with the rows before it.
 func (v *Verifier) heads(r *Row) {
-	kind, heads, err := "an anchor", []Head(nil), error(nil)
+	kind, read := "an anchor", ParseHeads
 	if r.Action == Checkpoint {
-		var said Dropped
-		said, err = ParseDropped(r.Heads)
-		kind, heads = "a checkpoint", said.Anchored
-	} else {
-		heads, err = ParseHeads(r.Heads)
+		kind, read = "a checkpoint", anchoredIn
 	}
+	heads, err := read(r.Heads)
 	if err != nil {
 		v.row(Changed, r, err.Error())
 		return
