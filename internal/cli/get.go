@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -105,7 +106,7 @@ func (s *session) printValue(value []byte) error {
 // propertyOf reads one property. Its errors quote nothing of the value.
 func propertyOf(found sdk.Secret, name string) (string, error) {
 	var properties map[string]*string
-	if err := json.Unmarshal(found.Value, &properties); err != nil || properties == nil {
+	if err := json.Unmarshal(found.Value, &properties); err != nil || properties == nil || !utf8.Valid(found.Value) {
 		return "", errors.New("the value of " + found.Path + " is not a JSON object of strings, so it has no properties; get it without --property")
 	}
 	value := properties[name]
