@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -230,12 +231,17 @@ func TestRedisTLSRotation(t *testing.T) {
 	defer end()
 	renewed := func(what string) {
 		t.Helper()
-		began := time.Now()
+		former := clients(t, server.URL())
 		settles(t, what, func() error {
 			if err := announces(t, env, server.URL())(); err != nil {
 				return err
 			}
-			return youngClients(t, server.URL(), began)
+			for id := range clients(t, server.URL()) {
+				if former[id] {
+					return errors.New("a former connection is still there")
+				}
+			}
+			return nil
 		})
 	}
 	serve(firstServer, both)
@@ -269,4 +275,26 @@ func TestRedisTLSRotation(t *testing.T) {
 		}
 		connection.Close()
 	}
+}
+
+// clients are the ids of the server's connections, but for that of this question.
+func clients(t *testing.T, url string) map[string]bool {
+	t.Helper()
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	list, err := client.ClientList(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]bool{}
+	for line := range strings.Lines(list) {
+		if id, rest, _ := strings.Cut(line, " "); !strings.Contains(rest, "cmd=client|list") {
+			ids[id] = true
+		}
+	}
+	return ids
 }
