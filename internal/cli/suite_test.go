@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -117,7 +118,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "agekeys": ageKeys, "cut": cut,
+			"exits": exits, "agekeys": ageKeys, "cut": cut, "fill": fill,
 			"newdatabase": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", testkit.Postgres(t)) },
 			"serves":      i.serves(t),
 		},
@@ -134,6 +135,16 @@ func ageKeys(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("# made by a test\n"+key.String()+"\n"), 0o600))
 	ts.Setenv(args[1], key.Recipient().String())
+}
+
+// fill makes a file of so many bytes: fill FILE BYTES.
+func fill(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fill FILE BYTES")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), bytes.Repeat([]byte("v"), n), 0o600))
 }
 
 // cut copies a file without its last bytes: cut FROM TO BYTES.
