@@ -7,12 +7,32 @@ import (
 	"time"
 )
 
-// KeyringStatus is the vault's key-encryption keys and who has them.
+// KeyringStatus is the vault's key-encryption keys, what wraps them and who has them.
 type KeyringStatus struct {
 	Revision int64            `json:"revision" doc:"Counts the changes of the keyset"`
+	Root     KeyringRoot      `json:"root" doc:"The root key that wraps the stored keyset"`
 	Keys     []KeyringKey     `json:"keys" nullable:"false" doc:"The keys, oldest first"`
 	Replicas []KeyringReplica `json:"replicas" nullable:"false" doc:"The replicas seen in the last 15 seconds"`
 	Findings []string         `json:"findings,omitempty" nullable:"false" doc:"What somebody did to the rows of the keys, past the vault"`
+}
+
+// The states of the root key.
+const (
+	// RootCurrent is the state of the root key that the replica which answers would
+	// wrap the keyset by.
+	RootCurrent = "current"
+	// RootMoving says that the keyset is about to be wrapped by another root key, and
+	// that the former one is needed until then.
+	RootMoving = "moving"
+	// RootUnknown says that the root key did not answer, or does not open the keyset.
+	RootUnknown = "unknown"
+)
+
+// KeyringRoot is the root key that wraps the stored keyset, without the key.
+type KeyringRoot struct {
+	Kind  string `json:"kind" doc:"key-file, passphrase, kms or transit; unknown for one of a newer release" example:"key-file"`
+	KeyID string `json:"keyId,omitempty" doc:"Which key: its id in the key file in hex, the KMS plugin's key id, or mount/key and version for transit; absent for a passphrase"`
+	State string `json:"state" doc:"current; moving while the keyset is about to be wrapped by another one; unknown when it does not answer" enum:"current,moving,unknown"`
 }
 
 // The states of a key.

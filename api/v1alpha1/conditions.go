@@ -52,6 +52,10 @@ const (
 	ReasonDenied = "Denied"
 	// ReasonVersionNotFound: a pinned version does not exist.
 	ReasonVersionNotFound = "VersionNotFound"
+	// ReasonVersionDeleted: a pinned version is deleted, and can be undeleted.
+	ReasonVersionDeleted = "VersionDeleted"
+	// ReasonVersionDestroyed: a pinned version is gone for good.
+	ReasonVersionDestroyed = "VersionDestroyed"
 	// ReasonServiceAccountNotFound: spec.serviceAccountName names none.
 	ReasonServiceAccountNotFound = "ServiceAccountNotFound"
 	// ReasonPropertyNotFound: a value has no such property, or is not decodable.

@@ -3,6 +3,7 @@ package vaultsecret
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,12 +66,9 @@ func contentFailure(err error) *failure {
 func vaultFailure(err error, caller secret.Caller, refs []secret.Ref) *failure {
 	switch {
 	case errors.Is(err, secret.ErrDenied):
-		return denied(caller, deniedPaths(err, refs))
+		return denied(caller, namedPaths(err, refs))
 	case errors.Is(err, secret.ErrVersionNotFound):
-		return &failure{
-			reason:  vaultv1alpha1.ReasonVersionNotFound,
-			message: fmt.Sprintf("%s has no such version; name one that exists, or 0 for the current one", strings.Join(pinnedRefs(refs), ", ")),
-		}
+		return missingVersion(err, refs)
 	case errors.Is(err, secret.ErrInvalid):
 		return &failure{reason: vaultv1alpha1.ReasonInvalidSpec, message: err.Error()}
 	case errors.Is(err, secret.ErrTampered):
@@ -88,6 +86,36 @@ func vaultFailure(err error, caller secret.Caller, refs []secret.Ref) *failure {
 	}
 }
 
+// missingVersion says why a pinned version cannot be had, and what to do about it. The
+// Secret keeps what it has of the version.
+func missingVersion(err error, refs []secret.Ref) *failure {
+	pinned := pinnedRefs(refsOf(namedPaths(err, refs), refs))
+	var names, undelete []string
+	for _, ref := range pinned {
+		names = append(names, fmt.Sprintf("%s version %d", ref.Path, ref.Version))
+		undelete = append(undelete, fmt.Sprintf("coffer undelete %s --version %d", ref.Path, ref.Version))
+	}
+	which := strings.Join(names, " or ")
+	switch {
+	case errors.Is(err, secret.ErrVersionDestroyed):
+		return &failure{
+			reason: vaultv1alpha1.ReasonVersionDestroyed,
+			message: which + " is destroyed, and its value gone for good; name another version in spec.data, or 0 for the current one; " +
+				"until then the Secret is left as it is, with what it has of that version",
+		}
+	case errors.Is(err, secret.ErrVersionDeleted):
+		return &failure{
+			reason: vaultv1alpha1.ReasonVersionDeleted,
+			message: which + " is deleted; bring it back (" + strings.Join(undelete, ", or ") + "), or name another version in spec.data, " +
+				"or 0 for the current one; until then the Secret is left as it is",
+		}
+	}
+	return &failure{
+		reason:  vaultv1alpha1.ReasonVersionNotFound,
+		message: which + " does not exist; name one that does (see coffer versions), or 0 for the current one",
+	}
+}
+
 // denied tells who asked for what and how to find out why, and not whether the
 // path exists.
 func denied(caller secret.Caller, paths []string) *failure {
@@ -99,9 +127,9 @@ func denied(caller secret.Caller, paths []string) *failure {
 	}
 }
 
-// deniedPaths are the paths that err names; all that were asked for when it names
+// namedPaths are the paths that err names; all that were asked for when it names
 // none.
-func deniedPaths(err error, refs []secret.Ref) []string {
+func namedPaths(err error, refs []secret.Ref) []string {
 	all := pathsOf(refs)
 	text := err.Error()
 	found := ""
@@ -125,14 +153,13 @@ func pathsOf(refs []secret.Ref) []string {
 	return paths
 }
 
-func pinnedRefs(refs []secret.Ref) []string {
-	var pinned []string
-	for _, ref := range refs {
-		if ref.Version != 0 {
-			pinned = append(pinned, fmt.Sprintf("%s version %d", ref.Path, ref.Version))
-		}
-	}
-	return pinned
+// refsOf are those of refs with one of the paths.
+func refsOf(paths []string, refs []secret.Ref) []secret.Ref {
+	return slices.DeleteFunc(slices.Clone(refs), func(ref secret.Ref) bool { return !slices.Contains(paths, ref.Path.String()) })
+}
+
+func pinnedRefs(refs []secret.Ref) []secret.Ref {
+	return slices.DeleteFunc(slices.Clone(refs), func(ref secret.Ref) bool { return ref.Version == 0 })
 }
 
 // writeFailure classifies an error of the API server about the Secret. Of a

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"filippo.io/age"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +22,7 @@ import (
 	"github.com/coffer-vault/coffer/internal/testkit/kube"
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/backup"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
@@ -85,13 +88,16 @@ func TestAuditHeadsNoticeAnOlderDatabase(t *testing.T) {
 	}
 	session()
 	dump := copyDatabase(t, dsn)
+	restored := backUpAndRestore(t, open, admin)
 	session()
 	session() // anchors what the one before wrote, and exports the anchor
 
 	newest := dsn
-	dsn = dump
-	if _, _, err := open(); !errors.Is(err, vault.ErrDatabaseOlder) || !strings.Contains(err.Error(), "delete the ConfigMap coffer-system/coffer-audit-heads") {
-		t.Errorf("an older database: %v", err)
+	for what, older := range map[string]string{"an older database": dump, "a restored backup": restored} {
+		dsn = older
+		if _, _, err := open(); !errors.Is(err, vault.ErrDatabaseOlder) || !strings.Contains(err.Error(), "delete the ConfigMap coffer-system/coffer-audit-heads") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 	dsn = newest
 	session()
@@ -102,6 +108,33 @@ func TestAuditHeadsNoticeAnOlderDatabase(t *testing.T) {
 	}
 	session()
 	verifyFindsTheCut(t, open, dsn, admin)
+}
+
+// backUpAndRestore makes a backup as coffer backup does, and restores it as coffer restore does, into a new database.
+func backUpAndRestore(t *testing.T, open func() (*vault.Engine, func(), error), admin secret.Caller) (dsn string) {
+	t.Helper()
+	engine, closeEngine, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeEngine()
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write, err := engine.Backup(t.Context(), admin, []string{key.Recipient().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if err := write(t.Context(), &file); err != nil {
+		t.Fatal(err)
+	}
+	dsn = testkit.Postgres(t)
+	if _, err := backup.RestoreFile(t.Context(), dsn, strings.NewReader(key.String()), bytes.NewReader(file.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	return dsn
 }
 
 // verifyFindsTheCut removes the log, with its table of writers, from below an engine: nothing in the database tells.

@@ -58,7 +58,7 @@ is kept elsewhere. The file is made when it is whole; --timeout does not count.
 Needs the read capability on sys/backup.`,
 		Example: `  age-keygen -o backup-identity.txt
   coffer backup --recipient age1… --output coffer-backup.age`,
-		Args: noArgs,
+		Args: noArgs, Annotations: map[string]string{explainedBy: "read", explainedPath: "sys/backup"},
 	}
 	cmd.Flags().StringArrayVarP(&recipients, "recipient", "r", nil, "age recipient who can open the file; may be repeated")
 	cmd.Flags().StringVarP(&file, "recipients-file", "R", "", "file with age recipients, one a line")

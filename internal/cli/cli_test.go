@@ -73,6 +73,26 @@ func TestTables(t *testing.T) {
 				{Kind: "truncated", Writer: two, First: 31, Last: 33, After: &now, Detail: "the table of writers knows them"},
 			}})
 		},
+		"keyring": func(s *session) error {
+			return s.printKeyring(sdk.KeyringStatus{
+				Revision: 7,
+				Root:     sdk.KeyringRoot{Kind: "transit", KeyID: "transit/coffer v3", State: sdk.RootMoving},
+				Keys: []sdk.KeyringKey{
+					{ID: 2843671337, State: sdk.KeyEnabled, CreatedAt: now.Add(-400 * 24 * time.Hour), Versions: 120431},
+					{ID: 917264403, State: sdk.KeyPrimary, Versions: 8},
+				},
+				Replicas: []sdk.KeyringReplica{
+					{Name: "coffer-7d9f-a", Revision: 7, SeenAt: now.Add(-time.Second)},
+					{Name: "coffer-7d9f-b", Revision: 6, SeenAt: now.Add(-3 * time.Second)},
+				},
+				Findings: []string{"the row of key 917264403 is missing"},
+			})
+		},
+		"keyring-passphrase": func(s *session) error {
+			return s.printKeyring(sdk.KeyringStatus{
+				Root: sdk.KeyringRoot{Kind: "passphrase", State: sdk.RootCurrent}, Keys: []sdk.KeyringKey{{ID: 917264403, State: sdk.KeyPrimary, CreatedAt: now}},
+			})
+		},
 		"explain": func(s *session) error {
 			return s.printExplanation(sdk.Explanation{
 				Path: database.Path, Capability: "read", Subject: "payments/api", Environment: "staging",

@@ -28,5 +28,6 @@ func explainedRules(t *testing.T) []policy.Rule {
 			Effect: policy.Allow, Paths: pattern("sys/keyring"), Capabilities: []policy.Capability{policy.Rotate},
 			Subjects: policy.Subjects{Users: []string{"alice"}},
 		},
+		{Effect: policy.Allow, Paths: pattern("explained/database"), Capabilities: read, Subjects: policy.Subjects{Groups: []string{"dba"}}},
 	}
 }

@@ -34,9 +34,13 @@ meanwhile as always. Needs capabilities on the path sys/keyring, which a rule mu
 
 func (s *session) keyringStatus() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "status", Short: "Show the keys, what they wrap, and which replicas have them",
-		Long: `Show the keys, how many stored versions each wraps, and the replicas with the revision of
-the keyset that they have loaded. Needs the read capability on sys/keyring.`,
+		Use: "status", Short: "Show the root key, the keys, what they wrap, and which replicas have them",
+		Long: `Show the root key that wraps the keyset, the keys, how many stored versions each wraps, and
+the replicas with the revision of the keyset that they have loaded. Needs the read
+capability on sys/keyring.
+
+A root key is moving while the keyset is about to be wrapped by another one: keep it until it is
+not shown any more. It is unknown when it does not answer now.`,
 		Args: noArgs, Annotations: map[string]string{explainedBy: "read", explainedPath: keyringPath},
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
@@ -58,6 +62,9 @@ the keyset that they have loaded. Needs the read capability on sys/keyring.`,
 }
 
 func (s *session) printKeyring(status sdk.KeyringStatus) error {
+	if err := s.printRoot(status.Root); err != nil {
+		return err
+	}
 	rows := make([][]string, len(status.Keys))
 	for i, k := range status.Keys {
 		created := "-"
@@ -81,6 +88,21 @@ func (s *session) printKeyring(status sdk.KeyringStatus) error {
 		_, _ = fmt.Fprintf(s.err, "Warning: %s\n", printable(finding))
 	}
 	return nil
+}
+
+func (s *session) printRoot(root sdk.KeyringRoot) error {
+	if root == (sdk.KeyringRoot{}) {
+		return nil // a server of before it was shown
+	}
+	id := root.KeyID
+	if id == "" {
+		id = "-"
+	}
+	if err := table(s.out, []string{"ROOT KEY", "ID", "STATE"}, [][]string{{root.Kind, id, root.State}}); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(s.out)
+	return err
 }
 
 func keyName(id uint32) string { return strconv.FormatUint(uint64(id), 10) }

@@ -2,17 +2,20 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/rogpeppe/go-internal/testscript"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,13 +26,25 @@ import (
 	"github.com/coffer-vault/coffer/internal/authn"
 	"github.com/coffer-vault/coffer/internal/server"
 	"github.com/coffer-vault/coffer/internal/testkit"
+	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/backup"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"coffer": func() { os.Exit(Main(os.Args, nil)) }})
+	testscript.Main(m, map[string]func(){"coffer": func() { os.Exit(Main(os.Args, restoreFile)) }})
+}
+
+// restoreFile is what cmd/coffer gives to Main.
+func restoreFile(ctx context.Context, r RestoreRequest) (Restored, error) {
+	report, err := backup.RestoreFile(ctx, r.DatabaseURL, r.Identities, r.File)
+	restored := Restored{CreatedAt: report.CreatedAt}
+	for _, t := range report.Tables {
+		restored.Tables = append(restored.Tables, RestoredTable{Name: t.Table, Rows: t.Rows})
+	}
+	return restored, err
 }
 
 // installation is what the scripts talk to: the real server over TLS on loopback, a
@@ -51,6 +66,7 @@ func install(t *testing.T) *installation {
 		Vault:         vault.Engine,
 		Authenticator: authn.New(authn.Options{Client: c, Audience: "coffer", Cluster: "default"}),
 		Logger:        slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Rate:          10000, Burst: 10000, // what limits a caller is the server's own test
 	}))
 	t.Cleanup(s.Close)
 	caCert := filepath.Join(t.TempDir(), "ca.crt")
@@ -85,6 +101,7 @@ func TestScripts(t *testing.T) {
 	auditor := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "auditors", Name: "api"}
 	i.vault.Allow(t, auditor, "**", policy.Audit)
 	i.vault.Allow(t, auditor, "sys/**", policy.Audit)
+	i.vault.AllowAll(t, keeper, "backup/**")
 	dir := t.TempDir()
 	for file, token := range map[string]string{
 		"admin":    i.account(t, "operations", "coffer"),
@@ -103,13 +120,74 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("COFFER_ADDR", i.url)
+			e.Setenv("SERVER", i.url)
 			e.Setenv("COFFER_CACERT", i.caCert)
 			e.Setenv("COFFER_TOKEN_FILE", filepath.Join(dir, "admin"))
 			e.Setenv("TOKENS", dir)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "followed": followed},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "followed": followed, "agekeys": ageKeys, "cut": cut, "fill": fill,
+			"newdatabase": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", testkit.Postgres(t)) },
+			"serves":      i.serves(t),
+		},
 	})
+}
+
+// ageKeys makes an age identity as age-keygen does: agekeys FILE VARIABLE puts it into the
+// file and its recipient into the variable.
+func ageKeys(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: agekeys FILE VARIABLE")
+	}
+	key, err := age.GenerateX25519Identity()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("# made by a test\n"+key.String()+"\n"), 0o600))
+	ts.Setenv(args[1], key.Recipient().String())
+}
+
+// fill makes a file of so many bytes: fill FILE BYTES.
+func fill(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fill FILE BYTES")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), bytes.Repeat([]byte("v"), n), 0o600))
+}
+
+// cut copies a file without its last bytes: cut FROM TO BYTES.
+func cut(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: cut FROM TO BYTES")
+	}
+	content, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), content[:max(0, len(content)-n)], 0o600))
+}
+
+// serves opens the restored vault with the root key that it had, and reads: serves PATH
+// VERSION WANT.
+func (i *installation) serves(t *testing.T) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 3 {
+			ts.Fatalf("usage: serves PATH VERSION WANT")
+		}
+		version, err := strconv.ParseInt(args[1], 10, 64)
+		ts.Check(err)
+		engine, closeEngine, err := vault.Open(t.Context(), vault.Options{
+			DatabaseURL: ts.Getenv("DATABASE_URL"), Root: i.vault.Root, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		})
+		ts.Check(err)
+		defer closeEngine()
+		read, err := engine.Read(t.Context(), i.vault.Admin, secret.Ref{Path: vaulttest.Path(t, args[0]), Version: version})
+		ts.Check(err)
+		if got := strings.TrimSuffix(string(read.Value.Bytes()), "\n"); got != args[2] {
+			ts.Fatalf("%s version %d is not what was backed up (%d bytes)", args[0], version, len(got))
+		}
+	}
 }
 
 // exits runs coffer and compares its exit code: exits CODE ARGUMENT...

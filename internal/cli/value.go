@@ -32,8 +32,6 @@ func (s *session) readValue(path string, v valueSource) ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case len(value) > maxValueBytes:
-		return nil, fmt.Errorf("the value has more than %d bytes, the most that one version can hold", maxValueBytes)
 	case len(value) == 0:
 		return nil, usagef("the value is empty; give it on standard input, or with --file")
 	}
@@ -42,10 +40,14 @@ func (s *session) readValue(path string, v valueSource) ([]byte, error) {
 	} else if found && !typed {
 		_, _ = fmt.Fprintln(s.err, "Note: the value ends with a newline, which is kept; --trim-newline drops it.")
 	}
+	if len(value) > maxValueBytes {
+		return nil, fmt.Errorf("the value has more than %d bytes, the most that one version can hold", maxValueBytes)
+	}
 	return value, nil
 }
 
-// readSource reads at most one byte more than a value may have. typed is set for a
+// readSource reads at most two bytes more than a value may have: a newline that is
+// dropped, and one that shows that there is more. typed is set for a
 // value from the prompt.
 func (s *session) readSource(path, file string) (value []byte, typed bool, err error) {
 	source := s.in
@@ -60,7 +62,7 @@ func (s *session) readSource(path, file string) (value []byte, typed bool, err e
 		value, err := s.prompt(path, terminal)
 		return value, true, err
 	}
-	value, err = io.ReadAll(io.LimitReader(source, maxValueBytes+1))
+	value, err = io.ReadAll(io.LimitReader(source, maxValueBytes+2))
 	if err != nil {
 		return nil, false, fmt.Errorf("read the value: %w", err)
 	}

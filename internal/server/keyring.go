@@ -21,7 +21,7 @@ type (
 )
 
 func (a *api) registerKeyring(h huma.API) {
-	huma.Register(h, operation(http.MethodGet, "/v1/keyring", "getKeyring", "Describe the key-encryption keys and who has them"), a.keyring)
+	huma.Register(h, operation(http.MethodGet, "/v1/keyring", "getKeyring", "Describe the root key, the key-encryption keys and who has them"), a.keyring)
 	huma.Register(h, operation(http.MethodPost, "/v1/keyring/keys", "addKey", "Make a key, to be promoted when every replica has it"), a.addKey)
 	promote := operation(http.MethodPost, "/v1/keyring/keys/{id}/promote", "promoteKey", "Make a key the one that wraps what is written from now on")
 	promote.DefaultStatus = http.StatusNoContent
@@ -42,6 +42,7 @@ func (a *api) keyring(ctx context.Context, _ *struct{}) (*keyringOutput, error) 
 	}
 	out := sdk.KeyringStatus{
 		Revision: status.Revision, Findings: status.Findings,
+		Root: sdk.KeyringRoot{Kind: status.Root.Kind, KeyID: status.Root.KeyID, State: string(status.Root.State)},
 		Keys: make([]sdk.KeyringKey, len(status.Keys)), Replicas: make([]sdk.KeyringReplica, len(status.Replicas)),
 	}
 	for i, k := range status.Keys {

@@ -15,13 +15,39 @@ type KeyringStatus struct {
 	// Revision counts the changes of the keyset; 0 before the first.
 	Revision int64
 	// Root is what wraps the keyset.
-	Root     keyring.RootInfo
+	Root     RootStatus
 	Keys     []KeyStatus
 	Replicas []ReplicaStatus
 	// Findings are what somebody did to the rows of the keys, past the vault; each is
 	// in the audit log too. The next change of the keyset writes the rows anew.
 	Findings []string
 }
+
+// RootStatus is the root key that the stored keyset is wrapped by.
+type RootStatus struct {
+	keyring.RootInfo
+	State RootState
+}
+
+// RootState is whether the root key that wraps the keyset is the one that this
+// replica would wrap it by now.
+type RootState string
+
+// The states of the root key.
+const (
+	// RootCurrent: it is.
+	RootCurrent RootState = "current"
+	// RootMoving: another root key was given, or the key was rotated where it is; the
+	// keyset is wrapped anew within rootEvery, and this one is needed until then.
+	RootMoving RootState = "moving"
+	// RootUnknown: the root key could not be asked now, or this replica has one that
+	// does not open the keyset; its log says which. It serves with the keys it has.
+	RootUnknown RootState = "unknown"
+)
+
+// rootAnswerTime bounds the question to a root key that is elsewhere: one that hangs
+// must not hide the rest of the status.
+const rootAnswerTime = 3 * time.Second
 
 // KeyStatus is one key-encryption key.
 type KeyStatus struct {
@@ -73,7 +99,7 @@ func (e *Engine) keyringStatus(ctx context.Context, book *keyBook) (KeyringStatu
 	if err != nil {
 		return KeyringStatus{}, err
 	}
-	status := KeyringStatus{Revision: book.keyset.Revision(), Root: keyring.DescribeRoot(book.wrapped), Findings: book.findings}
+	status := KeyringStatus{Revision: book.keyset.Revision(), Root: e.rootStatus(ctx, book.wrapped), Findings: book.findings}
 	for _, k := range book.keys {
 		key := KeyStatus{ID: keyring.KeyID(k.ID), State: KeyState(k.State), Versions: uses[k.ID]}
 		if k.CreatedAt.Unix() != 0 {
@@ -85,4 +111,18 @@ func (e *Engine) keyringStatus(ctx context.Context, book *keyBook) (KeyringStatu
 		status.Replicas = append(status.Replicas, ReplicaStatus{Name: r.Name, Revision: r.KeysetRevision, SeenAt: r.SeenAt.UTC()})
 	}
 	return status, nil
+}
+
+func (e *Engine) rootStatus(ctx context.Context, wrapped []byte) RootStatus {
+	ctx, cancel := context.WithTimeout(ctx, rootAnswerTime)
+	defer cancel()
+	status := RootStatus{RootInfo: keyring.DescribeRoot(wrapped), State: RootCurrent}
+	switch moved, err := e.keyring.RootMoved(ctx, wrapped); {
+	case err != nil:
+		e.logger.WarnContext(ctx, "the root key cannot say whether it is the current one", "root", status.String(), "error", err)
+		status.State = RootUnknown
+	case moved:
+		status.State = RootMoving
+	}
+	return status
 }

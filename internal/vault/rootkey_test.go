@@ -94,6 +94,37 @@ func TestMoveToAnotherRoot(t *testing.T) {
 	}
 }
 
+// TestRootState goes through what the status says of a root key: current, then rotated where it is,
+// which this replica has not followed yet, then away. The rest of the status is there all the time.
+func TestRootState(t *testing.T) {
+	plugin := keyservice.StartKMS(t)
+	kms, closeKMS, err := keyring.KMSRoot(plugin.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = closeKMS() })
+	// The engine looks at its root key once a minute: not again in this test.
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true, Root: kms})
+	want := func(state vault.RootState) {
+		t.Helper()
+		status, err := env.Engine.KeyringStatus(t.Context(), env.Admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wantRoot := (vault.RootStatus{RootInfo: keyring.RootInfo{Kind: "kms", KeyID: "key-1"}, State: state}); status.Root != wantRoot {
+			t.Errorf("the root key is %s (%s), want %s (%s)", status.Root, status.Root.State, wantRoot, wantRoot.State)
+		}
+		if len(status.Keys) != 1 || len(status.Replicas) != 1 {
+			t.Errorf("%d keys and %d replicas, want one of each", len(status.Keys), len(status.Replicas))
+		}
+	}
+	want(vault.RootCurrent)
+	plugin.Change(keyservice.KMSBehaviour{KeyID: "key-2"})
+	want(vault.RootMoving)
+	plugin.Stop()
+	want(vault.RootUnknown)
+}
+
 func rootRewraps(t *testing.T, env *vaulttest.Env) int {
 	t.Helper()
 	n := 0

@@ -35,32 +35,132 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- required "config.existingSecret is empty: name the Secret with database-url, redis-url and root-key" .Values.config.existingSecret -}}
 {{- end -}}
 
-{{- /* The flags of the root key. */}}
+{{- /* The flags of a root key. root is its values, flags what the flags begin with, and
+values what the messages call it. */}}
 {{- define "coffer.rootKeyArgs" -}}
-{{- with .Values.rootKey }}
+{{- $flags := .flags -}}
+{{- $values := .values -}}
+{{- with .root -}}
 {{- if eq .source "keyFile" -}}
-- --root-key-file=/etc/coffer/root/key
+- --{{ $flags }}-key-file=/etc/coffer/root/key
+{{- else if eq .source "passphrase" -}}
+- --{{ $flags }}-passphrase-file=/etc/coffer/root/passphrase
 {{- else if eq .source "kms" -}}
-- --root-kms-socket={{ .kms.socket }}
+- --{{ $flags }}-kms-socket={{ .kms.socket }}
 {{- else -}}
-- --root-transit-address={{ required "rootKey.source is transit: set rootKey.transit.address" .transit.address }}
-- --root-transit-key={{ required "rootKey.source is transit: set rootKey.transit.key" .transit.key }}
-- --root-transit-mount={{ .transit.mount }}
+- --{{ $flags }}-transit-address={{ required (printf "%s.source is transit: set %s.transit.address" $values $values) .transit.address }}
+- --{{ $flags }}-transit-key={{ required (printf "%s.source is transit: set %s.transit.key" $values $values) .transit.key }}
+- --{{ $flags }}-transit-mount={{ .transit.mount }}
 {{- with .transit.namespace }}
-- --root-transit-namespace={{ . }}
+- --{{ $flags }}-transit-namespace={{ . }}
 {{- end }}
 {{- if .transit.tokenSecret }}
-- --root-transit-token-file=/etc/coffer-root-token/token
+- --{{ $flags }}-transit-token-file=/etc/coffer-{{ $flags }}-token/token
 {{- else }}
-- --root-transit-kubernetes-role={{ required "rootKey.source is transit: set rootKey.transit.kubernetesRole or tokenSecret" .transit.kubernetesRole }}
-- --root-transit-kubernetes-mount={{ .transit.kubernetesMount }}
+- --{{ $flags }}-transit-kubernetes-role={{ required (printf "%s.source is transit: set %s.transit.kubernetesRole or tokenSecret" $values $values) .transit.kubernetesRole }}
+- --{{ $flags }}-transit-kubernetes-mount={{ .transit.kubernetesMount }}
 {{- end }}
 {{- if .transit.caConfigMap }}
-- --root-transit-ca-file=/etc/coffer-root-ca/ca.crt
+- --{{ $flags }}-transit-ca-file=/etc/coffer-{{ $flags }}-ca/ca.crt
 {{- end }}
 {{- end }}
-{{- if and .previousKeyFile (ne .source "keyFile") }}
-- --root-previous-key-file=/etc/coffer/root/key
+{{- end }}
+{{- end }}
+
+{{- /* What of a root key is mounted beside the Secret of config. */}}
+{{- define "coffer.rootKeyMounts" -}}
+{{- $flags := .flags -}}
+{{- with .root }}
+{{- if and (eq .source "kms") .kms.hostPath }}
+- name: {{ $flags }}-kms
+  mountPath: {{ dir .kms.socket }}
+{{- end }}
+{{- if eq .source "transit" }}
+{{- if .transit.tokenSecret }}
+- name: {{ $flags }}-transit-token
+  mountPath: /etc/coffer-{{ $flags }}-token
+  readOnly: true
+{{- end }}
+{{- if .transit.caConfigMap }}
+- name: {{ $flags }}-transit-ca
+  mountPath: /etc/coffer-{{ $flags }}-ca
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "coffer.rootKeyVolumes" -}}
+{{- $flags := .flags -}}
+{{- with .root }}
+{{- if and (eq .source "kms") .kms.hostPath }}
+- name: {{ $flags }}-kms
+  hostPath:
+    path: {{ .kms.hostPath }}
+    type: Directory
+{{- end }}
+{{- if eq .source "transit" }}
+{{- with .transit.tokenSecret }}
+- name: {{ $flags }}-transit-token
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- with .transit.caConfigMap }}
+- name: {{ $flags }}-transit-ca
+  configMap:
+    name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The flags of the files of a server, database or redis. */}}
+{{- define "coffer.connectionArgs" -}}
+{{- $name := .name -}}
+{{- with .files -}}
+{{- if .password.secret }}
+- --{{ $name }}-password-file=/etc/coffer/{{ $name }}/password
+{{- end }}
+{{- if or .ca.secret .ca.configMap }}
+- --{{ $name }}-ca-file=/etc/coffer/{{ $name }}/ca.crt
+{{- end }}
+{{- if .clientCert.secret }}
+- --{{ $name }}-cert-file=/etc/coffer/{{ $name }}/tls.crt
+- --{{ $name }}-key-file=/etc/coffer/{{ $name }}/tls.key
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The same files, as sources of the volume of config. */}}
+{{- define "coffer.connectionSources" -}}
+{{- $name := .name -}}
+{{- with .files }}
+{{- if and .ca.secret .ca.configMap }}
+{{- fail (printf "%s.ca names a Secret and a ConfigMap: name one of them" $name) }}
+{{- end }}
+{{- if .password.secret }}
+- secret:
+    name: {{ .password.secret }}
+    items:
+      - key: {{ .password.key }}
+        path: {{ $name }}/password
+{{- end }}
+{{- if or .ca.secret .ca.configMap }}
+- {{ ternary "secret" "configMap" (ne .ca.secret "") }}:
+    name: {{ default .ca.configMap .ca.secret }}
+    items:
+      - key: {{ .ca.key }}
+        path: {{ $name }}/ca.crt
+{{- end }}
+{{- if .clientCert.secret }}
+- secret:
+    name: {{ .clientCert.secret }}
+    items:
+      - key: {{ .clientCert.certKey }}
+        path: {{ $name }}/tls.crt
+      - key: {{ .clientCert.keyKey }}
+        path: {{ $name }}/tls.key
 {{- end }}
 {{- end }}
 {{- end }}

@@ -50,7 +50,7 @@ func TestServiceMonitorIsTheSame(t *testing.T) {
 // for, on all that a value could change.
 func TestPodsAreRestricted(t *testing.T) {
 	everything := map[string]any{
-		"config":            map[string]any{"create": true, "databaseURL": "postgres://db/coffer", "databaseOwnerURL": "postgres://owner@db/coffer", "redisURL": "redis://cache", "rootKey": "current: AA=="},
+		"config":            map[string]any{"create": true, "databaseURL": "postgres://db/coffer", "databaseOwnerURL": "postgres://owner@db/coffer", "redisURL": "redis+sentinel://sentinel:26379/main/0", "rootKey": "current: AA=="},
 		"apiTLS":            map[string]any{"existingSecret": "tls", "sans": []any{"coffer.example.com"}},
 		"networkPolicy":     map[string]any{"enabled": true, "apiFrom": []any{map[string]any{"podSelector": map[string]any{}}}},
 		"extraArgs":         []any{"--leader-election-id=other"},
@@ -58,6 +58,8 @@ func TestPodsAreRestricted(t *testing.T) {
 		"extraVolumes":      []any{map[string]any{"name": "ca", "configMap": map[string]any{"name": "ca"}}},
 		"extraVolumeMounts": []any{map[string]any{"name": "ca", "mountPath": "/etc/ssl/extra"}},
 		"priorityClassName": "system-cluster-critical",
+		"database":          everyConnectionFile["database"],
+		"redis":             everyConnectionFile["redis"],
 		"image":             map[string]any{"pullPolicy": "Always", "tag": "v9"},
 		"podLabels":         map[string]any{"team": "platform"},
 	}
@@ -113,6 +115,10 @@ func TestValuesThatCannotWorkAreRefused(t *testing.T) {
 		"unknown value":        {map[string]any{"replicaCount": 3}, "replicaCount"},
 		"created without URLs": {map[string]any{"config": map[string]any{"create": true}}, "config.databaseURL"},
 		"negative retention":   {map[string]any{"audit": map[string]any{"retentionMonths": -1}}, "/audit/retentionMonths"},
+		"two authorities":      {map[string]any{"redis": map[string]any{"ca": map[string]any{"secret": "a", "configMap": "b"}}}, "redis.ca names a Secret and a ConfigMap"},
+		"transit nowhere":      {map[string]any{"rootKey": map[string]any{"previous": map[string]any{"source": "transit"}}}, "set rootKey.previous.transit.address"},
+		"an HTTP cache":        {map[string]any{"config": map[string]any{"redisURL": "http+cluster://cache"}}, "/config/redisURL"},
+		"a cache of words":     {map[string]any{"cacheSize": "plenty"}, "/cacheSize"},
 		"an HTTP database":     {map[string]any{"config": map[string]any{"databaseURL": "http://db"}}, "/config/databaseURL"},
 	} {
 		t.Run(name, func(t *testing.T) {

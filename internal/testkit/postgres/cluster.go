@@ -100,9 +100,13 @@ func (c Cluster) Init(ctx context.Context) error {
 	return c.admit()
 }
 
-// admit writes who may connect from where into pg_hba.conf.
-func (c Cluster) admit() error {
+// admit writes who may connect from where into pg_hba.conf; of first and the usual rules
+// the first that fits counts.
+func (c Cluster) admit(first ...string) error {
 	var rules strings.Builder
+	for _, rule := range first {
+		fmt.Fprintln(&rules, rule)
+	}
 	for _, network := range append([]string{"127.0.0.1/32", "::1/128"}, c.AllowFrom...) {
 		fmt.Fprintf(&rules, "host all all %s scram-sha-256\nhost replication all %s scram-sha-256\n", network, network)
 	}

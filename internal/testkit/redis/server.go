@@ -97,6 +97,8 @@ type Server struct {
 	instance Instance
 	guard    *process.Guard
 	proc     *process.Process
+	// tlsPort is 0 before ServeTLS.
+	tlsPort int
 }
 
 // Start starts an empty server on a free loopback port. The caller must Close it; a program that dies before it does

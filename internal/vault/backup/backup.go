@@ -44,9 +44,9 @@ const (
 // The errors of reading a backup.
 var (
 	// ErrIdentity: the file is for other recipients.
-	ErrIdentity = errors.New("no identity given opens this backup")
+	ErrIdentity = errors.New("no identity given opens this backup: give the one that belongs to a recipient it was made for")
 	// ErrDamaged: the file was changed, or is not whole, or is no backup.
-	ErrDamaged = errors.New("the backup is damaged or not whole")
+	ErrDamaged = errors.New("the backup is damaged or not whole, and nothing of it can be restored: use another copy of it, or another backup")
 )
 
 // Contents is the first entry.

@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"regexp"
@@ -99,7 +102,7 @@ func (l *live) leaveStandby(next pgconn.PgErrorHandler) pgconn.PgErrorHandler {
 // parse reads an address as pgx wants it. A store reads and writes, so it takes a
 // primary only, unless the URL says otherwise.
 func (l *live) parse(a address.Address) (*pgxpool.Config, error) {
-	dsn, err := withCertificates(a.URL, l.files)
+	dsn, err := withMode(a.URL, l.files)
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +120,9 @@ func (l *live) parse(a address.Address) (*pgxpool.Config, error) {
 	if a.Password != "" {
 		config.ConnConfig.Password = a.Password
 	}
+	if err := addCertificates(config.ConnConfig, a); err != nil {
+		return nil, err
+	}
 	config.ConnConfig.ConnectTimeout = connectTimeout
 	if !hasParameter(a.URL, "pool_max_conns") {
 		config.MaxConns = defaultConns
@@ -127,17 +133,14 @@ func (l *live) parse(a address.Address) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// withCertificates adds the files to the URL, as the parameters of libpq that they
-// are: pgx reads them whenever it parses.
-func withCertificates(dsn string, files address.Files) (string, error) {
+// withMode says in the URL how the server is verified, when a file has its authorities.
+// The files themselves are no parameters of the URL: pgx would read them again by
+// name, and find what came after the address was read.
+func withMode(dsn string, files address.Files) (string, error) {
 	for _, p := range []struct{ name, file string }{{"sslrootcert", files.CA}, {"sslcert", files.Cert}, {"sslkey", files.Key}} {
-		if p.file == "" {
-			continue
-		}
-		if hasParameter(dsn, p.name) {
+		if p.file != "" && hasParameter(dsn, p.name) {
 			return "", errors.New("read the database URL: it has " + p.name + ", for which a file is given too: remove one of the two")
 		}
-		dsn = addParameter(dsn, p.name, p.file)
 	}
 	if files.CA == "" {
 		return dsn, nil
@@ -147,8 +150,47 @@ func withCertificates(dsn string, files address.Files) (string, error) {
 		return addParameter(dsn, "sslmode", "verify-full"), nil
 	case "disable", "allow", "prefer":
 		return "", errors.New("read the database URL: sslmode=" + mode + " does not verify the server, though a file with its authorities is given: use sslmode=verify-full")
+	case "require":
+		// With authorities it means this, as for libpq.
+		at := parameterAt(dsn, "sslmode")
+		return dsn[:at[2]] + "verify-ca" + dsn[at[3]:], nil
 	}
 	return dsn, nil
+}
+
+// addCertificates puts what the files held into the TLS of every host.
+func addCertificates(c *pgx.ConnConfig, a address.Address) error {
+	var pool *x509.CertPool
+	if a.CA != nil {
+		pool = x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(a.CA) {
+			return errors.New("the file of Postgres's authorities holds no PEM certificate")
+		}
+	}
+	var pairs []tls.Certificate
+	if a.Cert != nil {
+		pair, err := tls.X509KeyPair(a.Cert, a.Key)
+		if err != nil {
+			return fmt.Errorf("read the client certificate for Postgres: %w", err)
+		}
+		pairs = []tls.Certificate{pair}
+	}
+	configs := []*tls.Config{c.TLSConfig}
+	for _, fallback := range c.Fallbacks {
+		configs = append(configs, fallback.TLSConfig)
+	}
+	for _, config := range configs {
+		if config == nil {
+			continue
+		}
+		if pool != nil {
+			config.RootCAs = pool
+		}
+		if pairs != nil {
+			config.Certificates = pairs
+		}
+	}
+	return nil
 }
 
 func hasParameter(dsn, name string) bool { return parameterAt(dsn, name) != nil }
