@@ -35,6 +35,7 @@ const (
 // environment is a vault on servers of its own, behind the API.
 type environment struct {
 	dir      string
+	profiles string // where profiles go, if anywhere
 	postgres *postgres.Server
 	dsn      string
 	redisURL string
@@ -45,8 +46,8 @@ type environment struct {
 	closers  []func() error
 }
 
-func newEnvironment(ctx context.Context) (_ *environment, err error) {
-	e := &environment{value: make([]byte, valueSize)}
+func newEnvironment(ctx context.Context, profiles string) (_ *environment, err error) {
+	e := &environment{value: make([]byte, valueSize), profiles: profiles}
 	_, _ = rand.Read(e.value)
 	defer func() {
 		if err != nil {
@@ -89,6 +90,11 @@ func (e *environment) startServers(ctx context.Context) (err error) {
 	e.closers = append(e.closers, e.postgres.Close)
 	if e.dsn, err = e.postgres.CreateDatabase(ctx, "bench"); err != nil {
 		return err
+	}
+	if e.profiles != "" {
+		if err := e.traceStatements(ctx); err != nil {
+			return err
+		}
 	}
 	cache, err := redis.Start(ctx)
 	if err != nil {

@@ -27,30 +27,49 @@ import (
 func secretURL() string { return "/v1/secret?path=" + url.QueryEscape(path) }
 
 func (e *environment) readLoad(token string) load {
-	return load{server: e.api, method: http.MethodGet, path: secretURL(), token: token, connections: connections}
+	return load{
+		server: e.api, method: http.MethodGet, path: secretURL(), token: token, connections: connections, spent: e.processorTime,
+	}
 }
 
 // reads is audited reads over HTTP, and a handler that answers the same bytes.
 func (e *environment) reads() figure {
 	return figure{"audited reads over HTTP", "/s", ">= 0.2", func(ctx context.Context, d time.Duration) (float64, float64, error) {
-		answer, err := e.answer(ctx)
-		if err != nil {
-			return 0, 0, err
-		}
-		bare := serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write(answer)
-		}))
-		defer bare.Close()
-		ours, err := e.readLoad("storm").run(ctx, d)
-		if err != nil {
-			return 0, 0, err
-		}
-		floor := e.readLoad("storm")
-		floor.server = bare
-		floored, err := floor.run(ctx, d)
-		return ours.perSecond, floored.perSecond, err
+		ours, floor, err := e.readRound(ctx, d)
+		return ours.perSecond, floor.perSecond, err
 	}}
+}
+
+// readTime is the processor time of the same.
+func (e *environment) readTime() figure {
+	return figure{"processor time of a read", "µs", "", func(ctx context.Context, d time.Duration) (float64, float64, error) {
+		ours, floor, err := e.readRound(ctx, d)
+		return microseconds(ours.processor), microseconds(floor.processor), err
+	}}
+}
+
+func microseconds(d time.Duration) float64 { return d.Seconds() * 1e6 }
+
+func (e *environment) readRound(ctx context.Context, d time.Duration) (ours, floor loaded, err error) {
+	answer, err := e.answer(ctx)
+	if err != nil {
+		return ours, floor, err
+	}
+	bare := serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(answer)
+	}))
+	defer bare.Close()
+	if err := e.profile(ctx, "reads", func() (err error) {
+		ours, err = e.readLoad("storm").run(ctx, d)
+		return err
+	}); err != nil {
+		return ours, floor, err
+	}
+	least := e.readLoad("storm")
+	least.server = bare
+	floor, err = least.run(ctx, d)
+	return ours, floor, err
 }
 
 // answer is what a read gets.
@@ -72,19 +91,35 @@ func (e *environment) answer(ctx context.Context) ([]byte, error) {
 // clients insert rows of their own, and pgbench on the same server.
 func (e *environment) writes() figure {
 	return figure{"writes over HTTP", "/s", ">= 0.2", func(ctx context.Context, d time.Duration) (float64, float64, error) {
-		body, err := json.Marshal(sdk.PutRequest{Value: e.value})
-		if err != nil {
-			return 0, 0, err
-		}
-		ours, err := load{
-			server: e.spreading(), method: http.MethodPut, path: "/v1/secret", token: "storm", body: body, connections: connections,
-		}.run(ctx, d)
-		if err != nil {
-			return 0, 0, err
-		}
-		floor, err := e.pgbench(ctx, d)
-		return ours.perSecond, floor, err
+		ours, floor, err := e.writeRound(ctx, d)
+		return ours.perSecond, floor.perSecond, err
 	}}
+}
+
+// writeTime is the processor time of the same.
+func (e *environment) writeTime() figure {
+	return figure{"processor time of a write", "µs", "", func(ctx context.Context, d time.Duration) (float64, float64, error) {
+		ours, floor, err := e.writeRound(ctx, d)
+		return microseconds(ours.processor), microseconds(floor.processor), err
+	}}
+}
+
+func (e *environment) writeRound(ctx context.Context, d time.Duration) (ours, floor loaded, err error) {
+	body, err := json.Marshal(sdk.PutRequest{Value: e.value})
+	if err != nil {
+		return ours, floor, err
+	}
+	if err := e.profile(ctx, "writes", func() (err error) {
+		ours, err = load{
+			server: e.spreading(), method: http.MethodPut, path: "/v1/secret", token: "storm", body: body,
+			connections: connections, spent: e.processorTime,
+		}.run(ctx, d)
+		return err
+	}); err != nil {
+		return ours, floor, err
+	}
+	floor, err = e.pgbench(ctx, d)
+	return ours, floor, err
 }
 
 // spreading is the API with a path for each connection put into requests.
@@ -97,37 +132,52 @@ func (e *environment) spreading() *httptest.Server {
 	return spread
 }
 
-var transactionRate = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
+var (
+	transactionRate = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
+	transactions    = regexp.MustCompile(`(?m)^number of transactions actually processed: ([0-9]+)`)
+)
 
-// pgbench inserts a row a transaction, on as many connections, and returns how many a
-// second.
-func (e *environment) pgbench(ctx context.Context, d time.Duration) (float64, error) {
+// pgbench inserts a row a transaction, on as many connections.
+func (e *environment) pgbench(ctx context.Context, d time.Duration) (loaded, error) {
 	bin, err := postgres.BinDir()
 	if err != nil {
-		return 0, err
+		return loaded{}, err
 	}
 	script := filepath.Join(e.dir, "insert.sql")
 	if err := os.WriteFile(script, []byte("INSERT INTO pgbench_floor (box) VALUES (decode(repeat('00', 1024), 'hex'));\n"), 0o600); err != nil {
-		return 0, err
+		return loaded{}, err
 	}
 	setup := exec.CommandContext(ctx, filepath.Join(bin, "psql"), "-q", "-d", e.dsn, "-c",
 		"CREATE TABLE IF NOT EXISTS pgbench_floor (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, box bytea NOT NULL)")
 	setup.Env = append(os.Environ(), "PGOPTIONS=-c client_min_messages=error")
 	if out, err := setup.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("make pgbench's table: %w: %s", err, out)
+		return loaded{}, fmt.Errorf("make pgbench's table: %w: %s", err, out)
 	}
 	n := strconv.Itoa(connections)
 	bench := exec.CommandContext(ctx, filepath.Join(bin, "pgbench"), "-n", "-M", "prepared", "-c", n, "-j", "2",
 		"-T", strconv.Itoa(max(1, int(d.Seconds()))), "-f", script, e.dsn)
+	before, err := e.processorTime()
+	if err != nil {
+		return loaded{}, err
+	}
 	out, err := bench.CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("pgbench: %w: %s; it comes with Debian's postgresql", err, out)
+		return loaded{}, fmt.Errorf("pgbench: %w: %s; it comes with Debian's postgresql", err, out)
 	}
-	found := transactionRate.FindSubmatch(out)
-	if found == nil {
-		return 0, errors.New("pgbench printed no rate")
+	after, err := e.processorTime()
+	if err != nil {
+		return loaded{}, err
 	}
-	return strconv.ParseFloat(string(found[1]), 64)
+	found, count := transactionRate.FindSubmatch(out), transactions.FindSubmatch(out)
+	if found == nil || count == nil {
+		return loaded{}, errors.New("pgbench printed no rate")
+	}
+	perSecond, err := strconv.ParseFloat(string(found[1]), 64)
+	if err != nil {
+		return loaded{}, err
+	}
+	total, err := strconv.Atoi(string(count[1]))
+	return loaded{perSecond: perSecond, processor: (after - before) / time.Duration(max(1, total))}, err
 }
 
 // statements is what one read asks of Postgres, by the caches that are warm; the floor
