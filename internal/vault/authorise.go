@@ -236,11 +236,11 @@ func (e *Engine) record(ctx context.Context, v verdict) error {
 
 // head reads what decides about one reference.
 func (e *Engine) head(ctx context.Context, caller secret.Caller, ref secret.Ref) (store.Head, error) {
-	wanted, err := wantedOf(ref)
+	wanted, err := wantedOf(caller, ref)
 	if err != nil {
 		return store.Head{}, err
 	}
-	heads, err := e.store.Heads(ctx, caller.Cluster, wanted)
+	heads, err := e.store.Heads(ctx, wanted)
 	if err != nil {
 		return store.Head{}, fmt.Errorf("%s: %w", ref.Path, err)
 	}

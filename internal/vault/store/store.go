@@ -44,8 +44,9 @@ type Store struct {
 // prepareSession sets what a session of the engine needs. It is a statement and not
 // connection parameters, which poolers refuse.
 func prepareSession(ctx context.Context, conn *pgx.Conn) error {
+	// Statements are short: compiling one to machine code takes longer than any runs.
 	_, err := conn.Exec(ctx, `SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false),
-		set_config('idle_in_transaction_session_timeout', $3, false)`,
+		set_config('idle_in_transaction_session_timeout', $3, false), set_config('jit', 'off', false)`,
 		milliseconds(statementTimeout), milliseconds(lockTimeout), milliseconds(idleInTransactionTimeout))
 	if err != nil {
 		return err
