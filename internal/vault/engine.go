@@ -15,6 +15,7 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/cache"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/envelope"
+	"github.com/coffer-vault/coffer/internal/vault/group"
 	"github.com/coffer-vault/coffer/internal/vault/keyring"
 	"github.com/coffer-vault/coffer/internal/vault/store"
 )
@@ -86,6 +87,7 @@ type Engine struct {
 	chain     audit.Chain
 	lanes     audit.Lanes
 	committer audit.Committer
+	lookups   *group.Calls[store.Wanted, store.Head]
 	heads     HeadsExporter
 	// unanchored is set when this process has written since the last anchor.
 	unanchored atomic.Bool
@@ -107,7 +109,7 @@ func New(c Config) *Engine {
 		store: c.Store, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
 		waker: c.Waker, clock: c.Clock, logger: c.Logger, metrics: m,
 		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
-		heads: c.AuditHeads,
+		heads: c.AuditHeads, lookups: newLookups(c.Store),
 		chain: audit.Chain{MAC: c.Keyring.MAC, Vault: c.VaultID},
 	}
 	e.unanchored.Store(true) // what processes wrote that ended

@@ -1,0 +1,136 @@
+package group_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/coffer-vault/coffer/internal/vault/group"
+)
+
+// TestQuestionsGoInACallThatBeginsLater: the first goes at once and alone. What comes while it is under way gets no
+// part of its answer, which may be of a moment before the question: it goes, together, in the next call.
+func TestQuestionsGoInACallThatBeginsLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun, release := 0, make(chan struct{})
+		c := &group.Calls[int, int]{AtOnce: 1, MaxBatch: 100, MaxQueue: 100, Do: func(asked []int) ([]int, error) {
+			begun++
+			moment := begun
+			<-release
+			answers := make([]int, len(asked))
+			for i := range asked {
+				answers[i] = 100*moment + asked[i]
+			}
+			return answers, nil
+		}}
+		answers := make([]int, 10)
+		var wait sync.WaitGroup
+		for i := range answers {
+			wait.Go(func() {
+				var err error
+				if answers[i], err = c.Ask(t.Context(), i); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		close(release)
+		wait.Wait()
+		if want := []int{100, 201, 202, 203, 204, 205, 206, 207, 208, 209}; !slices.Equal(answers, want) {
+			t.Errorf("answers %v, want %v: call times 100, and the question", answers, want)
+		}
+	})
+}
+
+// TestCallsAreBounded: so many at once, so many questions in each.
+func TestCallsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var mu sync.Mutex
+		running, most, longest := 0, 0, 0
+		c := &group.Calls[int, int]{AtOnce: 2, MaxBatch: 3, MaxQueue: 100, Do: func(asked []int) ([]int, error) {
+			mu.Lock()
+			running++
+			most, longest = max(most, running), max(longest, len(asked))
+			mu.Unlock()
+			<-release
+			mu.Lock()
+			running--
+			mu.Unlock()
+			return asked, nil
+		}}
+		var wait sync.WaitGroup
+		for i := range 20 {
+			wait.Go(func() {
+				if answer, err := c.Ask(t.Context(), i); err != nil || answer != i {
+					t.Errorf("asked %d, got %d, error %v", i, answer, err)
+				}
+			})
+			synctest.Wait()
+		}
+		close(release)
+		wait.Wait()
+		if most != 2 || longest != 3 {
+			t.Errorf("%d calls at once with at most %d questions, want 2 and 3", most, longest)
+		}
+	})
+}
+
+func TestTheQueueIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		c := &group.Calls[int, int]{AtOnce: 1, MaxBatch: 10, MaxQueue: 5, Do: func(asked []int) ([]int, error) { <-release; return asked, nil }}
+		var wait sync.WaitGroup
+		for i := range 6 { // one is taken
+			wait.Go(func() { _, _ = c.Ask(t.Context(), i) })
+			synctest.Wait()
+		}
+		if _, err := c.Ask(t.Context(), 7); !errors.Is(err, group.ErrQueueFull) {
+			t.Errorf("got %v", err)
+		}
+		close(release)
+		wait.Wait()
+		if _, err := c.Ask(t.Context(), 8); err != nil {
+			t.Errorf("when the queue is empty again: %v", err)
+		}
+	})
+}
+
+// TestWhoGivesUpIsDropped, and everybody of a batch gets its error.
+func TestWhoGivesUpIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release, errDown := make(chan struct{}), errors.New("down")
+		asked := 0
+		c := &group.Calls[int, int]{AtOnce: 1, MaxBatch: 10, MaxQueue: 10, Do: func(questions []int) ([]int, error) {
+			<-release
+			asked += len(questions)
+			return nil, errDown
+		}}
+		var wait sync.WaitGroup
+		for i := range 3 {
+			wait.Go(func() {
+				if _, err := c.Ask(t.Context(), i); !errors.Is(err, errDown) {
+					t.Errorf("got %v", err)
+				}
+			})
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		wait.Go(func() {
+			if _, err := c.Ask(ctx, 3); !errors.Is(err, group.ErrTooSlow) || !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		close(release)
+		wait.Wait()
+		if asked != 3 {
+			t.Errorf("%d questions were asked, want 3", asked)
+		}
+	})
+}
