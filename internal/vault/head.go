@@ -4,19 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/coffer-vault/coffer/internal/vault/group"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/store"
 )
 
-// Limits of the statements that read heads together, beside operationTimeout. While
-// Postgres works on one, the answer of the other is taken apart. A caller has at most a few
-// requests at work, so none fills a statement with its own.
+// Limits of the statements that read heads together, beside operationTimeout. The server
+// works on a few requests of a caller at a time, so none fills a statement with its own.
 const (
-	headsAtOnce = 2
-	headsBatch  = 256
-	headsQueue  = 4096
+	headsBatch    = 256
+	headsQueue    = 4096
+	headsAtOnce   = 4
+	headsPatience = 50 * time.Millisecond // many times what the statement takes
 )
 
 // head reads what decides about one reference, in one statement with the heads that
@@ -40,7 +41,7 @@ func (e *Engine) head(ctx context.Context, caller secret.Caller, ref secret.Ref)
 // newLookups groups the questions of head.
 func newLookups(s *store.Store) *group.Calls[store.Wanted, store.Head] {
 	return &group.Calls[store.Wanted, store.Head]{
-		AtOnce: headsAtOnce, MaxBatch: headsBatch, MaxQueue: headsQueue,
+		MaxBatch: headsBatch, MaxQueue: headsQueue, AtOnce: headsAtOnce, Patience: headsPatience,
 		Do: func(wanted []store.Wanted) ([]store.Head, error) {
 			ctx, cancel := context.WithTimeout(context.Background(), operationTimeout)
 			defer cancel()

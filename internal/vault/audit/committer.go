@@ -15,9 +15,10 @@ const (
 	MaxBatch = 512
 	// MaxQueue bounds the entries that wait: at about 1 KiB each a few MiB.
 	MaxQueue = 4096
-	// maxFlushes is how many flushes may be under way. While one waits for the disk the
-	// next can be sent.
-	maxFlushes = 2
+	// maxFlushes is how many flushes may be under way when they take longer than patience,
+	// which is many times what one takes on a disk that is not in trouble.
+	maxFlushes = 4
+	patience   = 50 * time.Millisecond
 )
 
 // Errors of Commit, beside those of the flush.
@@ -31,7 +32,7 @@ var (
 // any more are dropped: nothing was done in their name.
 type Committer struct {
 	// Flush makes entries durable, in their order, before it returns nil. It is called
-	// from two goroutines at most and has a time limit of its own.
+	// from a few goroutines at most and has a time limit of its own.
 	Flush func(entries []Entry) error
 	// Observe, which may be nil, hears of each flush: how many entries it had, how many
 	// wait behind it, and how long it took.
@@ -45,7 +46,8 @@ type Committer struct {
 // later or never.
 func (c *Committer) Commit(ctx context.Context, e Entry) error {
 	c.once.Do(func() {
-		c.calls.AtOnce, c.calls.MaxBatch, c.calls.MaxQueue, c.calls.Observe = maxFlushes, MaxBatch, MaxQueue, c.Observe
+		c.calls.MaxBatch, c.calls.MaxQueue, c.calls.Observe = MaxBatch, MaxQueue, c.Observe
+		c.calls.AtOnce, c.calls.Patience = maxFlushes, patience
 		c.calls.Do = func(entries []Entry) ([]struct{}, error) { return make([]struct{}, len(entries)), c.Flush(entries) }
 	})
 	_, err := c.calls.Ask(ctx, e)

@@ -1,5 +1,5 @@
 // Package group does in few calls what many callers ask at one time: the first question is answered at once, and what
-// comes while calls are under way goes together in the next. So one caller waits for nothing, and many share what a
+// comes while a call is under way goes together in the next. So one caller waits for nothing, and many share what a
 // call costs: a round trip, a statement, a commit.
 //
 // A question is always part of a call that begins after it was asked. What a call reads is therefore never older than
@@ -24,9 +24,12 @@ var (
 type Calls[Q, A any] struct {
 	// Do answers questions, in their order, or fails for all of them. It has a time limit of its own.
 	Do func(questions []Q) ([]A, error)
-	// AtOnce is how many calls may be under way, MaxBatch how many questions one call answers, and MaxQueue how many
-	// may wait.
-	AtOnce, MaxBatch, MaxQueue int
+	// MaxBatch is how many questions one call answers, and MaxQueue how many may wait.
+	MaxBatch, MaxQueue int
+	// AtOnce is how many calls may be under way. One is as a rule: more would be smaller. The next goes beside it
+	// once the newest has taken Patience, so that what hangs, such as a broken connection, holds up nobody else.
+	AtOnce   int
+	Patience time.Duration
 	// Observe, which may be nil, hears of each call: how many questions it had, how many wait behind it, and how long
 	// it took.
 	Observe func(questions, waiting int, took time.Duration)
@@ -34,6 +37,7 @@ type Calls[Q, A any] struct {
 	mu      sync.Mutex
 	queue   []*question[Q, A]
 	running int
+	began   time.Time // the newest call
 }
 
 type question[Q, A any] struct {
@@ -67,8 +71,9 @@ func (c *Calls[Q, A]) enqueue(p *question[Q, A]) bool {
 		return false
 	}
 	c.queue = append(c.queue, p)
-	if c.running < c.AtOnce {
+	if c.running == 0 || c.running < c.AtOnce && time.Since(c.began) >= c.Patience {
 		c.running++
+		c.began = time.Now()
 		go c.run()
 	}
 	return true
@@ -115,6 +120,7 @@ func (c *Calls[Q, A]) take() (batch []*question[Q, A], waiting int) {
 	}
 	clear(c.queue[:n])
 	c.queue = c.queue[n:]
+	c.began = time.Now()
 	if len(batch) == 0 {
 		c.running--
 		c.queue = nil // lets go of what it held

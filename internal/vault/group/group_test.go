@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/coffer-vault/coffer/internal/vault/group"
 )
@@ -45,37 +46,47 @@ func TestQuestionsGoInACallThatBeginsLater(t *testing.T) {
 	})
 }
 
-// TestCallsAreBounded: so many at once, so many questions in each.
-func TestCallsAreBounded(t *testing.T) {
+// TestWhatHangsHoldsUpNobodyElse: a call that takes long is overtaken, by so many calls at
+// most, and no call has more questions than it may.
+func TestWhatHangsHoldsUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
 		var mu sync.Mutex
-		running, most, longest := 0, 0, 0
-		c := &group.Calls[int, int]{AtOnce: 2, MaxBatch: 3, MaxQueue: 100, Do: func(asked []int) ([]int, error) {
+		var calls []int
+		release := make(chan struct{})
+		c := &group.Calls[int, int]{AtOnce: 2, Patience: time.Second, MaxBatch: 3, MaxQueue: 100, Do: func(asked []int) ([]int, error) {
 			mu.Lock()
-			running++
-			most, longest = max(most, running), max(longest, len(asked))
+			calls = append(calls, len(asked))
 			mu.Unlock()
 			<-release
-			mu.Lock()
-			running--
-			mu.Unlock()
 			return asked, nil
 		}}
 		var wait sync.WaitGroup
-		for i := range 20 {
-			wait.Go(func() {
-				if answer, err := c.Ask(t.Context(), i); err != nil || answer != i {
-					t.Errorf("asked %d, got %d, error %v", i, answer, err)
-				}
-			})
-			synctest.Wait()
+		ask := func(n int) {
+			for i := range n {
+				wait.Go(func() {
+					if answer, err := c.Ask(t.Context(), i); err != nil || answer != i {
+						t.Errorf("asked %d, got %d, error %v", i, answer, err)
+					}
+				})
+				synctest.Wait()
+			}
+		}
+		ask(5)
+		if want := []int{1}; !slices.Equal(calls, want) {
+			t.Errorf("calls of %v questions, want %v: one at a time", calls, want)
+		}
+		time.Sleep(time.Second)
+		ask(1)
+		if want := []int{1, 3}; !slices.Equal(calls, want) {
+			t.Errorf("calls of %v questions, want %v: what hangs is overtaken", calls, want)
+		}
+		time.Sleep(time.Hour)
+		ask(1)
+		if want := []int{1, 3}; !slices.Equal(calls, want) {
+			t.Errorf("calls of %v questions, want %v: two at once", calls, want)
 		}
 		close(release)
 		wait.Wait()
-		if most != 2 || longest != 3 {
-			t.Errorf("%d calls at once with at most %d questions, want 2 and 3", most, longest)
-		}
 	})
 }
 
