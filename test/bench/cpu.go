@@ -8,23 +8,36 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// processorTime is what this process, which is client and server, the Postgres server and
-// its backends, and programs run to the end have used of the processors. On a machine that
-// others use too it says more than rates do.
-func (e *environment) processorTime() (time.Duration, error) {
-	var total time.Duration
+// spent is processor time. On a machine that others use too it says more than rates do.
+type spent struct {
+	program  time.Duration // this process, which is client and server, and programs it ran to their end
+	postgres time.Duration // the Postgres server and its backends
+}
+
+func (s spent) all() time.Duration { return s.program + s.postgres }
+
+func (s spent) since(before spent) spent {
+	return spent{s.program - before.program, s.postgres - before.postgres}
+}
+
+func (s spent) each(n int) spent {
+	n = max(1, n)
+	return spent{s.program / time.Duration(n), s.postgres / time.Duration(n)}
+}
+
+func (e *environment) processorTime() (s spent, err error) {
 	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
 		var usage syscall.Rusage
 		if err := syscall.Getrusage(who, &usage); err != nil {
-			return 0, fmt.Errorf("read the processor time: %w", err)
+			return spent{}, fmt.Errorf("read the processor time: %w", err)
 		}
-		total += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+		s.program += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 	}
-	database, err := e.databaseTime()
-	return total + database, err
+	s.postgres, err = e.databaseTime()
+	return s, err
 }
 
-// databaseTime is the part of Postgres.
+// databaseTime is what Postgres spent.
 func (e *environment) databaseTime() (time.Duration, error) {
 	processes, err := procfs.AllProcs()
 	if err != nil {

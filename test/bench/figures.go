@@ -16,11 +16,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/coffer-vault/coffer/internal/testkit/postgres"
-	"github.com/coffer-vault/coffer/internal/vault"
-	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/sdk"
 )
 
@@ -44,7 +40,7 @@ func (e *environment) reads() figure {
 func (e *environment) readTime() figure {
 	return figure{"processor time of a read", "µs", "", func(ctx context.Context, d time.Duration) (float64, float64, error) {
 		ours, floor, err := e.readRound(ctx, d)
-		return microseconds(ours.processor), microseconds(floor.processor), err
+		return microseconds(ours.processor.all()), microseconds(floor.processor.all()), err
 	}}
 }
 
@@ -60,10 +56,8 @@ func (e *environment) readRound(ctx context.Context, d time.Duration) (ours, flo
 		_, _ = w.Write(answer)
 	}))
 	defer bare.Close()
-	if err := e.profile(ctx, "reads", func() (err error) {
-		ours, err = e.readLoad("storm").run(ctx, d)
-		return err
-	}); err != nil {
+	ours, err = e.profile(ctx, "reads", func() (loaded, error) { return e.readLoad("storm").run(ctx, d) })
+	if err != nil {
 		return ours, floor, err
 	}
 	least := e.readLoad("storm")
@@ -100,7 +94,7 @@ func (e *environment) writes() figure {
 func (e *environment) writeTime() figure {
 	return figure{"processor time of a write", "µs", "", func(ctx context.Context, d time.Duration) (float64, float64, error) {
 		ours, floor, err := e.writeRound(ctx, d)
-		return microseconds(ours.processor), microseconds(floor.processor), err
+		return microseconds(ours.processor.all()), microseconds(floor.processor.all()), err
 	}}
 }
 
@@ -109,13 +103,12 @@ func (e *environment) writeRound(ctx context.Context, d time.Duration) (ours, fl
 	if err != nil {
 		return ours, floor, err
 	}
-	if err := e.profile(ctx, "writes", func() (err error) {
-		ours, err = load{
-			server: e.spreading(), method: http.MethodPut, path: "/v1/secret", token: "storm", body: body,
-			connections: connections, spent: e.processorTime,
-		}.run(ctx, d)
-		return err
-	}); err != nil {
+	writes := load{
+		server: e.spreading(), method: http.MethodPut, path: "/v1/secret", token: "storm", body: body,
+		connections: connections, spent: e.processorTime,
+	}
+	ours, err = e.profile(ctx, "writes", func() (loaded, error) { return writes.run(ctx, d) })
+	if err != nil {
 		return ours, floor, err
 	}
 	floor, err = e.pgbench(ctx, d)
@@ -177,75 +170,7 @@ func (e *environment) pgbench(ctx context.Context, d time.Duration) (loaded, err
 		return loaded{}, err
 	}
 	total, err := strconv.Atoi(string(count[1]))
-	return loaded{perSecond: perSecond, processor: (after - before) / time.Duration(max(1, total))}, err
-}
-
-// statements is what one read asks of Postgres, by the caches that are warm; the floor
-// is no cache.
-func (e *environment) statements() []figure {
-	const reads = 1000
-	measure := func(redisURL string, cacheBytes uint64) func(context.Context, time.Duration) (float64, float64, error) {
-		return func(ctx context.Context, _ time.Duration) (float64, float64, error) {
-			ours, err := e.statementsPerRead(ctx, redisURL, cacheBytes, reads)
-			if err != nil {
-				return 0, 0, err
-			}
-			floor, err := e.statementsPerRead(ctx, "", 0, reads)
-			return ours, floor, err
-		}
-	}
-	return []figure{
-		{"statements a read, Redis", "", "< 1", measure(e.redisURL, 0)},
-		{"statements a read, memory", "", "< 1", measure("", 64<<20)},
-	}
-}
-
-func (e *environment) statementsPerRead(ctx context.Context, redisURL string, cacheBytes uint64, reads int) (float64, error) {
-	engine, registry, err := e.open(ctx, redisURL, cacheBytes)
-	if err != nil {
-		return 0, err
-	}
-	parsed, err := secret.ParsePath(path)
-	if err != nil {
-		return 0, err
-	}
-	if err := readTimes(ctx, engine, parsed, 10); err != nil { // warm
-		return 0, err
-	}
-	before, err := sent(registry)
-	if err != nil {
-		return 0, err
-	}
-	if err := readTimes(ctx, engine, parsed, reads); err != nil {
-		return 0, err
-	}
-	after, err := sent(registry)
-	return (after - before) / float64(reads), err
-}
-
-func readTimes(ctx context.Context, engine *vault.Engine, path secret.Path, n int) error {
-	for range n {
-		found, err := engine.Read(ctx, user("storm"), secret.Ref{Path: path})
-		if err != nil {
-			return err
-		}
-		found.Value.Clear()
-	}
-	return nil
-}
-
-// sent reads the engine's counter of statements.
-func sent(registry *prometheus.Registry) (float64, error) {
-	families, err := registry.Gather()
-	if err != nil {
-		return 0, err
-	}
-	for _, family := range families {
-		if family.GetName() == "coffer_engine_database_statements_total" {
-			return family.GetMetric()[0].GetCounter().GetValue(), nil
-		}
-	}
-	return 0, errors.New("the engine counts no statements")
+	return loaded{perSecond: perSecond, processor: after.since(before).each(total)}, err
 }
 
 // neighbour is the 99th percentile of one caller's reads, one at a time, with another

@@ -24,15 +24,15 @@ type load struct {
 	body         []byte
 	connections  int
 	// spent is asked before and after; see loaded.
-	spent func() (time.Duration, error)
+	spent func() (spent, error)
 }
 
 // loaded is how a load went.
 type loaded struct {
 	perSecond float64
 	latencies []time.Duration // sorted
-	// processor is the processor time that one request cost, by load.spent.
-	processor time.Duration
+	// processor is the processor time that one request cost.
+	processor spent
 }
 
 func (l loaded) p99() time.Duration { return l.latencies[len(l.latencies)*99/100] }
@@ -75,7 +75,7 @@ func (l load) run(ctx context.Context, d time.Duration) (loaded, error) {
 		return loaded{}, err
 	}
 	slices.Sort(all)
-	return loaded{float64(len(all)) / elapsed.Seconds(), all, (after - before) / time.Duration(len(all))}, nil
+	return loaded{float64(len(all)) / elapsed.Seconds(), all, after.since(before).each(len(all))}, nil
 }
 
 // warm opens every connection.

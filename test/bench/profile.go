@@ -13,30 +13,32 @@ import (
 )
 
 // profile runs f. With a directory to write to, it leaves there NAME.pprof, a CPU profile
-// of this process, and NAME.sql.txt, what Postgres spent on which statement.
-func (e *environment) profile(ctx context.Context, name string, f func() error) (err error) {
+// of this process, and NAME.sql.txt, what Postgres spent on which statement, and says on
+// standard error how the processor time of a request is shared out.
+func (e *environment) profile(ctx context.Context, name string, f func() (loaded, error)) (l loaded, err error) {
 	if e.profiles == "" {
 		return f()
 	}
 	conn, err := pgx.Connect(ctx, e.dsn)
 	if err != nil {
-		return err
+		return l, err
 	}
 	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
 	if _, err := conn.Exec(ctx, `SELECT pg_stat_statements_reset()`); err != nil {
-		return err
+		return l, err
 	}
 	out, err := os.Create(filepath.Join(e.profiles, name+".pprof"))
 	if err != nil {
-		return err
+		return l, err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	if err := pprof.StartCPUProfile(out); err != nil {
-		return err
+		return l, err
 	}
-	err = f()
+	l, err = f()
 	pprof.StopCPUProfile()
-	return errors.Join(err, writeStatements(ctx, conn, filepath.Join(e.profiles, name+".sql.txt")))
+	fmt.Fprintf(os.Stderr, "%s: %d requests, each %s here and %s in Postgres\n", name, len(l.latencies), l.processor.program, l.processor.postgres)
+	return l, errors.Join(err, writeStatements(ctx, conn, filepath.Join(e.profiles, name+".sql.txt")))
 }
 
 // traceStatements has Postgres keep what profile reads. It needs a restart.
