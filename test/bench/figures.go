@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -163,7 +162,7 @@ func (e *environment) pgbench(ctx context.Context, d time.Duration) (loaded, err
 	}
 	found, count := transactionRate.FindSubmatch(out), transactions.FindSubmatch(out)
 	if found == nil || count == nil {
-		return loaded{}, errors.New("pgbench printed no rate")
+		return loaded{}, fmt.Errorf("pgbench printed no rate: %s", out)
 	}
 	perSecond, err := strconv.ParseFloat(string(found[1]), 64)
 	if err != nil {
