@@ -10,15 +10,19 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Limits of what is worked on at a time. A caller's requests beyond maxAtOnce wait for
-// its own earlier ones, so that whatever it sends, others find at most that many of
-// its requests before theirs at the database and the processor. maxAtOnce is the size
-// of the engine's connection pool: more of one caller would only wait there, with
-// everybody else behind them.
+// Limits of what is worked on at a time, by weight. A caller's requests beyond maxAtOnce
+// wait for its own earlier ones, so that whatever it sends, others find at most that many
+// of its requests before theirs at the database and the processor. Reads at one time
+// share their statements. A write weighs twice as much: it holds a connection, and more
+// writes of one caller than the engine's pool has would only wait there, with everybody
+// else's behind them.
 const (
-	maxAtOnce      = 16
-	maxWaiting     = 256
+	maxAtOnce      = 32
 	maxAtOnceOfAll = 256
+	maxWaiting     = 256 // requests of a caller, whatever they weigh
+
+	readWeight  = 1
+	writeWeight = 2
 )
 
 var errTooManyWaiting = errors.New("too many requests of this caller wait already")
@@ -43,23 +47,23 @@ func newTurns() *turns {
 
 // take waits for the caller's turn, and returns what ends it. Its error is
 // errTooManyWaiting, at once, or that of ctx.
-func (t *turns) take(ctx context.Context, caller string) (done func(), err error) {
+func (t *turns) take(ctx context.Context, caller string, weight int64) (done func(), err error) {
 	own, err := t.enter(caller)
 	if err != nil {
 		return nil, err
 	}
-	if err := own.atOnce.Acquire(ctx, 1); err != nil {
+	if err := own.atOnce.Acquire(ctx, weight); err != nil {
 		t.leave(caller, own)
 		return nil, err
 	}
-	if err := t.all.Acquire(ctx, 1); err != nil {
-		own.atOnce.Release(1)
+	if err := t.all.Acquire(ctx, weight); err != nil {
+		own.atOnce.Release(weight)
 		t.leave(caller, own)
 		return nil, err
 	}
 	return func() {
-		t.all.Release(1)
-		own.atOnce.Release(1)
+		t.all.Release(weight)
+		own.atOnce.Release(weight)
 		t.leave(caller, own)
 	}, nil
 }
@@ -90,7 +94,11 @@ func (t *turns) leave(caller string, own *callerTurns) {
 // queue lets a request wait for its turn among its caller's.
 func (a *api) queue(h huma.API) middleware {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		done, err := a.turns.take(ctx.Context(), callerKey(callerOf(ctx.Context())))
+		weight := int64(writeWeight)
+		if ctx.Method() == http.MethodGet {
+			weight = readWeight
+		}
+		done, err := a.turns.take(ctx.Context(), callerKey(callerOf(ctx.Context())), weight)
 		switch {
 		case errors.Is(err, errTooManyWaiting):
 			refuseForNow(h, ctx, 1, "too many of your requests wait already; send fewer at a time")

@@ -16,7 +16,7 @@ func TestACallerWaitsForItselfOnly(t *testing.T) {
 		working, results := make(chan func(), maxAtOnce+maxWaiting), make(chan error, maxWaiting)
 		for range maxAtOnce + maxWaiting {
 			go func() {
-				done, err := turns.take(t.Context(), "storm")
+				done, err := turns.take(t.Context(), "storm", readWeight)
 				if err != nil {
 					results <- err
 					return
@@ -28,19 +28,19 @@ func TestACallerWaitsForItselfOnly(t *testing.T) {
 		if n := len(working); n != maxAtOnce {
 			t.Errorf("%d requests of one caller are worked on, want %d", n, maxAtOnce)
 		}
-		if _, err := turns.take(t.Context(), "storm"); !errors.Is(err, errTooManyWaiting) {
+		if _, err := turns.take(t.Context(), "storm", readWeight); !errors.Is(err, errTooManyWaiting) {
 			t.Errorf("beyond the queue: got %v", err)
 		}
 		canceled, cancel := context.WithCancel(t.Context())
 		cancel()
-		for range maxAtOnce {
-			done, err := turns.take(t.Context(), "neighbour")
+		for range maxAtOnce / writeWeight {
+			done, err := turns.take(t.Context(), "neighbour", writeWeight)
 			if err != nil {
 				t.Fatalf("a neighbour was refused: %v", err)
 			}
 			defer done()
 		}
-		if _, err := turns.take(canceled, "neighbour"); !errors.Is(err, context.Canceled) {
+		if _, err := turns.take(canceled, "neighbour", readWeight); !errors.Is(err, context.Canceled) {
 			t.Errorf("who gave up while waiting got %v", err)
 		}
 		for range maxAtOnce + maxWaiting {

@@ -46,7 +46,7 @@ func (e *Engine) ExportAudit(ctx context.Context, caller secret.Caller, q audit.
 	if err != nil {
 		return audit.ExportPage{}, err
 	}
-	heads, err := e.store.Heads(ctx, caller.Cluster, store.Wanted{})
+	heads, err := e.store.Heads(ctx, store.Wanted{Cluster: caller.Cluster})
 	if err != nil {
 		return audit.ExportPage{}, fmt.Errorf("export the audit log: %w", err)
 	}

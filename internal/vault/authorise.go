@@ -233,16 +233,3 @@ func (e *Engine) record(ctx context.Context, v verdict) error {
 	}
 	return v.err
 }
-
-// head reads what decides about one reference.
-func (e *Engine) head(ctx context.Context, caller secret.Caller, ref secret.Ref) (store.Head, error) {
-	wanted, err := wantedOf(ref)
-	if err != nil {
-		return store.Head{}, err
-	}
-	heads, err := e.store.Heads(ctx, caller.Cluster, wanted)
-	if err != nil {
-		return store.Head{}, fmt.Errorf("%s: %w", ref.Path, err)
-	}
-	return heads[0], nil
-}

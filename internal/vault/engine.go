@@ -17,6 +17,7 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/cache"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/envelope"
+	"github.com/coffer-vault/coffer/internal/vault/group"
 	"github.com/coffer-vault/coffer/internal/vault/keyring"
 	"github.com/coffer-vault/coffer/internal/vault/store"
 )
@@ -98,6 +99,7 @@ type Engine struct {
 	chain     audit.Chain
 	lanes     audit.Lanes
 	committer audit.Committer
+	lookups   *group.Calls[store.Wanted, store.Head]
 	heads     HeadsExporter
 	tail      *audit.Tail // nil when there is none
 	// positions seals places in the change feed.
@@ -128,7 +130,7 @@ func New(c Config) *Engine {
 		store: c.Store, owner: c.Owner, retention: c.AuditRetention, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
 		clock: c.Clock, logger: c.Logger, metrics: m,
 		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
-		heads: c.AuditHeads,
+		heads: c.AuditHeads, lookups: newLookups(c.Store),
 		chain: audit.Chain{MAC: c.Keyring.MAC, Vault: c.VaultID},
 	}
 	e.positions = sync.OnceValues(e.newPositions)

@@ -7,9 +7,9 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/store"
 )
 
-// wantedOf is ref as the store is asked for it.
-func wantedOf(ref secret.Ref) (store.Wanted, error) {
-	wanted := store.Wanted{Path: ref.Path.String(), Version: ref.Version}
+// wantedOf is ref as the store is asked for it in the name of caller.
+func wantedOf(caller secret.Caller, ref secret.Ref) (store.Wanted, error) {
+	wanted := store.Wanted{Cluster: caller.Cluster, Path: ref.Path.String(), Version: ref.Version}
 	switch {
 	case ref.Path.IsZero():
 		return wanted, fmt.Errorf("%w: no path was given", secret.ErrInvalid)

@@ -83,7 +83,7 @@ func overdueAt(m secret.Metadata, now time.Time) (secret.Overdue, bool) {
 // walk audits a list and gives show each path that the caller may list, until it
 // returns false.
 func (e *Engine) walk(ctx context.Context, caller secret.Caller, action audit.Action, filter store.Filter, show func(secret.Metadata) bool) error {
-	heads, err := e.store.Heads(ctx, caller.Cluster, store.Wanted{})
+	heads, err := e.store.Heads(ctx, store.Wanted{Cluster: caller.Cluster})
 	if err != nil {
 		return fmt.Errorf("%s %q: %w", action, filter.Prefix, err)
 	}

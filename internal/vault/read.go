@@ -136,11 +136,11 @@ func (e *Engine) Check(ctx context.Context, caller secret.Caller, refs []secret.
 	defer func() { done(err) }()
 	wanted := make([]store.Wanted, len(refs))
 	for i, ref := range refs {
-		if wanted[i], err = wantedOf(ref); err != nil {
+		if wanted[i], err = wantedOf(caller, ref); err != nil {
 			return nil, fmt.Errorf("reference %d: %w", i+1, err)
 		}
 	}
-	heads, err := e.store.Heads(ctx, caller.Cluster, wanted...)
+	heads, err := e.store.Heads(ctx, wanted...)
 	if err != nil {
 		return nil, fmt.Errorf("check: %w", err)
 	}

@@ -25,7 +25,7 @@ import (
 func (e *Engine) Rollback(ctx context.Context, caller secret.Caller, to secret.Ref, expected *int64) (_ secret.Metadata, err error) {
 	ctx, done := e.begin(ctx, audit.Rollback)
 	defer func() { done(err) }()
-	if _, err := wantedOf(to); err != nil {
+	if _, err := wantedOf(caller, to); err != nil {
 		return secret.Metadata{}, err
 	}
 	if to.Version == 0 && to.Label == "" {

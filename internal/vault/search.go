@@ -40,7 +40,7 @@ func (e *Engine) Audit(ctx context.Context, caller secret.Caller, q audit.Query)
 		return nil, 0, err
 	}
 	q = q.Normal()
-	heads, err := e.store.Heads(ctx, caller.Cluster, store.Wanted{})
+	heads, err := e.store.Heads(ctx, store.Wanted{Cluster: caller.Cluster})
 	if err != nil {
 		return nil, 0, fmt.Errorf("audit: %w", err)
 	}

@@ -14,8 +14,8 @@ import (
 const keyReloads = 3
 
 // transact runs f, the writes of one action, in one transaction, with the audit rows that f gives to record:
-// the change and the rows about it are durable together, or neither is. It flushes
-// what f left to write. f may run again when its transaction lost a race, so it must
+// the change and the rows about it are durable together, or neither is. What f leaves
+// to write goes with the commit. f may run again when its transaction lost a race, so it must
 // have no effect outside of it. It also runs again, with a newer keyset, when it wrote
 // a version under a key that was destroyed since this replica last looked.
 func (e *Engine) transact(ctx context.Context, action audit.Action, f func(tx *store.Tx, record func(audit.Entry)) error) (err error) {
@@ -24,6 +24,7 @@ func (e *Engine) transact(ctx context.Context, action audit.Action, f func(tx *s
 	var rows auditRows
 	defer func() { rows.settle(e, err) }()
 	run := func(tx *store.Tx) error {
+		rows.take(e) // before f draws ids: those of a lane must grow
 		var entries []audit.Entry
 		err := f(tx, func(entry audit.Entry) {
 			entry.At = e.now()
@@ -35,8 +36,10 @@ func (e *Engine) transact(ctx context.Context, action audit.Action, f func(tx *s
 		if err := rows.append(ctx, e, tx, "", entries); err != nil {
 			return err
 		}
-		if err := tx.Flush(ctx); err != nil {
-			return err
+		if failpoint.Enabled { // there all is written before the commit
+			if err := tx.Flush(ctx); err != nil {
+				return err
+			}
 		}
 		failpoint.Hit(operation, failpoint.BeforeCommit)
 		return nil
@@ -61,21 +64,26 @@ func (e *Engine) transact(ctx context.Context, action audit.Action, f func(tx *s
 // auditRows are the audit rows of one transaction, on a lane that is theirs until it
 // is known how the commit went.
 type auditRows struct {
-	lane *audit.Head // nil when there are no rows
-	rows []audit.Row
+	lane *audit.Head
+	rows []audit.Row // none when there is nothing to say
 }
 
 // head is where the lane is when the rows are committed.
 func (a *auditRows) head() audit.Head { return a.rows[len(a.rows)-1].Head() }
 
-// append links entries, with the heads of an anchor, to the lane. A second call is of a transaction that runs again.
-func (a *auditRows) append(ctx context.Context, e *Engine, tx *store.Tx, heads string, entries []audit.Entry) error {
-	a.rows = nil
-	if len(entries) == 0 {
-		return nil
-	}
+// take takes the lane, unless that is done.
+func (a *auditRows) take(e *Engine) {
 	if a.lane == nil {
 		a.lane = new(e.lanes.Take())
+	}
+	a.rows = nil
+}
+
+// append links entries, with the heads of an anchor, to the lane. A second call is of a transaction that runs again.
+func (a *auditRows) append(ctx context.Context, e *Engine, tx *store.Tx, heads string, entries []audit.Entry) error {
+	a.take(e)
+	if len(entries) == 0 {
+		return nil
 	}
 	ids, err := tx.ReserveAuditIDs(ctx, len(entries))
 	if err != nil {

@@ -71,7 +71,7 @@ func (e *Engine) beginWatch(ctx context.Context, caller secret.Caller, prefix se
 	}
 	// The rights are those of before the place: the change of policy between the two must
 	// not pass as known.
-	heads, err := e.store.Heads(ctx, caller.Cluster, store.Wanted{})
+	heads, err := e.store.Heads(ctx, store.Wanted{Cluster: caller.Cluster})
 	if err != nil {
 		return changes.Cursor{}, err
 	}
@@ -149,7 +149,7 @@ func (w *watcher) visible(ctx context.Context, batch []changes.Change) ([]Event,
 	}
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	heads, err := w.engine.store.Heads(ctx, w.caller.Cluster, append(wanted, store.Wanted{})...)
+	heads, err := w.engine.store.Heads(ctx, append(wanted, store.Wanted{Cluster: w.caller.Cluster})...)
 	if err != nil {
 		return nil, w.rights, err
 	}
@@ -189,7 +189,7 @@ func (w *watcher) ours(batch []changes.Change) (kept []changes.Change, wanted []
 			kept = append(kept, change)
 			if !seen[change.Path] {
 				seen[change.Path] = true
-				wanted = append(wanted, store.Wanted{Path: change.Path.String()})
+				wanted = append(wanted, store.Wanted{Cluster: w.caller.Cluster, Path: change.Path.String()})
 			}
 		}
 	}

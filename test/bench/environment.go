@@ -35,6 +35,7 @@ const (
 // environment is a vault on servers of its own, behind the API.
 type environment struct {
 	dir      string
+	profiles string // where profiles go, if anywhere
 	postgres *postgres.Server
 	dsn      string
 	redisURL string
@@ -45,8 +46,8 @@ type environment struct {
 	closers  []func() error
 }
 
-func newEnvironment(ctx context.Context) (_ *environment, err error) {
-	e := &environment{value: make([]byte, valueSize)}
+func newEnvironment(ctx context.Context, profiles string) (_ *environment, err error) {
+	e := &environment{value: make([]byte, valueSize), profiles: profiles}
 	_, _ = rand.Read(e.value)
 	defer func() {
 		if err != nil {
@@ -63,10 +64,13 @@ func newEnvironment(ctx context.Context) (_ *environment, err error) {
 	if e.root, err = newRoot(e.dir); err != nil {
 		return nil, err
 	}
-	if e.engine, _, err = e.open(ctx, e.redisURL, 64<<20); err != nil {
+	if e.engine, _, err = e.open(ctx, e.dsn, e.redisURL, 64<<20); err != nil {
 		return nil, err
 	}
-	if err := e.allow(ctx); err != nil {
+	if err := allow(ctx, e.engine); err != nil {
+		return nil, err
+	}
+	if err := e.put(ctx, e.engine, path); err != nil {
 		return nil, err
 	}
 	log, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
@@ -90,6 +94,11 @@ func (e *environment) startServers(ctx context.Context) (err error) {
 	if e.dsn, err = e.postgres.CreateDatabase(ctx, "bench"); err != nil {
 		return err
 	}
+	if e.profiles != "" {
+		if err := e.traceStatements(ctx); err != nil {
+			return err
+		}
+	}
 	cache, err := redis.Start(ctx)
 	if err != nil {
 		return err
@@ -99,11 +108,11 @@ func (e *environment) startServers(ctx context.Context) (err error) {
 	return nil
 }
 
-// open returns an engine on the vault, and its metrics.
-func (e *environment) open(ctx context.Context, redisURL string, cacheBytes uint64) (*vault.Engine, *prometheus.Registry, error) {
+// open returns an engine on the vault in a database, and its metrics.
+func (e *environment) open(ctx context.Context, dsn, redisURL string, cacheBytes uint64) (*vault.Engine, *prometheus.Registry, error) {
 	registry := prometheus.NewRegistry()
 	engine, closeEngine, err := vault.Open(ctx, vault.Options{
-		DatabaseURL: e.dsn, RedisURL: redisURL, Root: e.root, CacheBytes: cacheBytes,
+		DatabaseURL: dsn, RedisURL: redisURL, Root: e.root, CacheBytes: cacheBytes,
 		Logger: slog.New(slog.DiscardHandler), Registerer: registry,
 	})
 	if err != nil {
@@ -121,22 +130,29 @@ func (e *environment) close() error {
 	return errors.Join(errs...)
 }
 
-// allow lets every caller of the benchmark do everything, and writes the secret.
-func (e *environment) allow(ctx context.Context) error {
-	everywhere, err := policy.ParsePattern("**")
-	if err != nil {
-		return err
+// allow lets every caller of the benchmark do everything, to the keyring too.
+func allow(ctx context.Context, engine *vault.Engine) error {
+	var everywhere []policy.Pattern
+	for _, pattern := range []string{"**", "sys/**"} {
+		parsed, err := policy.ParsePattern(pattern)
+		if err != nil {
+			return err
+		}
+		everywhere = append(everywhere, parsed)
 	}
 	named, err := policy.New("bench", []policy.Rule{{
-		Effect: policy.Allow, Paths: []policy.Pattern{everywhere}, Capabilities: policy.Capabilities(),
+		Effect: policy.Allow, Paths: everywhere, Capabilities: policy.Capabilities(),
 		Subjects: policy.Subjects{Users: []string{"storm", "neighbour"}},
 	}})
 	if err != nil {
 		return err
 	}
-	if _, err := e.engine.ReplacePolicies(ctx, cluster, []policy.Policy{named}); err != nil {
-		return err
-	}
+	_, err = engine.ReplacePolicies(ctx, cluster, []policy.Policy{named})
+	return err
+}
+
+// put writes a version of a path.
+func (e *environment) put(ctx context.Context, engine *vault.Engine, path string) error {
 	parsed, err := secret.ParsePath(path)
 	if err != nil {
 		return err
@@ -145,7 +161,7 @@ func (e *environment) allow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = e.engine.Put(ctx, user("storm"), secret.PutRequest{Path: parsed, Value: value})
+	_, err = engine.Put(ctx, user("storm"), secret.PutRequest{Path: parsed, Value: value})
 	return err
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,41 +15,54 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/coffer-vault/coffer/internal/testkit/postgres"
-	"github.com/coffer-vault/coffer/internal/vault"
-	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/sdk"
 )
 
 func secretURL() string { return "/v1/secret?path=" + url.QueryEscape(path) }
 
 func (e *environment) readLoad(token string) load {
-	return load{server: e.api, method: http.MethodGet, path: secretURL(), token: token, connections: connections}
+	return load{
+		server: e.api, method: http.MethodGet, path: secretURL(), token: token, connections: connections, spent: e.processorTime,
+	}
 }
 
 // reads is audited reads over HTTP, and a handler that answers the same bytes.
 func (e *environment) reads() figure {
 	return figure{"audited reads over HTTP", "/s", ">= 0.2", func(ctx context.Context, d time.Duration) (float64, float64, error) {
-		answer, err := e.answer(ctx)
-		if err != nil {
-			return 0, 0, err
-		}
-		bare := serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write(answer)
-		}))
-		defer bare.Close()
-		ours, err := e.readLoad("storm").run(ctx, d)
-		if err != nil {
-			return 0, 0, err
-		}
-		floor := e.readLoad("storm")
-		floor.server = bare
-		floored, err := floor.run(ctx, d)
-		return ours.perSecond, floored.perSecond, err
+		ours, floor, err := e.readRound(ctx, d)
+		return ours.perSecond, floor.perSecond, err
 	}}
+}
+
+// readTime is the processor time of the same.
+func (e *environment) readTime() figure {
+	return figure{"processor time of a read", "µs", "", func(ctx context.Context, d time.Duration) (float64, float64, error) {
+		ours, floor, err := e.readRound(ctx, d)
+		return microseconds(ours.processor.all()), microseconds(floor.processor.all()), err
+	}}
+}
+
+func microseconds(d time.Duration) float64 { return d.Seconds() * 1e6 }
+
+func (e *environment) readRound(ctx context.Context, d time.Duration) (ours, floor loaded, err error) {
+	answer, err := e.answer(ctx)
+	if err != nil {
+		return ours, floor, err
+	}
+	bare := serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(answer)
+	}))
+	defer bare.Close()
+	ours, err = e.profile(ctx, "reads", func() (loaded, error) { return e.readLoad("storm").run(ctx, d) })
+	if err != nil {
+		return ours, floor, err
+	}
+	least := e.readLoad("storm")
+	least.server = bare
+	floor, err = least.run(ctx, d)
+	return ours, floor, err
 }
 
 // answer is what a read gets.
@@ -72,19 +84,34 @@ func (e *environment) answer(ctx context.Context) ([]byte, error) {
 // clients insert rows of their own, and pgbench on the same server.
 func (e *environment) writes() figure {
 	return figure{"writes over HTTP", "/s", ">= 0.2", func(ctx context.Context, d time.Duration) (float64, float64, error) {
-		body, err := json.Marshal(sdk.PutRequest{Value: e.value})
-		if err != nil {
-			return 0, 0, err
-		}
-		ours, err := load{
-			server: e.spreading(), method: http.MethodPut, path: "/v1/secret", token: "storm", body: body, connections: connections,
-		}.run(ctx, d)
-		if err != nil {
-			return 0, 0, err
-		}
-		floor, err := e.pgbench(ctx, d)
-		return ours.perSecond, floor, err
+		ours, floor, err := e.writeRound(ctx, d)
+		return ours.perSecond, floor.perSecond, err
 	}}
+}
+
+// writeTime is the processor time of the same.
+func (e *environment) writeTime() figure {
+	return figure{"processor time of a write", "µs", "", func(ctx context.Context, d time.Duration) (float64, float64, error) {
+		ours, floor, err := e.writeRound(ctx, d)
+		return microseconds(ours.processor.all()), microseconds(floor.processor.all()), err
+	}}
+}
+
+func (e *environment) writeRound(ctx context.Context, d time.Duration) (ours, floor loaded, err error) {
+	body, err := json.Marshal(sdk.PutRequest{Value: e.value})
+	if err != nil {
+		return ours, floor, err
+	}
+	writes := load{
+		server: e.spreading(), method: http.MethodPut, path: "/v1/secret", token: "storm", body: body,
+		connections: connections, spent: e.processorTime,
+	}
+	ours, err = e.profile(ctx, "writes", func() (loaded, error) { return writes.run(ctx, d) })
+	if err != nil {
+		return ours, floor, err
+	}
+	floor, err = e.pgbench(ctx, d)
+	return ours, floor, err
 }
 
 // spreading is the API with a path for each connection put into requests.
@@ -97,105 +124,52 @@ func (e *environment) spreading() *httptest.Server {
 	return spread
 }
 
-var transactionRate = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
+var (
+	transactionRate = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
+	transactions    = regexp.MustCompile(`(?m)^number of transactions actually processed: ([0-9]+)`)
+)
 
-// pgbench inserts a row a transaction, on as many connections, and returns how many a
-// second.
-func (e *environment) pgbench(ctx context.Context, d time.Duration) (float64, error) {
+// pgbench inserts a row a transaction, on as many connections.
+func (e *environment) pgbench(ctx context.Context, d time.Duration) (loaded, error) {
 	bin, err := postgres.BinDir()
 	if err != nil {
-		return 0, err
+		return loaded{}, err
 	}
 	script := filepath.Join(e.dir, "insert.sql")
 	if err := os.WriteFile(script, []byte("INSERT INTO pgbench_floor (box) VALUES (decode(repeat('00', 1024), 'hex'));\n"), 0o600); err != nil {
-		return 0, err
+		return loaded{}, err
 	}
 	setup := exec.CommandContext(ctx, filepath.Join(bin, "psql"), "-q", "-d", e.dsn, "-c",
 		"CREATE TABLE IF NOT EXISTS pgbench_floor (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, box bytea NOT NULL)")
 	setup.Env = append(os.Environ(), "PGOPTIONS=-c client_min_messages=error")
 	if out, err := setup.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("make pgbench's table: %w: %s", err, out)
+		return loaded{}, fmt.Errorf("make pgbench's table: %w: %s", err, out)
 	}
 	n := strconv.Itoa(connections)
 	bench := exec.CommandContext(ctx, filepath.Join(bin, "pgbench"), "-n", "-M", "prepared", "-c", n, "-j", "2",
 		"-T", strconv.Itoa(max(1, int(d.Seconds()))), "-f", script, e.dsn)
+	before, err := e.processorTime()
+	if err != nil {
+		return loaded{}, err
+	}
 	out, err := bench.CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("pgbench: %w: %s; it comes with Debian's postgresql", err, out)
+		return loaded{}, fmt.Errorf("pgbench: %w: %s; it comes with Debian's postgresql", err, out)
 	}
-	found := transactionRate.FindSubmatch(out)
-	if found == nil {
-		return 0, errors.New("pgbench printed no rate")
-	}
-	return strconv.ParseFloat(string(found[1]), 64)
-}
-
-// statements is what one read asks of Postgres, by the caches that are warm; the floor
-// is no cache.
-func (e *environment) statements() []figure {
-	const reads = 1000
-	measure := func(redisURL string, cacheBytes uint64) func(context.Context, time.Duration) (float64, float64, error) {
-		return func(ctx context.Context, _ time.Duration) (float64, float64, error) {
-			ours, err := e.statementsPerRead(ctx, redisURL, cacheBytes, reads)
-			if err != nil {
-				return 0, 0, err
-			}
-			floor, err := e.statementsPerRead(ctx, "", 0, reads)
-			return ours, floor, err
-		}
-	}
-	return []figure{
-		{"statements a read, Redis", "", "< 1", measure(e.redisURL, 0)},
-		{"statements a read, memory", "", "< 1", measure("", 64<<20)},
-	}
-}
-
-func (e *environment) statementsPerRead(ctx context.Context, redisURL string, cacheBytes uint64, reads int) (float64, error) {
-	engine, registry, err := e.open(ctx, redisURL, cacheBytes)
+	after, err := e.processorTime()
 	if err != nil {
-		return 0, err
+		return loaded{}, err
 	}
-	parsed, err := secret.ParsePath(path)
+	found, count := transactionRate.FindSubmatch(out), transactions.FindSubmatch(out)
+	if found == nil || count == nil {
+		return loaded{}, fmt.Errorf("pgbench printed no rate: %s", out)
+	}
+	perSecond, err := strconv.ParseFloat(string(found[1]), 64)
 	if err != nil {
-		return 0, err
+		return loaded{}, err
 	}
-	if err := readTimes(ctx, engine, parsed, 10); err != nil { // warm
-		return 0, err
-	}
-	before, err := sent(registry)
-	if err != nil {
-		return 0, err
-	}
-	if err := readTimes(ctx, engine, parsed, reads); err != nil {
-		return 0, err
-	}
-	after, err := sent(registry)
-	return (after - before) / float64(reads), err
-}
-
-func readTimes(ctx context.Context, engine *vault.Engine, path secret.Path, n int) error {
-	for range n {
-		found, err := engine.Read(ctx, user("storm"), secret.Ref{Path: path})
-		if err != nil {
-			return err
-		}
-		found.Value.Clear()
-	}
-	return nil
-}
-
-// sent reads the engine's counter of statements.
-func sent(registry *prometheus.Registry) (float64, error) {
-	families, err := registry.Gather()
-	if err != nil {
-		return 0, err
-	}
-	for _, family := range families {
-		if family.GetName() == "coffer_engine_database_statements_total" {
-			return family.GetMetric()[0].GetCounter().GetValue(), nil
-		}
-	}
-	return 0, errors.New("the engine counts no statements")
+	total, err := strconv.Atoi(string(count[1]))
+	return loaded{perSecond: perSecond, processor: after.since(before).each(total)}, err
 }
 
 // neighbour is the 99th percentile of one caller's reads, one at a time, with another

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,12 +23,16 @@ type load struct {
 	token        string
 	body         []byte
 	connections  int
+	// spent is asked before and after; see loaded.
+	spent func() (spent, error)
 }
 
 // loaded is how a load went.
 type loaded struct {
 	perSecond float64
 	latencies []time.Duration // sorted
+	// processor is the processor time that one request cost.
+	processor spent
 }
 
 func (l loaded) p99() time.Duration { return l.latencies[len(l.latencies)*99/100] }
@@ -47,6 +52,10 @@ func (l load) run(ctx context.Context, d time.Duration) (loaded, error) {
 		failed error
 		group  sync.WaitGroup
 	)
+	before, err := l.spent()
+	if err != nil {
+		return loaded{}, err
+	}
 	begin := time.Now()
 	for range l.connections {
 		group.Go(func() {
@@ -61,11 +70,12 @@ func (l load) run(ctx context.Context, d time.Duration) (loaded, error) {
 	}
 	group.Wait()
 	elapsed := time.Since(begin)
-	if failed != nil {
-		return loaded{}, failed
+	after, err := l.spent()
+	if err := errors.Join(failed, err); err != nil {
+		return loaded{}, err
 	}
 	slices.Sort(all)
-	return loaded{float64(len(all)) / elapsed.Seconds(), all}, nil
+	return loaded{float64(len(all)) / elapsed.Seconds(), all, after.since(before).each(len(all))}, nil
 }
 
 // warm opens every connection.

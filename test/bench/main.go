@@ -40,9 +40,10 @@ func main() {
 	flag.IntVar(&p.rounds, "rounds", 5, "rounds of each figure; medians are printed")
 	flag.DurationVar(&p.round, "round", 2*time.Second, "length of one measurement")
 	only := flag.String("only", "", "measure only the figures whose name contains this")
+	profiles := flag.String("profile", "", "directory for profiles of reads and writes, of this process and of Postgres' statements")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, p, *only, os.Stdout)
+	err := run(ctx, p, *only, *profiles, os.Stdout)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -50,13 +51,13 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, p plan, only string, out io.Writer) (err error) {
-	e, err := newEnvironment(ctx)
+func run(ctx context.Context, p plan, only, profiles string, out io.Writer) (err error) {
+	e, err := newEnvironment(ctx, profiles)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.close()) }()
-	figures := []figure{e.reads(), e.writes(), e.sealing(), e.sealAllocations(), e.neighbour(false), e.neighbour(true)}
+	figures := []figure{e.reads(), e.readTime(), e.writes(), e.writeTime(), e.sealing(), e.sealAllocations(), e.rewrap(), e.neighbour(false), e.neighbour(true)}
 	figures = append(figures, e.statements()...)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "name\tours\tfloor\tratio\tgoal")

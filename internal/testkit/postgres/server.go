@@ -92,6 +92,9 @@ func (s *Server) launch(ctx context.Context) error {
 	return nil
 }
 
+// PID is the process id of the server, whose children serve the connections.
+func (s *Server) PID() int { return s.proc.PID() }
+
 // Ping reports whether the server answers.
 func (s *Server) Ping(ctx context.Context) error { return s.cluster.Ping(ctx) }
 

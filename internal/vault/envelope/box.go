@@ -3,10 +3,11 @@ package envelope
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"hash"
 )
 
 // A box of suite 1 is
@@ -35,10 +36,11 @@ const (
 	boxOverhead = headerSize + nonceSize + tagSize
 )
 
-// The infos of the two expansions.
-const (
-	infoEncrypt = "enc"
-	infoCommit  = "commit"
+// The infos of the two expansions, each with the number of the block behind it: each is
+// one block long.
+var (
+	infoEncrypt = []byte("enc\x01")
+	infoCommit  = []byte("commit\x01")
 )
 
 // boxKeys are what a data key expands to.
@@ -48,20 +50,16 @@ type boxKeys struct {
 }
 
 // expand derives both keys of a box. The data key is uniformly random, so HKDF
-// needs no extraction.
+// needs no extraction. Both are one block of HKDF-Expand, HMAC(data key, info | 1), from
+// one HMAC: setting it up is most of the cost.
 func expand(dek []byte) (boxKeys, error) {
 	if len(dek) != dekSize {
 		return boxKeys{}, fmt.Errorf("envelope: the data key has %d bytes, not %d", len(dek), dekSize)
 	}
-	key, err := hkdf.Expand(sha256.New, dek, infoEncrypt, dekSize)
-	if err != nil {
-		return boxKeys{}, err
-	}
+	mac := hmac.New(sha256.New, dek)
+	key := expandBlock(mac, infoEncrypt)
 	defer clear(key)
-	commit, err := hkdf.Expand(sha256.New, dek, infoCommit, commitSize)
-	if err != nil {
-		return boxKeys{}, err
-	}
+	commit := expandBlock(mac, infoCommit)
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return boxKeys{}, err
@@ -72,6 +70,13 @@ func expand(dek []byte) (boxKeys, error) {
 		return boxKeys{}, err
 	}
 	return boxKeys{aead, commit}, nil
+}
+
+// expandBlock is the first block of HKDF-Expand (RFC 5869, section 2.3).
+func expandBlock(mac hash.Hash, info []byte) []byte {
+	mac.Reset()
+	_, _ = mac.Write(info) // a hash never fails
+	return mac.Sum(nil)
 }
 
 func sealBox(dek []byte, b Binding, plaintext []byte) ([]byte, error) {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"hash"
 	"sync"
 )
 
@@ -15,11 +16,12 @@ const macSecretSize = sha256.Size
 // infoMAC begins the HKDF info of every MAC key; the purpose follows.
 const infoMAC = "coffer/mac/"
 
-// macKeys derives and remembers one key for each purpose. Purposes are constants of
+// macKeys derives one key for each purpose, and keeps HMACs that are ready to use with
+// it: to set one up takes as long as to compute it over a row. Purposes are constants of
 // the program, so they are few.
 type macKeys struct {
 	secret []byte
-	keys   sync.Map // purpose string -> []byte
+	ready  sync.Map // purpose string -> *sync.Pool of *readyMAC
 }
 
 func newMACKeys(secret []byte) (*macKeys, error) {
@@ -35,19 +37,28 @@ func newMACKeys(secret []byte) (*macKeys, error) {
 // change when key-encryption keys or root keys rotate. Purposes are constants of the
 // program. Compare MACs with hmac.Equal.
 func (r *Ring) MAC(purpose string, parts ...[]byte) [32]byte {
-	mac := hmac.New(sha256.New, r.Keyset().macs.key(purpose))
-	var length [8]byte
+	pool := r.Keyset().macs.of(purpose)
+	mac := pool.Get().(*readyMAC)
+	defer pool.Put(mac)
+	mac.Reset()
 	for _, part := range parts {
-		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
-		mac.Write(length[:])
+		binary.BigEndian.PutUint64(mac.length[:], uint64(len(part)))
+		mac.Write(mac.length[:])
 		mac.Write(part)
 	}
-	return [32]byte(mac.Sum(nil))
+	return [32]byte(mac.Sum(mac.sum[:0]))
 }
 
-func (m *macKeys) key(purpose string) []byte {
-	if key, ok := m.keys.Load(purpose); ok {
-		return key.([]byte)
+// readyMAC is an HMAC with the room that it needs, so that using it allocates nothing.
+type readyMAC struct {
+	hash.Hash
+	length [8]byte
+	sum    [sha256.Size]byte
+}
+
+func (m *macKeys) of(purpose string) *sync.Pool {
+	if pool, ok := m.ready.Load(purpose); ok {
+		return pool.(*sync.Pool)
 	}
 	key, err := hkdf.Expand(sha256.New, m.secret, infoMAC+purpose, sha256.Size)
 	if err != nil {
@@ -55,6 +66,6 @@ func (m *macKeys) key(purpose string) []byte {
 		// makes Expand fail, and both lengths are constants.
 		panic("keyring: derive a MAC key: " + err.Error())
 	}
-	m.keys.Store(purpose, key)
-	return key
+	pool, _ := m.ready.LoadOrStore(purpose, &sync.Pool{New: func() any { return &readyMAC{Hash: hmac.New(sha256.New, key)} }})
+	return pool.(*sync.Pool)
 }

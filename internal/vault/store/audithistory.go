@@ -55,7 +55,7 @@ func (s *Store) WalkAudit(ctx context.Context, checkpoint func(*audit.Row), row 
 }
 
 // walk gives every row of a table to row, in the order of ids.
-func walk(ctx context.Context, tx pgx.Tx, table string, row func(*audit.Row) error) error {
+func walk(ctx context.Context, tx querier, table string, row func(*audit.Row) error) error {
 	after := int64(-1) << 62
 	for {
 		n, err := walkBatch(ctx, tx, table, &after, row)
@@ -65,7 +65,7 @@ func walk(ctx context.Context, tx pgx.Tx, table string, row func(*audit.Row) err
 	}
 }
 
-func walkBatch(ctx context.Context, tx pgx.Tx, table string, after *int64, row func(*audit.Row) error) (n int, err error) {
+func walkBatch(ctx context.Context, tx querier, table string, after *int64, row func(*audit.Row) error) (n int, err error) {
 	rows, err := tx.Query(ctx, `SELECT `+auditRowColumns+` FROM `+table+` WHERE id > $1 ORDER BY id LIMIT $2`, *after, auditBatch)
 	if err != nil {
 		return 0, translate("read the audit log", err)

@@ -9,7 +9,12 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 )
 
-const reserveAuditIDs = `SELECT nextval('audit_id') FROM generate_series(1, $1)`
+// Ids are drawn with generate_subscripts because the planner does not know how many rows
+// it has, and so plans once for all numbers.
+const (
+	reserveAuditIDs = `SELECT nextval('audit_id') FROM generate_subscripts($1::boolean[], 1)`
+	reserveAuditID  = `SELECT nextval('audit_id')`
+)
 
 // ReserveAuditIDs returns n growing ids for rows of the audit log. An id that is not
 // used is lost: ids have gaps.
@@ -17,13 +22,35 @@ func (s *Store) ReserveAuditIDs(ctx context.Context, n int) ([]int64, error) {
 	return reserveIDs(ctx, s.pool, n)
 }
 
-// ReserveAuditIDs is that of Store, on the transaction's connection.
+// ReserveAuditIDs is that of Store, on the transaction's connection. The ids are of
+// after the transaction began.
 func (t *Tx) ReserveAuditIDs(ctx context.Context, n int) ([]int64, error) {
-	return reserveIDs(ctx, t.tx, n)
+	if missing := n - len(t.ids); missing > 0 {
+		ids, err := reserveIDs(ctx, t.tx, missing)
+		if err != nil {
+			return nil, err
+		}
+		t.ids = append(t.ids, ids...)
+	}
+	ids := t.ids[:n]
+	t.ids = t.ids[n:]
+	return ids, nil
+}
+
+// queueAuditID draws an id for ReserveAuditIDs in a round trip that is made anyway.
+func (t *Tx) queueAuditID(batch *pgx.Batch) {
+	batch.Queue(reserveAuditID).QueryRow(func(row pgx.Row) error {
+		var id int64
+		if err := row.Scan(&id); err != nil {
+			return err
+		}
+		t.ids = append(t.ids, id)
+		return nil
+	})
 }
 
 func reserveIDs(ctx context.Context, q querier, n int) ([]int64, error) {
-	rows, err := q.Query(ctx, reserveAuditIDs, n)
+	rows, err := q.Query(ctx, reserveAuditIDs, make([]bool, n))
 	if err != nil {
 		return nil, translate("number the audit log", err)
 	}
@@ -49,18 +76,34 @@ func (s *Store) AppendAudit(ctx context.Context, rows []audit.Row, seal []byte) 
 // AppendAudit writes the rows and the head in the transaction.
 func (t *Tx) AppendAudit(rows []audit.Row, seal []byte) { queueAudit(&t.batch, rows, seal) }
 
-const insertAudit = `INSERT INTO audit (writer, ` + auditColumns + `, heads, seq, previous, mac)
-	SELECT $1::uuid, u.* FROM unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-		$9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::text[],
-		$17::text[], $18::bigint[], $19::bytea[], $20::bytea[]) u`
+const (
+	insertAudit = `INSERT INTO audit (writer, ` + auditColumns + `, heads, seq, previous, mac) `
+	// insertAuditRow is for one row, as a write has: it costs half of the other.
+	insertAuditRow  = insertAudit + `VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`
+	insertAuditRows = insertAudit + `SELECT $1::uuid, u.* FROM unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::text[],
+		$6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[],
+		$15::text[], $16::text[], $17::text[], $18::bigint[], $19::bytea[], $20::bytea[]) u`
+)
 
 const saveAuditHead = `INSERT INTO audit_writers (writer, seq, mac, seal) VALUES ($1, $2, $3, $4)
 	ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq, mac = excluded.mac, seal = excluded.seal`
 
 func queueAudit(batch *pgx.Batch, rows []audit.Row, seal []byte) {
 	head := rows[len(rows)-1].Head()
-	batch.Queue(insertAudit, append([]any{head.Writer}, auditArrays(rows)...)...)
+	if len(rows) == 1 {
+		batch.Queue(insertAuditRow, append([]any{head.Writer}, auditRow(&rows[0])...)...)
+	} else {
+		batch.Queue(insertAuditRows, append([]any{head.Writer}, auditArrays(rows)...)...)
+	}
 	batch.Queue(saveAuditHead, head.Writer, head.Seq, head.MAC[:], seal)
+}
+
+// auditRow are the columns of a row, in the order of insertAudit.
+func auditRow(r *audit.Row) []any {
+	return []any{
+		r.ID, r.At, r.Cluster, r.CallerKind, r.Caller, r.Namespace, r.CallerUID, r.Environment, string(r.Action), r.Path, r.Version,
+		string(r.Decision), r.Rule, r.Address, r.RequestID, r.Heads, r.Seq, r.Previous, r.MAC,
+	}
 }
 
 // auditArrays are the rows by column, in the order of insertAudit.

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/coffer-vault/coffer/internal/vault/address"
 )
@@ -53,7 +54,8 @@ func OpenSource(ctx context.Context, source address.Source, logger *slog.Logger)
 	if err != nil {
 		return nil, translate("open the connection pool", err)
 	}
-	return &Store{l.pool, sent}, nil
+	atOnce := max(1, config.MaxConns-reservedConns)
+	return &Store{l.pool, sent, semaphore.NewWeighted(int64(atOnce))}, nil
 }
 
 // live keeps a pool at an address that may change.

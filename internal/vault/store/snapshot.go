@@ -203,11 +203,14 @@ func (s *Store) refuseVault(ctx context.Context) error {
 }
 
 // Filling is a restore under way.
-type Filling struct{ tx pgx.Tx }
+type Filling struct{ tx *transaction }
 
 // CopyIn reads rows of t in Postgres's binary COPY format, and counts them.
 func (f *Filling) CopyIn(ctx context.Context, t Table, r io.Reader) (int64, error) {
-	tag, err := f.tx.Conn().PgConn().CopyFrom(ctx, r, "COPY "+quote(t.Name)+" ("+columnList(t)+") FROM STDIN (FORMAT binary)")
+	if err := f.tx.begin(ctx); err != nil {
+		return 0, translate("restore "+t.Name, err)
+	}
+	tag, err := f.tx.conn.Conn().PgConn().CopyFrom(ctx, r, "COPY "+quote(t.Name)+" ("+columnList(t)+") FROM STDIN (FORMAT binary)")
 	return tag.RowsAffected(), translate("restore "+t.Name, err)
 }
 

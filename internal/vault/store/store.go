@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -30,8 +31,10 @@ const (
 	// idleInTransactionTimeout is longer than any operation, which does nothing slow between its statements, and short
 	// because the locks of a client that is gone keep others from its paths, and from the audit log's heads, meanwhile.
 	idleInTransactionTimeout = 15 * time.Second
-	// maxAttempts bounds how often a transaction that lost a race runs again.
-	maxAttempts = 5
+	// reservedConns of the pool are not for transactions, which hold a connection for
+	// several round trips and wait for locks: so the statements of reads, which many
+	// readers share, find one however many write.
+	reservedConns = 4
 )
 
 //go:embed migrations/*.sql
@@ -39,8 +42,9 @@ var migrations embed.FS
 
 // Store is a pool of connections to the vault's database.
 type Store struct {
-	pool       *pgxpool.Pool
-	statements *statements
+	pool         *pgxpool.Pool
+	statements   *statements
+	transactions *semaphore.Weighted
 }
 
 // prepareSession sets what a session of the engine needs. It is a statement and not
@@ -50,8 +54,10 @@ type Store struct {
 // lock goes on with the row as it is then. At a stricter level it would fail, and so
 // would writers of one path that are many enough.
 func prepareSession(ctx context.Context, conn *pgx.Conn) error {
+	// Statements are short: compiling one to machine code takes longer than any runs.
 	_, err := conn.Exec(ctx, `SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false),
-		set_config('idle_in_transaction_session_timeout', $3, false), set_config('default_transaction_isolation', 'read committed', false)`,
+		set_config('idle_in_transaction_session_timeout', $3, false), set_config('default_transaction_isolation', 'read committed', false),
+		set_config('jit', 'off', false)`,
 		milliseconds(statementTimeout), milliseconds(lockTimeout), milliseconds(idleInTransactionTimeout))
 	if err != nil {
 		return err
@@ -110,47 +116,4 @@ func (s *Store) Ping(ctx context.Context) error {
 	var ok bool
 	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM vault)`).Scan(&ok)
 	return translate("ask the database", err)
-}
-
-// InTx runs f in one transaction and commits when f returns nil. A transaction
-// that lost a race against another is run again, so f must have no effect outside
-// of it. Errors of f are returned as they are.
-func (s *Store) InTx(ctx context.Context, f func(*Tx) error) error {
-	var err error
-	for range maxAttempts {
-		if err = s.inTx(ctx, f); !isRace(err) {
-			return err
-		}
-	}
-	return err
-}
-
-func (s *Store) inTx(ctx context.Context, f func(*Tx) error) error {
-	tx, err := s.pool.Begin(ctx)
-	if err != nil {
-		return translate("begin a transaction", err)
-	}
-	// After a commit this does nothing. The context may have ended: roll back all
-	// the same, so that the connection can be used again.
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if err := f(&Tx{tx: tx}); err != nil {
-		return err
-	}
-	return translate("commit", markUnknown(tx.Commit(ctx)))
-}
-
-// Tx is one transaction. Its writes are sent together, by Flush.
-type Tx struct {
-	tx    pgx.Tx
-	batch pgx.Batch
-}
-
-// Flush sends the writes made so far in one round trip.
-func (t *Tx) Flush(ctx context.Context) error {
-	if t.batch.Len() == 0 {
-		return nil
-	}
-	batch := t.batch
-	t.batch = pgx.Batch{}
-	return translate("write", t.tx.SendBatch(ctx, &batch).Close())
 }

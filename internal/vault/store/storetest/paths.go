@@ -219,9 +219,12 @@ func (s *suite) headsAreOfOneMoment(t *testing.T) {
 		}
 		wrote <- nil
 	}()
-	wanted := []store.Wanted{{Path: missing}, {Path: path}, {Path: other, Version: 9}, {Path: path, Version: 1}, {Path: path, Version: store.Previous}}
+	wanted := []store.Wanted{
+		{Cluster: cluster, Path: missing}, {Cluster: cluster, Path: path}, {Cluster: cluster, Path: other, Version: 9},
+		{Cluster: cluster, Path: path, Version: 1}, {Cluster: cluster, Path: path, Version: store.Previous},
+	}
 	for last := int64(0); last < writes+1; {
-		heads, err := s.two.Heads(t.Context(), cluster, wanted...)
+		heads, err := s.two.Heads(t.Context(), wanted...)
 		must(t, err)
 		now := heads[1].Secret
 		if last = now.LastVersion; heads[1].Version == nil || heads[1].Version.Version != last || now.Newest != last || now.Revision != last {

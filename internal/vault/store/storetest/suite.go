@@ -134,7 +134,7 @@ func next(tx *store.Tx, row *store.Secret) {
 // read is the head of one path and its current version.
 func read(t *testing.T, s *store.Store, path string) store.Head {
 	t.Helper()
-	heads, err := s.Heads(t.Context(), "cluster", store.Wanted{Path: path})
+	heads, err := s.Heads(t.Context(), store.Wanted{Cluster: "cluster", Path: path})
 	must(t, err)
 	return heads[0]
 }

@@ -187,7 +187,7 @@ func (s *suite) errorsAreTranslated(t *testing.T) {
 	for name, ask := range map[string]func() error{
 		"InTx":         func() error { return away.InTx(ctx, func(*store.Tx) error { return nil }) },
 		"Ping":         func() error { return away.Ping(ctx) },
-		"Heads":        func() error { _, err := away.Heads(ctx, "", store.Wanted{Path: "a"}); return err },
+		"Heads":        func() error { _, err := away.Heads(ctx, store.Wanted{Path: "a"}); return err },
 		"Box":          func() error { _, err := away.Box(ctx, store.ID{}, 1); return err },
 		"WrappedKeyOf": func() error { _, err := away.WrappedKeyOf(ctx, store.ID{}, 1); return err },
 		"VersionsOf":   func() error { _, _, err := away.VersionsOf(ctx, head("a")); return err },

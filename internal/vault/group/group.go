@@ -1,0 +1,129 @@
+// Package group does in few calls what many callers ask at one time: the first question is answered at once, and what
+// comes while a call is under way goes together in the next. So one caller waits for nothing, and many share what a
+// call costs: a round trip, a statement, a commit.
+//
+// A question is always part of a call that begins after it was asked. What a call reads is therefore never older than
+// the question; an answer that is under way is not shared with who comes later.
+package group
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors of Ask, beside those of the call.
+var (
+	ErrQueueFull = errors.New("too many wait already; try again")
+	ErrTooSlow   = errors.New("it took too long")
+)
+
+// Calls groups questions of type Q with answers of type A. It has no goroutine while nothing is asked.
+type Calls[Q, A any] struct {
+	// Do answers questions, in their order, or fails for all of them. It has a time limit of its own.
+	Do func(questions []Q) ([]A, error)
+	// MaxBatch is how many questions one call answers, and MaxQueue how many may wait.
+	MaxBatch, MaxQueue int
+	// AtOnce is how many calls may be under way. One is as a rule: more would be smaller. The next goes beside it
+	// once the newest has taken Patience, so that what hangs, such as a broken connection, holds up nobody else.
+	AtOnce   int
+	Patience time.Duration
+	// Observe, which may be nil, hears of each call: how many questions it had, how many wait behind it, and how long
+	// it took.
+	Observe func(questions, waiting int, took time.Duration)
+
+	mu      sync.Mutex
+	queue   []*question[Q, A]
+	running int
+	began   time.Time // the newest call
+}
+
+type question[Q, A any] struct {
+	asked    Q
+	answered chan struct{}
+	answer   A
+	err      error
+	gone     atomic.Bool // nobody waits for it any more
+}
+
+// Ask returns the answer to q. When ctx ends first, q may be part of a call later or never.
+func (c *Calls[Q, A]) Ask(ctx context.Context, q Q) (A, error) {
+	p := &question[Q, A]{asked: q, answered: make(chan struct{})}
+	if !c.enqueue(p) {
+		return p.answer, ErrQueueFull
+	}
+	select {
+	case <-p.answered:
+		return p.answer, p.err
+	case <-ctx.Done():
+		p.gone.Store(true)
+		var none A
+		return none, errors.Join(ErrTooSlow, ctx.Err())
+	}
+}
+
+func (c *Calls[Q, A]) enqueue(p *question[Q, A]) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) >= c.MaxQueue {
+		return false
+	}
+	c.queue = append(c.queue, p)
+	if c.running == 0 || c.running < c.AtOnce && time.Since(c.began) >= c.Patience {
+		c.running++
+		c.began = time.Now()
+		go c.run()
+	}
+	return true
+}
+
+// run calls Do until nothing waits.
+func (c *Calls[Q, A]) run() {
+	for {
+		batch, waiting := c.take()
+		if batch == nil {
+			return
+		}
+		questions := make([]Q, len(batch))
+		for i, p := range batch {
+			questions[i] = p.asked
+		}
+		start := time.Now()
+		answers, err := c.Do(questions)
+		if c.Observe != nil {
+			c.Observe(len(questions), waiting, time.Since(start))
+		}
+		for i, p := range batch {
+			if p.err = err; err == nil {
+				p.answer = answers[i]
+			}
+			close(p.answered)
+		}
+	}
+}
+
+// take removes the next batch from the queue; nil ends the loop. Questions that nobody waits for any more are dropped.
+func (c *Calls[Q, A]) take() (batch []*question[Q, A], waiting int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, p := range c.queue {
+		if len(batch) == c.MaxBatch {
+			break
+		}
+		n++
+		if !p.gone.Load() {
+			batch = append(batch, p)
+		}
+	}
+	clear(c.queue[:n])
+	c.queue = c.queue[n:]
+	c.began = time.Now()
+	if len(batch) == 0 {
+		c.running--
+		c.queue = nil // lets go of what it held
+	}
+	return batch, len(c.queue)
+}

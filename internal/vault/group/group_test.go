@@ -1,0 +1,147 @@
+package group_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coffer-vault/coffer/internal/vault/group"
+)
+
+// TestQuestionsGoInACallThatBeginsLater: the first goes at once and alone. What comes while it is under way gets no
+// part of its answer, which may be of a moment before the question: it goes, together, in the next call.
+func TestQuestionsGoInACallThatBeginsLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun, release := 0, make(chan struct{})
+		c := &group.Calls[int, int]{AtOnce: 1, MaxBatch: 100, MaxQueue: 100, Do: func(asked []int) ([]int, error) {
+			begun++
+			moment := begun
+			<-release
+			answers := make([]int, len(asked))
+			for i := range asked {
+				answers[i] = 100*moment + asked[i]
+			}
+			return answers, nil
+		}}
+		answers := make([]int, 10)
+		var wait sync.WaitGroup
+		for i := range answers {
+			wait.Go(func() {
+				var err error
+				if answers[i], err = c.Ask(t.Context(), i); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		close(release)
+		wait.Wait()
+		if want := []int{100, 201, 202, 203, 204, 205, 206, 207, 208, 209}; !slices.Equal(answers, want) {
+			t.Errorf("answers %v, want %v: call times 100, and the question", answers, want)
+		}
+	})
+}
+
+// TestWhatHangsHoldsUpNobodyElse: a call that takes long is overtaken, by so many calls at
+// most, and no call has more questions than it may.
+func TestWhatHangsHoldsUpNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var calls []int
+		release := make(chan struct{})
+		c := &group.Calls[int, int]{AtOnce: 2, Patience: time.Second, MaxBatch: 3, MaxQueue: 100, Do: func(asked []int) ([]int, error) {
+			mu.Lock()
+			calls = append(calls, len(asked))
+			mu.Unlock()
+			<-release
+			return asked, nil
+		}}
+		var wait sync.WaitGroup
+		ask := func(n int) {
+			for i := range n {
+				wait.Go(func() {
+					if answer, err := c.Ask(t.Context(), i); err != nil || answer != i {
+						t.Errorf("asked %d, got %d, error %v", i, answer, err)
+					}
+				})
+				synctest.Wait()
+			}
+		}
+		ask(5)
+		if want := []int{1}; !slices.Equal(calls, want) {
+			t.Errorf("calls of %v questions, want %v: one at a time", calls, want)
+		}
+		<-time.After(time.Second) // of the bubble, which does not wait
+		ask(1)
+		if want := []int{1, 3}; !slices.Equal(calls, want) {
+			t.Errorf("calls of %v questions, want %v: what hangs is overtaken", calls, want)
+		}
+		<-time.After(time.Hour) // of the bubble, which does not wait
+		ask(1)
+		if want := []int{1, 3}; !slices.Equal(calls, want) {
+			t.Errorf("calls of %v questions, want %v: two at once", calls, want)
+		}
+		close(release)
+		wait.Wait()
+	})
+}
+
+func TestTheQueueIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		c := &group.Calls[int, int]{AtOnce: 1, MaxBatch: 10, MaxQueue: 5, Do: func(asked []int) ([]int, error) { <-release; return asked, nil }}
+		var wait sync.WaitGroup
+		for i := range 6 { // one is taken
+			wait.Go(func() { _, _ = c.Ask(t.Context(), i) })
+			synctest.Wait()
+		}
+		if _, err := c.Ask(t.Context(), 7); !errors.Is(err, group.ErrQueueFull) {
+			t.Errorf("got %v", err)
+		}
+		close(release)
+		wait.Wait()
+		if _, err := c.Ask(t.Context(), 8); err != nil {
+			t.Errorf("when the queue is empty again: %v", err)
+		}
+	})
+}
+
+// TestWhoGivesUpIsDropped, and everybody of a batch gets its error.
+func TestWhoGivesUpIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release, errDown := make(chan struct{}), errors.New("down")
+		asked := 0
+		c := &group.Calls[int, int]{AtOnce: 1, MaxBatch: 10, MaxQueue: 10, Do: func(questions []int) ([]int, error) {
+			<-release
+			asked += len(questions)
+			return nil, errDown
+		}}
+		var wait sync.WaitGroup
+		for i := range 3 {
+			wait.Go(func() {
+				if _, err := c.Ask(t.Context(), i); !errors.Is(err, errDown) {
+					t.Errorf("got %v", err)
+				}
+			})
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		wait.Go(func() {
+			if _, err := c.Ask(ctx, 3); !errors.Is(err, group.ErrTooSlow) || !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		close(release)
+		wait.Wait()
+		if asked != 3 {
+			t.Errorf("%d questions were asked, want 3", asked)
+		}
+	})
+}
