@@ -35,6 +35,8 @@ func AuditActions() []string {
 		"audit",
 		"export",
 		"verify",
+		"watch",
 		"anchor",
+		"checkpoint",
 	}
 }
