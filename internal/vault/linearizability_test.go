@@ -116,12 +116,14 @@ func (c *client) step(t *testing.T) {
 		o.versions = []int64{near}
 	case audit.Update:
 		o.description = new(fmt.Sprintf("by %d", c.id))
+	default:
 	}
 	switch o.action {
 	case audit.Put, audit.Rotate, audit.Rollback, audit.Promote, audit.Update:
 		if c.random.IntN(3) == 0 {
 			o.expected = new(near)
 		}
+	default:
 	}
 	c.run(t, o)
 }
@@ -162,7 +164,7 @@ var linearModel = porcupine.Model{
 		next, outcome := state.(spec).apply(input.(operation), everything)
 		return output == unknown || output == outcome, next
 	},
-	Equal: func(a, b any) bool { return reflect.DeepEqual(a, b) },
+	Equal: reflect.DeepEqual,
 	Hash: func(state any) uint64 {
 		s := state.(spec)
 		return uint64(s.current<<48 ^ s.previous<<32 ^ s.pending<<16 ^ s.last)

@@ -164,6 +164,7 @@ func (m *model) operate(t *rapid.T) {
 		for range evenly(t, "number of versions", 1, 1, 1, 1, 2, 2, 0) {
 			o.versions = append(o.versions, max(1, s.last+1-rapid.Int64Range(0, s.last+1).Draw(t, "version from the newest")))
 		}
+	default:
 	}
 	switch o.action {
 	case audit.Put, audit.Rotate, audit.Update, audit.Rollback, audit.Promote:
@@ -174,6 +175,7 @@ func (m *model) operate(t *rapid.T) {
 			}
 			o.expected = new(evenly(t, "expected", current, current, current, 0, s.last+1))
 		}
+	default:
 	}
 	if o.key != "" {
 		m.keyed = append(m.keyed, o)

@@ -87,8 +87,9 @@ func (o operation) remove(ctx context.Context, e *vault.Engine, p secret.Path) e
 		return e.UndeleteVersions(ctx, o.caller, p, o.versions...)
 	case audit.DestroyVersions:
 		return e.DestroyVersions(ctx, o.caller, p, o.versions...)
+	default:
+		panic("no operation is called " + string(o.action))
 	}
-	panic("no operation is called " + string(o.action))
 }
 
 // outcomeOf names an error by its most telling kind.

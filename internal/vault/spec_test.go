@@ -212,7 +212,6 @@ func (s spec) write(o operation) (spec, string) {
 
 // request tells writes with one idempotency key apart.
 func (o operation) request() string {
-	o.at, o.caller, o.key = time.Time{}, secret.Caller{}, ""
 	show := func(p any) string { return fmt.Sprintf("%+v", p) }
 	text := show([]any{o.action, o.path, o.value, o.pending, o.tags, o.tags == nil})
 	if o.expected != nil {

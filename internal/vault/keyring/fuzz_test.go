@@ -27,7 +27,7 @@ func FuzzParseKeyFile(f *testing.F) {
 		}
 		// The help shows an example of its own.
 		shown := strings.ReplaceAll(err.Error(), keyFileHelp, "")
-		for _, word := range strings.Fields(string(text)) {
+		for word := range strings.FieldsSeq(string(text)) {
 			if len(word) > 12 && strings.Contains(shown, word) {
 				t.Fatalf("%q: the error shows %q: %v", text, word, err)
 			}

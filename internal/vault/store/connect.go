@@ -118,6 +118,7 @@ func (l *live) parse(a address.Address) (*pgxpool.Config, error) {
 	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
 		return nil, errors.New("read the database URL: default_query_exec_mode=exec and simple_protocol do not ask the database for the types " +
 			"of what is sent, and the vault's cannot be guessed: leave it out, or use describe_exec where statements cannot be prepared")
+	default:
 	}
 	if a.Password != "" {
 		config.ConnConfig.Password = a.Password

@@ -201,7 +201,7 @@ func (s *suite) rewrapsShareTheWork(t *testing.T) {
 		for i := range others {
 			wrapped[i] = wrappedBy(keyID, "again")
 		}
-		stale := append([]store.WrappedKey{}, others...)
+		stale := slices.Clone(others)
 		stale[0].Wrapped = []byte("what it was before")
 		if n, err := tx.SwapWrappedKeys(t.Context(), stale, wrapped); err != nil || n != int64(len(others)-1) {
 			t.Errorf("swapped %d of %d with a stale one, %v", n, len(others), err)
