@@ -142,7 +142,7 @@ func (m *meter) Write(p []byte) (int, error) {
 
 var (
 	errNotBase64 = errors.New("b64dec is given something that is not standard base64")
-	errNoSuchKey = errors.New("it names a key that neither path nor data gives")
+	errNoSuchKey = errors.New("it names a key that none of path, dataFrom and data gives")
 )
 
 // functions returns the functions that Coffer adds. The name of each is that of
