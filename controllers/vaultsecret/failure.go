@@ -3,6 +3,7 @@ package vaultsecret
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,28 +56,38 @@ func contentFailure(err error) *failure {
 	switch {
 	case errors.Is(err, content.ErrProperty):
 		reason = vaultv1alpha1.ReasonPropertyNotFound
+	case errors.Is(err, content.ErrConflict):
+		reason = vaultv1alpha1.ReasonKeyConflict
 	case errors.Is(err, content.ErrTemplate):
 		reason = vaultv1alpha1.ReasonTemplateFailed
+	case errors.Is(err, content.ErrType):
+		reason = vaultv1alpha1.ReasonInvalidContent
 	}
 	return &failure{reason: reason, message: err.Error()}
 }
 
-// vaultFailure classifies an error of the engine for the paths asked for.
-func vaultFailure(err error, caller secret.Caller, refs []secret.Ref) *failure {
+// asked is what the engine was asked for.
+type asked struct {
+	refs     []secret.Ref
+	prefixes []secret.Prefix
+}
+
+// vaultFailure classifies an error of the engine.
+func vaultFailure(err error, caller secret.Caller, what asked) *failure {
 	switch {
 	case errors.Is(err, secret.ErrDenied):
-		return denied(caller, deniedPaths(err, refs))
+		return denied(caller, what.refused(err))
 	case errors.Is(err, secret.ErrVersionNotFound):
 		return &failure{
 			reason:  vaultv1alpha1.ReasonVersionNotFound,
-			message: fmt.Sprintf("%s has no such version; name one that exists, or 0 for the current one", strings.Join(pinnedRefs(refs), ", ")),
+			message: fmt.Sprintf("%s has no such version; name one that exists, or 0 for the current one", enumerate(what.pinned(err))),
 		}
 	case errors.Is(err, secret.ErrInvalid):
 		return &failure{reason: vaultv1alpha1.ReasonInvalidSpec, message: err.Error()}
 	case errors.Is(err, secret.ErrTampered):
 		return &failure{
 			reason:  vaultv1alpha1.ReasonIntegrityFailed,
-			message: fmt.Sprintf("what the vault's database holds for %s is not what Coffer wrote; the Secret is left as it is; see the audit log: coffer audit", strings.Join(pathsOf(refs), ", ")),
+			message: fmt.Sprintf("what the vault's database holds for %s is not what Coffer wrote; the Secret is left as it is; see the audit log: coffer audit", enumerate(what.refused(err))),
 			recheck: recheckInterval,
 		}
 	default:
@@ -89,46 +100,45 @@ func vaultFailure(err error, caller secret.Caller, refs []secret.Ref) *failure {
 }
 
 // denied tells who asked for what and how to find out why, and not whether the
-// path exists.
+// path exists, or anything lies below the prefix.
 func denied(caller secret.Caller, paths []string) *failure {
-	return &failure{
-		reason: vaultv1alpha1.ReasonDenied,
-		message: fmt.Sprintf("the service account %s asked for %s: it does not exist, or the account may not read it; see: coffer explain %s --service-account %s --capability read",
-			caller, strings.Join(paths, ", "), paths[0], caller),
-		revoked: true,
+	f := &failure{reason: vaultv1alpha1.ReasonDenied, revoked: true}
+	if strings.HasSuffix(paths[0], "/") {
+		f.message = fmt.Sprintf("the service account %s asked for what lies below %s: there is nothing, or the account may read nothing of it; see: coffer list %s, and coffer explain PATH --service-account %s --capability read",
+			caller, paths[0], paths[0], caller)
+		return f
 	}
+	f.message = fmt.Sprintf("the service account %s asked for %s: it does not exist, or the account may not read it; see: coffer explain %s --service-account %s --capability read",
+		caller, enumerate(paths), paths[0], caller)
+	return f
 }
 
-// deniedPaths are the paths that err names; all that were asked for when it names
-// none.
-func deniedPaths(err error, refs []secret.Ref) []string {
-	all := pathsOf(refs)
+// refused are the path or the prefix that err names; all that were asked for when it
+// names none.
+func (a asked) refused(err error) []string {
+	all := make([]string, 0, len(a.refs)+len(a.prefixes))
+	for _, ref := range a.refs {
+		all = append(all, ref.Path.String())
+	}
+	for _, prefix := range a.prefixes {
+		all = append(all, prefix.String())
+	}
 	text := err.Error()
-	found := ""
 	for _, path := range all {
 		// The engine writes "check PATH: …", and no path holds a space or a colon.
 		if strings.Contains(text, " "+path+":") {
-			found = path
+			return []string{path}
 		}
-	}
-	if found != "" {
-		return []string{found}
 	}
 	return all
 }
 
-func pathsOf(refs []secret.Ref) []string {
-	paths := make([]string, len(refs))
-	for i, ref := range refs {
-		paths[i] = ref.Path.String()
-	}
-	return paths
-}
-
-func pinnedRefs(refs []secret.Ref) []string {
+// pinned are the pinned versions of what err names.
+func (a asked) pinned(err error) []string {
+	named := a.refused(err)
 	var pinned []string
-	for _, ref := range refs {
-		if ref.Version != 0 {
+	for _, ref := range a.refs {
+		if ref.Version != 0 && slices.Contains(named, ref.Path.String()) {
 			pinned = append(pinned, fmt.Sprintf("%s version %d", ref.Path, ref.Version))
 		}
 	}
