@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -190,13 +189,8 @@ func entryValue(spec *vaultv1alpha1.VaultSecretSpec, entry *vaultv1alpha1.VaultS
 func check(data map[string][]byte, from map[string]string) error {
 	size := 0
 	for _, key := range slices.Sorted(maps.Keys(data)) {
-		if reasons := validation.IsConfigMapKey(key); len(reasons) > 0 {
-			what := strconv.Quote(abbreviate(key))
-			if path, ok := from[key]; ok {
-				what += ", from " + path + ","
-			}
-			return fmt.Errorf("%w: %s cannot be a key of a Secret: %s; rename it in an entry of dataFrom, or pick it by an entry of data",
-				ErrInvalidSpec, what, reasons[0])
+		if len(validation.IsConfigMapKey(key)) > 0 {
+			return notAKey(key, from[key])
 		}
 		size += len(data[key])
 	}
@@ -207,6 +201,15 @@ func check(data map[string][]byte, from map[string]string) error {
 		return fmt.Errorf("%w: it has %d bytes, and Kubernetes takes %d; sync fewer paths or properties into it", ErrTooLarge, size, corev1.MaxSecretSize)
 	}
 	return nil
+}
+
+func notAKey(key, path string) error {
+	next := "name another in target.template"
+	if path != "" {
+		next = fmt.Sprintf("it comes from %s: rename it in an entry of dataFrom, or pick it by an entry of data", path)
+	}
+	return fmt.Errorf("%w: %q cannot be a key of a Secret, which has 1 to 253 characters of A-Z, a-z, 0-9, '-', '_' and '.'; %s",
+		ErrInvalidSpec, abbreviate(key), next)
 }
 
 // abbreviate keeps a message short: the name of a property can be long.

@@ -125,7 +125,7 @@ func TestDataFromRefuses(t *testing.T) {
 		"a conflict said":         {spec{Path: "db", DataFrom: []from{{Path: "other", OnConflict: "Fail"}}}, ErrConflict, []string{`"user"`}},
 		"a conflict in a prefix":  {spec{DataFrom: []from{{Prefix: "p/", Rename: renames(".*/.*", "k")}}}, ErrConflict, []string{`"k"`, "p/api/token and from p/db"}},
 		"a conflict in one value": {spec{DataFrom: []from{{Path: "db", Rename: renames(".+", "k")}}}, ErrConflict, []string{"from db and from db"}},
-		"no key":                  {spec{DataFrom: []from{{Path: "p/db"}}}, ErrInvalidSpec, []string{`"pass/word"`, "p/db", "rename it"}},
+		"no key":                  {spec{DataFrom: []from{{Path: "p/db"}}}, ErrInvalidSpec, []string{`"pass/word"`, "from p/db", "rename it"}},
 		"an empty name":           {spec{DataFrom: []from{{Path: "raw", Rename: renames(".*", "")}}}, ErrInvalidSpec, []string{`""`, "from raw", "rename it"}},
 		"a name out of a rename":  {spec{DataFrom: []from{{Path: "raw", Rename: renames("value", "a b")}}}, ErrInvalidSpec, []string{`"a b"`, "rename it"}},
 		"no expression":           {spec{DataFrom: []from{{Path: "raw", Rename: renames("(", "")}}}, ErrInvalidSpec, []string{"dataFrom[0].rename[0]", "missing closing )"}},
