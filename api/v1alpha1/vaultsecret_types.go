@@ -123,7 +123,7 @@ type VaultSecretDataFrom struct {
 
 // VaultSecretRename replaces what a regular expression matches in a name.
 //
-// +kubebuilder:validation:XValidation:rule="''.matches(self.from) ? true : true",message="from is not a regular expression in RE2 syntax"
+// +kubebuilder:validation:XValidation:rule="'a'.matches(self.from) ? true : true",message="from is not a regular expression in RE2 syntax"
 type VaultSecretRename struct {
 	// From is a regular expression in RE2 syntax, such as ^api/(.*)$. All that it
 	// matches in the name is replaced; a name that it does not match stays.
