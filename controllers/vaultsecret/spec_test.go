@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"strings"
 	"testing"
@@ -128,4 +129,39 @@ func TestRefreshRequest(t *testing.T) {
 	w.conditionIs(denied, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonDenied)
 	w.refresh(denied, "now")
 	w.conditionIs(denied, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonDenied)
+}
+
+// What of a spec is wrong whatever the vault holds is told without a look into it, and
+// ends with its correction.
+func TestWrongSpecReadsNothing(t *testing.T) {
+	t.Parallel()
+	w, op := newRunningWorld(t)
+	w.put(database, `{"user":"app"}`)
+	object := w.vaultSecret("wrong", func(s *vaultv1alpha1.VaultSecretSpec) {
+		s.Path, s.Target.Template = database, map[string]string{"USER": "{{ env .user }}"}
+	})
+	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonTemplateFailed)
+	if reads, rows := op.engine.reads.Load(), w.operatorRows(); reads != 0 || rows != 0 {
+		t.Errorf("the vault was read %d times, and %d audit rows were written", reads, rows)
+	}
+	change(w, object, func(o *vaultv1alpha1.VaultSecret) { o.Spec.Target.Template["USER"] = "{{ .user }}" })
+	w.holds("wrong", map[string]string{"USER": "app"})
+	w.ready(object)
+}
+
+// Values that are far more than a Secret takes are not all held at a time.
+func TestValuesAreBounded(t *testing.T) {
+	t.Parallel()
+	w, op := newRunningWorld(t)
+	for i := range 12 {
+		w.put(fmt.Sprintf("%slarge-%02d", folder, i), strings.Repeat("x", 1<<20))
+	}
+	object := w.ofPrefix("large")
+	said := w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonInvalidSpec).Message
+	if !strings.Contains(said, "more than 8 MiB") {
+		t.Errorf("the message is %q", said)
+	}
+	if got := op.engine.reads.Load(); got == 0 || got%9 != 0 {
+		t.Errorf("%d values were read, want the 9 that are too much each time", got)
+	}
 }

@@ -238,6 +238,31 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// What of a template is wrong whatever the data is told before anything is read.
+func TestValidateTemplates(t *testing.T) {
+	templates := func(texts ...string) *spec {
+		s := &spec{Target: vaultv1alpha1.VaultSecretTarget{Template: map[string]string{}}}
+		for i, text := range texts {
+			s.Target.Template[fmt.Sprint("T", i)] = text
+		}
+		return s
+	}
+	if err := Validate(templates("{{ .any }}", "", "{{ range . }}{{ . }}{{ end }}")); err != nil {
+		t.Error(err)
+	}
+	for want, s := range map[string]*spec{
+		"unclosed action":                    templates("a", "{{ .user"),
+		`key "T1"`:                           templates("a", "{{ .user"),
+		`the function "call" is not allowed`: templates("{{ call .user }}"),
+		"range runs over the keys only":      templates("{{ range 9 }}{{ end }}"),
+		"at most 65536 are allowed":          templates(strings.Repeat("x", maxTemplateBytes), "x"),
+	} {
+		if err := Validate(s); !errors.Is(err, ErrTemplate) || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want it to say %q", err, want)
+		}
+	}
+}
+
 // drawSpec draws a spec over the paths, and a value for each.
 func drawSpec(t *rapid.T) (spec, map[secret.Ref]secret.Value) {
 	paths := []string{"a", "p/a", "p/b", "p/b/c", "q/a"}

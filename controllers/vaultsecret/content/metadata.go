@@ -26,6 +26,9 @@ func Validate(spec *vaultv1alpha1.VaultSecretSpec) error {
 		}
 	}
 	target := &spec.Target
+	if err := checkTemplates(target.Template); err != nil {
+		return err
+	}
 	for what, metadata := range map[string]map[string]string{"label": target.Labels, "annotation": target.Annotations} {
 		for _, key := range slices.Sorted(maps.Keys(metadata)) {
 			if reserved(key) {
