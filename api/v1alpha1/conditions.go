@@ -3,7 +3,7 @@ package v1alpha1
 // EnvironmentLabel on a Namespace names its environment, such as "production".
 const EnvironmentLabel = "vault.coffer.dev/environment"
 
-// Annotations that Coffer writes.
+// Annotations on Secrets and pod templates.
 const (
 	// ChecksumAnnotation on a Secret is the keyed checksum of its content.
 	ChecksumAnnotation = "vault.coffer.dev/checksum"
@@ -20,10 +20,18 @@ const (
 	// retained Secret, which has no owner reference so that it is not garbage
 	// collected.
 	OwnerUIDAnnotation = "vault.coffer.dev/owner-uid"
+	// AdoptByAnnotation on a Secret names the VaultSecret that may take it over, when
+	// that says spec.target.adopt. A person puts it there.
+	AdoptByAnnotation = "vault.coffer.dev/adopt-by"
 	// StampAnnotationPrefix and a Secret's name on a pod template hold the keyed
 	// checksum of the content that the pods were rolled for.
 	StampAnnotationPrefix = "checksum.vault.coffer.dev/"
 )
+
+// RefreshAnnotation on a VaultSecret asks for a reconcile now whenever it changes;
+// by convention it holds the time. status.lastRefreshRequest has it when that is
+// done.
+const RefreshAnnotation = "vault.coffer.dev/refresh-requested-at"
 
 // Labels that Coffer writes on its Secrets.
 const (
@@ -64,6 +72,12 @@ const (
 	ReasonTemplateFailed = "TemplateFailed"
 	// ReasonInvalidSpec: the spec asks for something impossible.
 	ReasonInvalidSpec = "InvalidSpec"
+	// ReasonKeyConflict: two sources give one key, and nothing says which counts.
+	ReasonKeyConflict = "KeyConflict"
+	// ReasonInvalidContent: the content does not fit the type of the Secret.
+	ReasonInvalidContent = "InvalidContent"
+	// ReasonTargetTaken: another VaultSecret has the target.
+	ReasonTargetTaken = "TargetTaken"
 	// ReasonSecretNotOwned: the target exists and is not this VaultSecret's.
 	ReasonSecretNotOwned = "SecretNotOwned"
 	// ReasonSecretWriteFailed: the API server refused the Secret.

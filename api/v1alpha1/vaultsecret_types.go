@@ -5,25 +5,34 @@ import (
 )
 
 // VaultSecretSpec says which paths a service account of this namespace wants and
-// how the native Secret is to look.
+// how the native Secret is to look. The sources are taken in this order: path,
+// dataFrom, data.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.path) || (has(self.data) && size(self.data) > 0)",message="name what to sync: set path, or at least one entry in data"
+// +kubebuilder:validation:XValidation:rule="has(self.path) || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && size(self.data) > 0)",message="name what to sync: set path, or at least one entry in dataFrom or data"
+// +kubebuilder:validation:XValidation:rule="has(self.path) || !has(self.data) || self.data.all(d, has(d.path))",message="an entry of data without path takes spec.path, which is not set: give each entry a path, or set spec.path"
 type VaultSecretSpec struct {
 	// ServiceAccountName is the account, in this namespace, whose rights in the
-	// vault are used. It must exist.
+	// vault are used, such as api. It must exist.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +required
 	ServiceAccountName string `json:"serviceAccountName"`
 
-	// Path is the vault path to sync, such as production/payments/database. Each
-	// property of the value becomes a key of the Secret; a value without
-	// properties becomes the key "value".
+	// Path is the vault path to sync, such as production/payments/database. When the
+	// value is one JSON object whose values are all strings, each property becomes a
+	// key of the Secret; any other value becomes the key "value", byte for byte.
 	// +optional
 	Path VaultPath `json:"path,omitempty"`
 
-	// Data adds single keys: a property of a path, or the whole value of a path.
-	// An entry wins over a key that comes from path.
+	// DataFrom adds whole paths, and all paths below prefixes, in this order. Two
+	// sources that give one key are a conflict, which onConflict of the later decides.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	DataFrom []VaultSecretDataFrom `json:"dataFrom,omitempty"`
+
+	// Data adds single keys: a property of a path, or the whole value of a path. An
+	// entry wins over a key that comes from path or dataFrom, without a conflict.
 	// +optional
 	// +listType=map
 	// +listMapKey=key
@@ -45,19 +54,19 @@ type VaultSecretSpec struct {
 	// +optional
 	Rollout VaultSecretRollout `json:"rollout,omitzero"`
 
-	// RefreshInterval is a safety resync besides events, such as 1h (used when
-	// empty); 0s means events only.
+	// RefreshInterval is a safety resync besides events, such as 15m or 1h (used when
+	// empty), spread by up to a tenth; 0s means events only.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="refreshInterval cannot be negative; use 0s for events only"
 	RefreshInterval *metav1.Duration `json:"refreshInterval,omitempty"`
 
-	// Suspend stops syncing while true: the Secret stays as it is.
+	// Suspend stops syncing while true: the Secret and the workloads stay as they are.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }
 
-// VaultPath is a path in the vault: 1 to 16 segments of [a-z0-9._-] joined by
-// "/", at most 512 bytes.
+// VaultPath is a path in the vault, such as production/payments/database: 1 to 16
+// segments of [a-z0-9._-] joined by "/", at most 512 bytes.
 //
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=512
@@ -65,73 +74,172 @@ type VaultSecretSpec struct {
 // +kubebuilder:validation:XValidation:rule="!self.split('/').exists(s, s == '.' || s == '..')",message="a path has no '.' or '..' segment; write the whole path"
 type VaultPath string
 
+// VaultPrefix selects the paths below it, such as production/payments/: 1 to 15
+// segments like those of a path, each followed by "/", at most 512 bytes.
+//
+// +kubebuilder:validation:MinLength=2
+// +kubebuilder:validation:MaxLength=512
+// +kubebuilder:validation:XValidation:rule="self.endsWith('/')",message="a prefix ends in '/': production/payments/ selects every path below production/payments"
+// +kubebuilder:validation:XValidation:rule="!self.endsWith('/') || (self.matches('^([a-z0-9._-]+/){1,15}$') && !('/' + self).matches('/[.]{1,2}/'))",message="a prefix has 1 to 15 segments of a-z, 0-9, '.', '_' and '-', such as production/payments/, and no empty, '.' or '..' segment"
+type VaultPrefix string
+
+// VaultSecretDataFrom adds the keys of a whole path, or of all paths below a prefix.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.path) != has(self.prefix)",message="an entry of dataFrom names either path or prefix: set exactly one of them"
+// +kubebuilder:validation:XValidation:rule="has(self.path) || !has(self.version) || self.version == 0",message="version pins one path, and a prefix has many: leave version out, or name a path"
+type VaultSecretDataFrom struct {
+	// Path is a vault path, such as production/payments/database. Its value gives keys
+	// as spec.path does.
+	// +optional
+	Path VaultPath `json:"path,omitempty"`
+
+	// Version pins a version of path, such as 3; the current one when 0.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Version int64 `json:"version,omitempty"`
+
+	// Prefix stands for every path below it that the service account may read, such as
+	// production/payments/; paths that come or go later are followed. A path gives the
+	// name of what lies behind the prefix: production/payments/api/token gives
+	// api/token, or, when the value has properties, api/token/PROPERTY for each. After
+	// rename each "/" becomes "_". All prefixes together give at most 256 paths.
+	// +optional
+	Prefix VaultPrefix `json:"prefix,omitempty"`
+
+	// Rename changes the names before they become keys: each entry is applied to the
+	// outcome of the one before.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Rename []VaultSecretRename `json:"rename,omitempty"`
+
+	// OnConflict says what happens when a key of this entry is there already, from
+	// path, from an earlier entry, or from an earlier path of the same prefix: Fail
+	// (used when empty) syncs nothing and says so, Replace takes the key of this entry,
+	// Keep leaves the earlier one. Keys that data sets are no conflict.
+	// +optional
+	OnConflict ConflictPolicy `json:"onConflict,omitempty"`
+}
+
+// VaultSecretRename replaces what a regular expression matches in a name.
+//
+// +kubebuilder:validation:XValidation:rule="'a'.matches(self.from) ? true : true",message="from is not a regular expression in RE2 syntax"
+type VaultSecretRename struct {
+	// From is a regular expression in RE2 syntax, such as ^api/(.*)$. All that it
+	// matches in the name is replaced; a name that it does not match stays.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	From string `json:"from"`
+
+	// To is the replacement, such as API_$1. $1 or ${1} is the first group of from; a
+	// name such as $1_KEY is written ${1}_KEY, and $$ is a "$".
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	To string `json:"to,omitempty"`
+}
+
+// ConflictPolicy says which of two sources of one key counts.
+// +kubebuilder:validation:Enum=Fail;Replace;Keep
+type ConflictPolicy string
+
+// The conflict policies.
+const (
+	ConflictFail    ConflictPolicy = "Fail"
+	ConflictReplace ConflictPolicy = "Replace"
+	ConflictKeep    ConflictPolicy = "Keep"
+)
+
 // VaultSecretData is one key of the Secret.
 type VaultSecretData struct {
-	// Key is the key in the Secret.
+	// Key is the key in the Secret, such as DB_PASSWORD.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
 	// +required
 	Key string `json:"key"`
 
-	// Path is the vault path; the path of the spec when empty.
+	// Path is the vault path, such as production/payments/database; spec.path when
+	// empty.
 	// +optional
 	Path VaultPath `json:"path,omitempty"`
 
-	// Property picks one property of the value; the whole value when empty.
+	// Property picks one property of the value, such as password; the whole value when
+	// empty.
 	// +optional
 	Property string `json:"property,omitempty"`
 
-	// Version pins a version; the current one when 0.
+	// Version pins a version, such as 3; the current one when 0.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Version int64 `json:"version,omitempty"`
 
-	// Decode decodes the text before it is written: Base64, or None (used when
-	// empty).
+	// Decode decodes the text before it is written: Base64 (standard, padded),
+	// Base64URL (padded or not), Hex, or None (used when empty).
 	// +optional
 	Decode Decoding `json:"decode,omitempty"`
 }
 
 // Decoding is a decoding of a value's text.
-// +kubebuilder:validation:Enum=None;Base64
+// +kubebuilder:validation:Enum=None;Base64;Base64URL;Hex
 type Decoding string
 
 // The decodings.
 const (
-	DecodeNone   Decoding = "None"
-	DecodeBase64 Decoding = "Base64"
+	DecodeNone      Decoding = "None"
+	DecodeBase64    Decoding = "Base64"
+	DecodeBase64URL Decoding = "Base64URL"
+	DecodeHex       Decoding = "Hex"
 )
 
 // VaultSecretTarget describes the native Secret.
 type VaultSecretTarget struct {
-	// Name of the Secret; the VaultSecret's own name when empty.
+	// Name of the Secret, such as payments-db; the VaultSecret's own name when empty.
+	// Of two VaultSecrets that name one Secret, the older one keeps it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	Name string `json:"name,omitempty"`
 
-	// Type of the Secret; Opaque when empty. The types by which Kubernetes grants
-	// identity are refused.
+	// Type of the Secret, such as kubernetes.io/tls; Opaque when empty. For
+	// kubernetes.io/tls, kubernetes.io/dockerconfigjson, kubernetes.io/dockercfg,
+	// kubernetes.io/basic-auth and kubernetes.io/ssh-auth the content is checked before
+	// it is written. The types by which Kubernetes grants identity are refused.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self != 'kubernetes.io/service-account-token' && self != 'bootstrap.kubernetes.io/token'",message="this Secret type grants a Kubernetes identity and is refused; use Opaque or a type for your credential"
 	Type string `json:"type,omitempty"`
 
-	// Labels are added to the Secret.
-	// +optional
-	Labels map[string]string `json:"labels,omitempty"`
-
-	// Annotations are added to the Secret.
-	// +optional
-	Annotations map[string]string `json:"annotations,omitempty"`
-
-	// Template renders further keys from those of path and data, such as
-	// DSN: "postgres://{{ .user }}:{{ .password }}@db/payments". It is a Go
-	// text/template with an allowed list of functions; when set, only the rendered
-	// keys are written.
+	// Labels are put on the Secret, such as team: payments. Those that others put there
+	// stay.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k != 'app.kubernetes.io/managed-by' && !k.startsWith('vault.coffer.dev/') && !k.contains('.vault.coffer.dev/'))",message="app.kubernetes.io/managed-by and the names of vault.coffer.dev are Coffer's own; choose another label"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.size() <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="a label's name is like team or example.com/team: at most 63 characters of A-Z, a-z, 0-9, '-', '_' and '.' behind the '/', beginning and ending with a letter or digit"
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// Annotations are put on the Secret, such as owner: payments-team. Those that others
+	// put there stay.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('vault.coffer.dev/') && !k.contains('.vault.coffer.dev/'))",message="the names of vault.coffer.dev are Coffer's own; choose another annotation"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.size() <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="an annotation's name is like note or example.com/note: at most 63 characters of A-Z, a-z, 0-9, '-', '_' and '.' behind the '/', beginning and ending with a letter or digit"
+	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// Template renders the keys of the Secret from those of path, dataFrom and data,
+	// such as DSN: "postgres://{{ .user }}:{{ .password | urlquery }}@db/payments". It
+	// is a Go text/template with an allowed list of functions; when set, only the
+	// rendered keys are written.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.size() <= 253 && k.matches('^[-._a-zA-Z0-9]+$'))",message="a rendered key has 1 to 253 characters of A-Z, a-z, 0-9, '-', '_' and '.'"
 	Template map[string]string `json:"template,omitempty"`
+
+	// Adopt lets a Secret that is there already, and that no controller owns, be taken
+	// over, when that Secret agrees: it carries the annotation
+	// vault.coffer.dev/adopt-by with the name of this VaultSecret. Its data are then
+	// replaced. Without adopt, or without the annotation, it is left untouched.
+	// +optional
+	Adopt bool `json:"adopt,omitempty"`
 }
 
 // DeletionPolicy says what becomes of the Secret.
@@ -174,16 +282,17 @@ type VaultSecretStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Path is the path shown by kubectl get: the spec's, or that of the first
-	// entry of data.
+	// Path is the path shown by kubectl get: the spec's, or the path or prefix of the
+	// first entry of dataFrom, or the path of the first entry of data.
 	// +optional
 	Path string `json:"path,omitempty"`
 
-	// Version is the synced version of that path.
+	// Version is the synced version of that path; empty for a prefix.
 	// +optional
 	Version int64 `json:"version,omitempty"`
 
-	// Sources are the synced paths and versions.
+	// Sources are the synced paths and versions, those below prefixes among them; the
+	// first 256 when there are more, and the message of Synced then has the number.
 	// +optional
 	// +listType=atomic
 	Sources []SourceStatus `json:"sources,omitempty"`
@@ -200,6 +309,12 @@ type VaultSecretStatus struct {
 	// LastSyncTime is when the Secret was last written.
 	// +optional
 	LastSyncTime *metav1.Time `json:"lastSyncTime,omitempty"`
+
+	// LastRefreshRequest is the annotation vault.coffer.dev/refresh-requested-at, at
+	// most its first 256 bytes, that the operator last acted on. The conditions say
+	// what came of it.
+	// +optional
+	LastRefreshRequest string `json:"lastRefreshRequest,omitempty"`
 }
 
 // SourceStatus is one synced path.

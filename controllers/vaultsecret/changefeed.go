@@ -60,11 +60,16 @@ func (f *changeFeed) enqueue(ctx context.Context, queue workqueue.TypedRateLimit
 	}
 }
 
-// ofChange finds the VaultSecrets that use the path. A change of policy concerns
+// ofChange finds the VaultSecrets that use the path, or a prefix that it lies below;
+// one that names both comes twice, and is queued once. A change of policy concerns
 // all: anybody's rights may have changed.
 func (w watches) ofChange(ctx context.Context, change changes.Change) []reconcile.Request {
 	if change.Kind == changes.Policy {
 		return w.list(ctx)
 	}
-	return w.list(ctx, client.MatchingFields{pathIndex: change.Path.String()})
+	var requests []reconcile.Request
+	for _, key := range wokenBy(change.Path.String()) {
+		requests = append(requests, w.list(ctx, client.MatchingFields{pathIndex: key})...)
+	}
+	return requests
 }

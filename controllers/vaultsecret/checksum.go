@@ -41,10 +41,11 @@ func inputsChecksum(f Fingerprinter, object *vaultv1alpha1.VaultSecret, refs []s
 	inputs := struct {
 		Format   int
 		Path     vaultv1alpha1.VaultPath
+		DataFrom []vaultv1alpha1.VaultSecretDataFrom `json:",omitempty"`
 		Data     []vaultv1alpha1.VaultSecretData
 		Template map[string]string
 		Versions []version
-	}{Format: inputsFormat, Path: object.Spec.Path, Data: object.Spec.Data, Template: object.Spec.Target.Template}
+	}{Format: inputsFormat, Path: object.Spec.Path, DataFrom: object.Spec.DataFrom, Data: object.Spec.Data, Template: object.Spec.Target.Template}
 	for i, ref := range refs {
 		inputs.Versions = append(inputs.Versions, version{ref.Path.String(), ref.Version, versions[i].Version})
 	}

@@ -138,7 +138,7 @@ func TestForeignSecretIsUntouched(t *testing.T) {
 		first := w.ofPath("first", database)
 		w.ready(first)
 		second := w.vaultSecret("second", func(s *vaultv1alpha1.VaultSecretSpec) { s.Path = database; s.Target.Name = "first" })
-		w.conditionIs(second, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonSecretNotOwned)
+		w.conditionIs(second, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonTargetTaken)
 		w.delete(second)
 		if got := w.secret("first"); got == nil || got.OwnerReferences[0].UID != first.UID {
 			t.Error("the Secret of the first VaultSecret was taken")
@@ -150,9 +150,9 @@ func TestForeignSecretIsUntouched(t *testing.T) {
 		w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonSecretNotOwned)
 		user := w.deployment("user-of-given", envFrom("given"))
 		change(w, s, func(s *corev1.Secret) {
-			s.Annotations = map[string]string{vaultv1alpha1.OwnerUIDAnnotation: string(object.UID)}
+			s.Annotations = map[string]string{vaultv1alpha1.AdoptByAnnotation: object.Name}
 		})
-		change(w, object, func(o *vaultv1alpha1.VaultSecret) { o.Annotations = map[string]string{"again": "1"} })
+		change(w, object, func(o *vaultv1alpha1.VaultSecret) { o.Spec.Target.Adopt = true })
 		w.holds("given", map[string]string{"value": "one"})
 		w.stamped(user, "given") // its pods run with what the Secret held before
 	})
@@ -192,7 +192,7 @@ func TestTargetChanges(t *testing.T) {
 		w.ready(object)
 		before := w.secret("refused")
 		change(w, object, func(o *vaultv1alpha1.VaultSecret) { o.Spec.Target.Type = string(corev1.SecretTypeTLS) })
-		w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonSecretWriteFailed)
+		w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonInvalidContent)
 		if got := w.secret("refused"); got == nil || got.UID != before.UID {
 			t.Error("the Secret was lost to one that the API server refuses")
 		}

@@ -56,25 +56,35 @@ func contentFailure(err error) *failure {
 	switch {
 	case errors.Is(err, content.ErrProperty):
 		reason = vaultv1alpha1.ReasonPropertyNotFound
+	case errors.Is(err, content.ErrConflict):
+		reason = vaultv1alpha1.ReasonKeyConflict
 	case errors.Is(err, content.ErrTemplate):
 		reason = vaultv1alpha1.ReasonTemplateFailed
+	case errors.Is(err, content.ErrType):
+		reason = vaultv1alpha1.ReasonInvalidContent
 	}
 	return &failure{reason: reason, message: err.Error()}
 }
 
-// vaultFailure classifies an error of the engine for the paths asked for.
-func vaultFailure(err error, caller secret.Caller, refs []secret.Ref) *failure {
+// asked is what the engine was asked for.
+type asked struct {
+	refs     []secret.Ref
+	prefixes []secret.Prefix
+}
+
+// vaultFailure classifies an error of the engine.
+func vaultFailure(err error, caller secret.Caller, what asked) *failure {
 	switch {
 	case errors.Is(err, secret.ErrDenied):
-		return denied(caller, namedPaths(err, refs))
+		return denied(caller, what.refused(err))
 	case errors.Is(err, secret.ErrVersionNotFound):
-		return missingVersion(err, refs)
+		return missingVersion(err, what)
 	case errors.Is(err, secret.ErrInvalid):
 		return &failure{reason: vaultv1alpha1.ReasonInvalidSpec, message: err.Error()}
 	case errors.Is(err, secret.ErrTampered):
 		return &failure{
 			reason:  vaultv1alpha1.ReasonIntegrityFailed,
-			message: fmt.Sprintf("what the vault's database holds for %s is not what Coffer wrote; the Secret is left as it is; see the audit log: coffer audit", strings.Join(pathsOf(refs), ", ")),
+			message: fmt.Sprintf("what the vault's database holds for %s is not what Coffer wrote; the Secret is left as it is; see the audit log: coffer audit", enumerate(what.refused(err))),
 			recheck: recheckInterval,
 		}
 	default:
@@ -88,10 +98,9 @@ func vaultFailure(err error, caller secret.Caller, refs []secret.Ref) *failure {
 
 // missingVersion says why a pinned version cannot be had, and what to do about it. The
 // Secret keeps what it has of the version.
-func missingVersion(err error, refs []secret.Ref) *failure {
-	pinned := pinnedRefs(refsOf(namedPaths(err, refs), refs))
+func missingVersion(err error, what asked) *failure {
 	var names, undelete []string
-	for _, ref := range pinned {
+	for _, ref := range what.pinned(err) {
 		names = append(names, fmt.Sprintf("%s version %d", ref.Path, ref.Version))
 		undelete = append(undelete, fmt.Sprintf("coffer undelete %s --version %d", ref.Path, ref.Version))
 	}
@@ -117,49 +126,45 @@ func missingVersion(err error, refs []secret.Ref) *failure {
 }
 
 // denied tells who asked for what and how to find out why, and not whether the
-// path exists.
+// path exists, or anything lies below the prefix.
 func denied(caller secret.Caller, paths []string) *failure {
-	return &failure{
-		reason: vaultv1alpha1.ReasonDenied,
-		message: fmt.Sprintf("the service account %s asked for %s: it does not exist, or the account may not read it; see: coffer explain %s --service-account %s --capability read",
-			caller, strings.Join(paths, ", "), paths[0], caller),
-		revoked: true,
+	f := &failure{reason: vaultv1alpha1.ReasonDenied, revoked: true}
+	if strings.HasSuffix(paths[0], "/") {
+		f.message = fmt.Sprintf("the service account %s asked for what lies below %s: there is nothing, or the account may read nothing of it; see: coffer list %s, and coffer explain PATH --service-account %s --capability read",
+			caller, paths[0], paths[0], caller)
+		return f
 	}
+	f.message = fmt.Sprintf("the service account %s asked for %s: it does not exist, or the account may not read it; see: coffer explain %s --service-account %s --capability read",
+		caller, enumerate(paths), paths[0], caller)
+	return f
 }
 
-// namedPaths are the paths that err names; all that were asked for when it names
-// none.
-func namedPaths(err error, refs []secret.Ref) []string {
-	all := pathsOf(refs)
+// refused are the path or the prefix that err names; all that were asked for when it
+// names none.
+func (a asked) refused(err error) []string {
+	all := make([]string, 0, len(a.refs)+len(a.prefixes))
+	for _, ref := range a.refs {
+		all = append(all, ref.Path.String())
+	}
+	for _, prefix := range a.prefixes {
+		all = append(all, prefix.String())
+	}
 	text := err.Error()
-	found := ""
 	for _, path := range all {
 		// The engine writes "check PATH: …", and no path holds a space or a colon.
 		if strings.Contains(text, " "+path+":") {
-			found = path
+			return []string{path}
 		}
-	}
-	if found != "" {
-		return []string{found}
 	}
 	return all
 }
 
-func pathsOf(refs []secret.Ref) []string {
-	paths := make([]string, len(refs))
-	for i, ref := range refs {
-		paths[i] = ref.Path.String()
-	}
-	return paths
-}
-
-// refsOf are those of refs with one of the paths.
-func refsOf(paths []string, refs []secret.Ref) []secret.Ref {
-	return slices.DeleteFunc(slices.Clone(refs), func(ref secret.Ref) bool { return !slices.Contains(paths, ref.Path.String()) })
-}
-
-func pinnedRefs(refs []secret.Ref) []secret.Ref {
-	return slices.DeleteFunc(slices.Clone(refs), func(ref secret.Ref) bool { return ref.Version == 0 })
+// pinned are the pinned versions of what err names.
+func (a asked) pinned(err error) []secret.Ref {
+	named := a.refused(err)
+	return slices.DeleteFunc(slices.Clone(a.refs), func(ref secret.Ref) bool {
+		return ref.Version == 0 || !slices.Contains(named, ref.Path.String())
+	})
 }
 
 // writeFailure classifies an error of the API server about the Secret. Of a

@@ -61,10 +61,6 @@ func TestReasons(t *testing.T) {
 			data(vaultv1alpha1.VaultSecretData{Key: "a", Path: "production/payments/raw", Decode: vaultv1alpha1.DecodeBase64}),
 			vaultv1alpha1.ReasonPropertyNotFound, "not standard base64",
 		},
-		"no-path": {
-			data(vaultv1alpha1.VaultSecretData{Key: "a"}),
-			vaultv1alpha1.ReasonInvalidSpec, `key "a" names no path`,
-		},
 		"property-no-key": {
 			func(s *vaultv1alpha1.VaultSecretSpec) { s.Path = database },
 			vaultv1alpha1.ReasonInvalidSpec, `"not a key" cannot be a key of a Secret`,
@@ -80,12 +76,16 @@ func TestReasons(t *testing.T) {
 			data(vaultv1alpha1.VaultSecretData{Key: "a", Path: "production/payments/half"}, vaultv1alpha1.VaultSecretData{Key: "b", Path: "production/payments/other-half"}),
 			vaultv1alpha1.ReasonInvalidSpec, "Kubernetes takes 1048576",
 		},
-		"refused-type": {
+		"type": {
 			func(s *vaultv1alpha1.VaultSecretSpec) {
 				s.Path = "production/payments/raw"
 				s.Target.Type = string(corev1.SecretTypeDockerConfigJson)
 			},
-			vaultv1alpha1.ReasonSecretWriteFailed, "data[.dockerconfigjson]",
+			vaultv1alpha1.ReasonInvalidContent, "there is no key .dockerconfigjson",
+		},
+		"refused-name": { // which the CRD lets through
+			func(s *vaultv1alpha1.VaultSecretSpec) { s.Path, s.Target.Name = "production/payments/raw", "a..b" },
+			vaultv1alpha1.ReasonSecretWriteFailed, "metadata.name",
 		},
 	}
 	for name, test := range tests {
@@ -226,7 +226,7 @@ func TestValidation(t *testing.T) {
 		"odd key":      {vaultv1alpha1.VaultSecretSpec{ServiceAccountName: "api", Data: []vaultv1alpha1.VaultSecretData{{Key: "a/b", Path: database}}}, "spec.data[0].key"},
 		"odd policy":   {vaultv1alpha1.VaultSecretSpec{ServiceAccountName: "api", Path: database, DeletionPolicy: "Keep"}, `supported values: "Delete", "Retain"`},
 		"odd rollout":  {vaultv1alpha1.VaultSecretSpec{ServiceAccountName: "api", Path: database, Rollout: vaultv1alpha1.VaultSecretRollout{Mode: "Always"}}, `supported values: "Auto", "None"`},
-		"odd decoding": {vaultv1alpha1.VaultSecretSpec{ServiceAccountName: "api", Data: []vaultv1alpha1.VaultSecretData{{Key: "a", Path: database, Decode: "Hex"}}}, `supported values: "None", "Base64"`},
+		"odd decoding": {vaultv1alpha1.VaultSecretSpec{ServiceAccountName: "api", Data: []vaultv1alpha1.VaultSecretData{{Key: "a", Path: database, Decode: "Rot13"}}}, `supported values: "None", "Base64", "Base64URL", "Hex"`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -85,29 +85,70 @@ func (r *Reconciler) environment(ctx context.Context, name string) (string, erro
 // authorise asks the engine whether the caller may read every path, and which
 // versions they stand for. Nothing is opened.
 func (r *Reconciler) authorise(ctx context.Context, s *scope) error {
-	refs, err := content.Refs(&s.object.Spec)
+	spec := &s.object.Spec
+	if err := content.Validate(spec); err != nil {
+		return contentFailure(err)
+	}
+	refs, err := content.Refs(spec)
 	if err != nil {
 		return contentFailure(err)
 	}
-	versions, err := r.Vault.Check(ctx, s.caller, refs)
+	prefixes, err := content.Prefixes(spec)
 	if err != nil {
-		return r.vaultError(ctx, s, refs, err)
+		return contentFailure(err)
 	}
-	if len(versions) != len(refs) {
-		return fmt.Errorf("the engine answered for %d of %d paths", len(versions), len(refs))
+	versions, below, err := r.Vault.Resolve(ctx, s.caller, refs, prefixes, maxBelow+1)
+	if err != nil {
+		return r.vaultError(ctx, s, asked{refs, prefixes}, err)
 	}
+	if len(versions) != len(refs) || len(below) != len(prefixes) {
+		return fmt.Errorf("the engine answered for %d of %d paths and %d of %d prefixes", len(versions), len(refs), len(below), len(prefixes))
+	}
+	s.named = len(refs)
 	s.refs, s.versions = refs, versions
-	s.inputs, err = inputsChecksum(r.Vault, s.object, refs, versions)
+	if err := s.addBelow(prefixes, below); err != nil {
+		return err
+	}
+	s.inputs, err = inputsChecksum(r.Vault, s.object, s.refs, s.versions)
 	return err
+}
+
+// maxBelow is how many paths the prefixes of one VaultSecret may give together: each
+// is read when one of them changes, and listed in the status.
+const maxBelow = 256
+
+// addBelow adds the paths that prefixes gave to the references, each once.
+func (s *scope) addBelow(prefixes []secret.Prefix, below [][]secret.Metadata) error {
+	known := make(map[secret.Ref]bool, len(s.refs))
+	for _, ref := range s.refs {
+		known[ref] = true
+	}
+	found := map[secret.Path]bool{}
+	for i, prefix := range prefixes {
+		for _, version := range below[i] {
+			found[version.Path] = true
+			if len(found) > maxBelow {
+				return &failure{
+					reason:  vaultv1alpha1.ReasonInvalidSpec,
+					message: fmt.Sprintf("%s and the prefixes before it give more than %d paths; name a longer prefix, or single paths", prefix, maxBelow),
+				}
+			}
+			if ref := (secret.Ref{Path: version.Path}); !known[ref] {
+				known[ref] = true
+				s.refs, s.versions = append(s.refs, ref), append(s.versions, version)
+			}
+		}
+	}
+	return nil
 }
 
 // vaultError classifies and logs an error of the engine; errors of the engine name
 // paths and never values.
-func (r *Reconciler) vaultError(ctx context.Context, s *scope, refs []secret.Ref, err error) error {
+func (r *Reconciler) vaultError(ctx context.Context, s *scope, what asked, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	f := vaultFailure(err, s.caller, refs)
+	f := vaultFailure(err, s.caller, what)
 	if f.retry {
 		return fmt.Errorf("%w (%w)", f, err)
 	}

@@ -10,9 +10,11 @@ import (
 // Vault is what the reconciler needs of the engine. Every call is authorised and
 // audited behind it.
 type Vault interface {
-	// Check authorises the caller for every ref and returns the metadata of the
-	// version each stands for; it opens nothing.
-	Check(context.Context, secret.Caller, []secret.Ref) ([]secret.Metadata, error)
+	// Resolve authorises the caller for every ref and returns the metadata of the
+	// version each stands for, and those of the paths below each prefix that the
+	// caller may read, at most limit of a prefix; it opens nothing. A prefix below
+	// which there are none is denied.
+	Resolve(ctx context.Context, caller secret.Caller, refs []secret.Ref, prefixes []secret.Prefix, limit int) ([]secret.Metadata, [][]secret.Metadata, error)
 	// Read opens one version.
 	Read(context.Context, secret.Caller, secret.Ref) (secret.Secret, error)
 	Fingerprinter

@@ -37,7 +37,7 @@ func TestNoValueElsewhere(t *testing.T) {
 	change(w, object, func(o *vaultv1alpha1.VaultSecret) {
 		o.Spec.Target.Template, o.Spec.Target.Type = nil, string(corev1.SecretTypeDockerConfigJson)
 	})
-	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonSecretWriteFailed)
+	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonInvalidContent)
 	op.stop()
 
 	places := map[string]string{"the log": op.logs.String()}

@@ -21,11 +21,14 @@ type scope struct {
 
 	caller secret.Caller // identify
 
-	refs     []secret.Ref      // authorise
+	refs     []secret.Ref      // authorise: those that the spec names, then what prefixes gave
+	named    int               // authorise: how many of refs the spec names
 	versions []secret.Metadata // authorise: one for each of refs
 	inputs   string            // authorise: the keyed checksum of spec and versions
 
 	existing *corev1.Secret // inspect: the target as cached, without data; nil when there is none
+	// adopted says that existing belonged to nobody, and agrees to be taken over.
+	adopted bool
 
 	checksum string // sync: the keyed checksum of the data
 	// written says that this run wrote the Secret, changed that its data differ from

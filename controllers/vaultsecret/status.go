@@ -26,13 +26,19 @@ const conflictDelay = 50 * time.Millisecond
 // refreshJitter spreads the safety resyncs, as a share of the interval.
 const refreshJitter = 0.1
 
-// shownPath is the path that stands for the VaultSecret in tables, also of one that
-// is refused: the first that it names.
+// shownPath is the path or prefix that stands for the VaultSecret in tables, also of
+// one that is refused: the first that it names.
 func shownPath(spec *vaultv1alpha1.VaultSecretSpec) string {
-	if spec.Path != "" || len(spec.Data) == 0 {
+	switch {
+	case spec.Path != "":
 		return string(spec.Path)
+	case len(spec.DataFrom) > 0:
+		return string(spec.DataFrom[0].Path) + string(spec.DataFrom[0].Prefix)
+	case len(spec.Data) > 0:
+		return string(spec.Data[0].Path)
+	default:
+		return ""
 	}
-	return string(spec.Data[0].Path)
 }
 
 // finish turns the outcome of the steps into conditions, events, one status write
@@ -58,6 +64,7 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 		}
 	}
 	setConditions(s, f)
+	noteRefresh(s.object)
 	s.object.Status.ObservedGeneration = s.object.Generation
 	s.object.Status.Path = shownPath(&s.object.Spec)
 	if err := r.writeStatus(ctx, s); err != nil {
@@ -72,6 +79,19 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	r.metrics.finished(s, f)
 	r.recordEvents(s, f)
 	return r.result(s, f, err)
+}
+
+// maxRefreshRequest bounds what the status repeats of the annotation, in bytes.
+const maxRefreshRequest = 256
+
+// noteRefresh tells who asked for a reconcile that this was it, whatever came of it.
+// While suspended nothing is done, and the request waits.
+func noteRefresh(object *vaultv1alpha1.VaultSecret) {
+	if object.Spec.Suspend {
+		return
+	}
+	request := object.Annotations[vaultv1alpha1.RefreshAnnotation]
+	object.Status.LastRefreshRequest = strings.ToValidUTF8(request[:min(len(request), maxRefreshRequest)], "")
 }
 
 // interrupted is the error of a reconcile whose time is over; nil when the operator
@@ -136,7 +156,7 @@ func setConditions(s *scope, f *failure) {
 	}
 	switch {
 	case f == nil || s.cameToRollout:
-		set(vaultv1alpha1.ConditionSynced, metav1.ConditionTrue, vaultv1alpha1.ReasonSynced, syncedMessage(status))
+		set(vaultv1alpha1.ConditionSynced, metav1.ConditionTrue, vaultv1alpha1.ReasonSynced, syncedMessage(s))
 	default:
 		set(vaultv1alpha1.ConditionSynced, metav1.ConditionFalse, f.reason, f.message)
 		set(vaultv1alpha1.ConditionReady, metav1.ConditionFalse, f.reason, f.message)
@@ -148,18 +168,20 @@ func setConditions(s *scope, f *failure) {
 	rolled := rolledOut(s, f)
 	set(vaultv1alpha1.ConditionRolledOut, rolled.Status, rolled.Reason, rolled.Message)
 	if rolled.Status == metav1.ConditionTrue {
-		set(vaultv1alpha1.ConditionReady, metav1.ConditionTrue, vaultv1alpha1.ReasonSynced, syncedMessage(status))
+		set(vaultv1alpha1.ConditionReady, metav1.ConditionTrue, vaultv1alpha1.ReasonSynced, syncedMessage(s))
 		return
 	}
 	set(vaultv1alpha1.ConditionReady, metav1.ConditionFalse, rolled.Reason, rolled.Message)
 }
 
-func syncedMessage(status *vaultv1alpha1.VaultSecretStatus) string {
-	versions := make([]string, len(status.Sources))
+// syncedMessage tells what the Secret holds, the first few of many sources by name.
+func syncedMessage(s *scope) string {
+	status := &s.object.Status
+	versions := make([]string, max(len(status.Sources), len(s.refs)))
 	for i, source := range status.Sources {
 		versions[i] = fmt.Sprintf("%s version %d", source.Path, source.Version)
 	}
-	return fmt.Sprintf("the Secret %s holds %s", status.Target.Name, strings.Join(versions, ", "))
+	return fmt.Sprintf("the Secret %s holds %s", status.Target.Name, enumerate(versions))
 }
 
 // rolledOut sums up the workloads: the worst state counts.
@@ -236,13 +258,13 @@ func (r *Reconciler) recordEvents(s *scope, f *failure) {
 	case f != nil:
 		return
 	case s.changed && len(s.rolled.Stamped) > 0:
-		r.event(s.object, corev1.EventTypeNormal, "ContentChanged", "Sync", syncedMessage(&s.object.Status)+"; rolling "+enumerate(s.rolled.Stamped))
+		r.event(s.object, corev1.EventTypeNormal, "ContentChanged", "Sync", syncedMessage(s)+"; rolling "+enumerate(s.rolled.Stamped))
 	case s.changed:
-		r.event(s.object, corev1.EventTypeNormal, "ContentChanged", "Sync", syncedMessage(&s.object.Status))
+		r.event(s.object, corev1.EventTypeNormal, "ContentChanged", "Sync", syncedMessage(s))
 	case s.restored && s.before.Status.ObservedGeneration == s.object.Generation:
 		r.event(s.object, corev1.EventTypeNormal, "Restored", "Sync", "the Secret "+s.object.Status.Target.Name+" was changed or deleted by somebody else and is put back")
 	case changed && before != nil && isSyncFailure(before.Reason):
-		r.event(s.object, corev1.EventTypeNormal, vaultv1alpha1.ReasonSynced, "Sync", syncedMessage(&s.object.Status))
+		r.event(s.object, corev1.EventTypeNormal, vaultv1alpha1.ReasonSynced, "Sync", syncedMessage(s))
 	}
 	if changed && before != nil {
 		r.recordRollout(s.object, before, now)

@@ -2,6 +2,7 @@ package vaultsecret
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,12 +27,17 @@ func (r *Reconciler) inspect(ctx context.Context, s *scope) error {
 	err := r.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: targetName(s.object)}, existing)
 	switch {
 	case apierrors.IsNotFound(err):
+		if err := r.claim(ctx, s, nil); err != nil {
+			return err
+		}
 		return r.inspectLive(ctx, s)
 	case err != nil:
 		return fmt.Errorf("get the Secret %s: %w", targetName(s.object), err)
-	case !owns(s.object, existing):
-		return notOwned(s.object, existing)
-	case !existing.DeletionTimestamp.IsZero():
+	}
+	if err := r.claim(ctx, s, existing); err != nil {
+		return err
+	}
+	if !existing.DeletionTimestamp.IsZero() {
 		return &failure{
 			reason:  vaultv1alpha1.ReasonSecretWriteFailed,
 			message: fmt.Sprintf("the Secret %s is being deleted, and a finalizer on it is waited for", existing.Name),
@@ -47,7 +53,7 @@ func (r *Reconciler) inspect(ctx context.Context, s *scope) error {
 // a Secret that cannot be written.
 func (r *Reconciler) inspectLive(ctx context.Context, s *scope) error {
 	synced := meta.FindStatusCondition(s.object.Status.Conditions, vaultv1alpha1.ConditionSynced)
-	if synced == nil || synced.Reason != vaultv1alpha1.ReasonSecretNotOwned {
+	if synced == nil || synced.Reason != vaultv1alpha1.ReasonSecretNotOwned && synced.Reason != vaultv1alpha1.ReasonTargetTaken {
 		return nil
 	}
 	existing, err := r.liveTarget(ctx, s)
@@ -94,13 +100,6 @@ func intact(cached *corev1.Secret) bool {
 	return observedChecksum(cached) == cached.Annotations[vaultv1alpha1.ChecksumAnnotation]
 }
 
-// trusted reports whether pods may well run with the data of a cached Secret: those
-// that Coffer wrote, or, in one that was handed over to it, those that were there
-// before. What somebody put over Coffer's data is undone, and rolls nobody.
-func trusted(cached *corev1.Secret) bool {
-	return intact(cached) || cached.Annotations[vaultv1alpha1.ChecksumAnnotation] == ""
-}
-
 // keysKnown reports whether the status tells the keys of the Secret; the cache does
 // not have them.
 func (s *scope) keysKnown() bool {
@@ -126,6 +125,10 @@ func keysOf(object *vaultv1alpha1.VaultSecret) []string {
 	return object.Status.Target.Keys
 }
 
+// maxOpened bounds the values that are held at a time for one Secret, in bytes. It
+// is more than a Secret takes, since not every property need be wanted.
+const maxOpened = 8 << 20
+
 // open reads each version once and builds the data. The versions that were read
 // replace those that were checked: a rotation may have come between.
 func (r *Reconciler) open(ctx context.Context, s *scope) (map[string][]byte, error) {
@@ -135,13 +138,23 @@ func (r *Reconciler) open(ctx context.Context, s *scope) (map[string][]byte, err
 			value.Clear()
 		}
 	}()
+	size := 0
 	for i, ref := range s.refs {
 		opened, err := r.Vault.Read(ctx, s.caller, ref)
+		if errors.Is(err, secret.ErrDenied) && i >= s.named {
+			return nil, errConflict // gone from below the prefix since it was resolved
+		}
 		if err != nil {
-			return nil, r.vaultError(ctx, s, []secret.Ref{ref}, err)
+			return nil, r.vaultError(ctx, s, asked{refs: []secret.Ref{ref}}, err)
 		}
 		values[ref] = opened.Value
 		s.versions[i] = opened.Metadata
+		if size += opened.Value.Len(); size > maxOpened {
+			return nil, &failure{
+				reason:  vaultv1alpha1.ReasonInvalidSpec,
+				message: fmt.Sprintf("the values that it names have more than %d MiB together; sync fewer paths into one Secret", maxOpened>>20),
+			}
+		}
 	}
 	var err error
 	if s.inputs, err = inputsChecksum(r.Vault, s.object, s.refs, s.versions); err != nil {
@@ -156,7 +169,8 @@ func (r *Reconciler) open(ctx context.Context, s *scope) (map[string][]byte, err
 
 // noteContent writes into the status what the Secret holds now. The moment of a
 // change of content is what rollouts go by, so it is told from both the last status
-// and the Secret that was found, unless somebody edited that.
+// and the Secret that was found. What somebody put over Coffer's data is undone, and
+// rolls nobody; with the data of a Secret that is adopted pods may well run.
 func (r *Reconciler) noteContent(s *scope, keys []string) {
 	status := &s.object.Status
 	last := status.Target
@@ -167,7 +181,7 @@ func (r *Reconciler) noteContent(s *scope, keys []string) {
 		target.ContentChangedAt = last.ContentChangedAt
 		s.changed = last.Checksum != "" && last.Checksum != s.checksum
 	}
-	if s.written && s.existing != nil && trusted(s.existing) && observedChecksum(s.existing) != s.checksum {
+	if s.written && s.existing != nil && (s.adopted || intact(s.existing)) && observedChecksum(s.existing) != s.checksum {
 		s.changed = true
 	}
 	now := metav1.NewTime(r.Clock.Now().Truncate(time.Second))
@@ -178,18 +192,28 @@ func (r *Reconciler) noteContent(s *scope, keys []string) {
 		status.LastSyncTime = &now
 	}
 	status.Target = target
-	noteSources(status, s.refs, s.versions)
+	noteSources(s.object, s.refs, s.versions)
 }
 
-func noteSources(status *vaultv1alpha1.VaultSecretStatus, refs []secret.Ref, versions []secret.Metadata) {
-	status.Sources = make([]vaultv1alpha1.SourceStatus, len(refs))
-	for i, ref := range refs {
+// maxSources bounds the sources that the status lists.
+const maxSources = 256
+
+// noteSources lists what was synced. The version beside the shown path is that of
+// the path; a prefix has none.
+func noteSources(object *vaultv1alpha1.VaultSecret, refs []secret.Ref, versions []secret.Metadata) {
+	status := &object.Status
+	shown := shownPath(&object.Spec)
+	status.Version = 0
+	if refs[0].Path.String() == shown {
+		status.Version = versions[0].Version
+	}
+	status.Sources = make([]vaultv1alpha1.SourceStatus, min(len(refs), maxSources))
+	for i, ref := range refs[:len(status.Sources)] {
 		rotatedAt := metav1.NewTime(versions[i].CreatedAt.Truncate(time.Second))
 		status.Sources[i] = vaultv1alpha1.SourceStatus{
 			Path: ref.Path.String(), Version: versions[i].Version, RotatedAt: &rotatedAt,
 		}
 	}
-	status.Version = status.Sources[0].Version
 }
 
 func clearData(data map[string][]byte) {

@@ -17,39 +17,6 @@ import (
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
 
-// ownerUID is the UID of the VaultSecret that a Secret belongs to, empty when it
-// belongs to none: the controller's, or, without any controller, the one that the
-// annotation of a retained Secret names.
-func ownerUID(s *corev1.Secret) string {
-	if owner := metav1.GetControllerOf(s); owner != nil {
-		if owner.Kind == "VaultSecret" && owner.APIVersion == vaultv1alpha1.GroupVersion.String() {
-			return string(owner.UID)
-		}
-		return ""
-	}
-	return s.Annotations[vaultv1alpha1.OwnerUIDAnnotation]
-}
-
-func owns(object *vaultv1alpha1.VaultSecret, s *corev1.Secret) bool {
-	return ownerUID(s) == string(object.UID)
-}
-
-func notOwned(object *vaultv1alpha1.VaultSecret, s *corev1.Secret) *failure {
-	return &failure{
-		reason: vaultv1alpha1.ReasonSecretNotOwned,
-		message: fmt.Sprintf("the Secret %s exists and belongs to %s; it is left untouched: name another in spec.target.name, delete it, or give it to this VaultSecret: kubectl annotate secret -n %s %s %s=%s",
-			s.Name, describeOwner(s), s.Namespace, s.Name, vaultv1alpha1.OwnerUIDAnnotation, object.UID),
-		recheck: recheckInterval,
-	}
-}
-
-func describeOwner(s *corev1.Secret) string {
-	if owner := metav1.GetControllerOf(s); owner != nil {
-		return owner.Kind + " " + owner.Name
-	}
-	return "somebody else"
-}
-
 // applyMetadata makes the metadata of target what the VaultSecret wants of it, and
 // leaves labels and annotations of others alone. It reports whether anything
 // changed.
@@ -224,7 +191,7 @@ func (r *Reconciler) newTarget(s *scope, template *corev1.Secret, data map[strin
 }
 
 // liveTarget reads the target from the API server, without its data. It is nil
-// when there is none, and an error when it is not ours.
+// when there is none, and an error when this VaultSecret may not write it.
 func (r *Reconciler) liveTarget(ctx context.Context, s *scope) (*corev1.Secret, error) {
 	live := &corev1.Secret{}
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: targetName(s.object)}, live)
@@ -234,8 +201,8 @@ func (r *Reconciler) liveTarget(ctx context.Context, s *scope) (*corev1.Secret, 
 	if err != nil {
 		return nil, fmt.Errorf("get the Secret %s: %w", targetName(s.object), err)
 	}
-	if !owns(s.object, live) {
-		return nil, notOwned(s.object, live)
+	if err := r.claim(ctx, s, live); err != nil {
+		return nil, err
 	}
 	if _, err := secretTransform(r.Vault)(live); err != nil {
 		return nil, err

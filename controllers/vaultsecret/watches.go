@@ -21,9 +21,10 @@ import (
 
 // Field indexes of the cache.
 const (
-	pathIndex    = "coffer.paths"          // VaultSecret by each vault path it uses
+	pathIndex    = "coffer.paths"          // VaultSecret by each vault path and prefix it uses
 	accountIndex = "coffer.serviceAccount" // VaultSecret by its service account
 	targetIndex  = "coffer.target"         // VaultSecret by the name of its Secret
+	uidIndex     = "coffer.uid"            // VaultSecret by its UID
 	ownerIndex   = "coffer.owner"          // Secret by the UID of its VaultSecret
 )
 
@@ -34,6 +35,7 @@ func addIndexes(mgr ctrl.Manager) error {
 		pathIndex:    usedPaths,
 		accountIndex: func(o *vaultv1alpha1.VaultSecret) []string { return []string{o.Spec.ServiceAccountName} },
 		targetIndex:  func(o *vaultv1alpha1.VaultSecret) []string { return []string{targetName(o)} },
+		uidIndex:     func(o *vaultv1alpha1.VaultSecret) []string { return []string{string(o.UID)} },
 	} {
 		err := indexer.IndexField(ctx, &vaultv1alpha1.VaultSecret{}, field, func(obj client.Object) []string {
 			return extract(obj.(*vaultv1alpha1.VaultSecret))
@@ -54,20 +56,38 @@ func addIndexes(mgr ctrl.Manager) error {
 	return rollout.AddIndexes(ctx, indexer)
 }
 
-// usedPaths are the vault paths that the VaultSecret names, as written.
+// usedPaths are the vault paths and prefixes that the VaultSecret names, as written.
+// A prefix ends in "/", and a path never does.
 func usedPaths(object *vaultv1alpha1.VaultSecret) []string {
-	seen := map[string]bool{string(object.Spec.Path): true}
+	seen := map[string]bool{"": true}
 	var paths []string
-	if object.Spec.Path != "" {
-		paths = append(paths, string(object.Spec.Path))
-	}
-	for _, entry := range object.Spec.Data {
-		if path := string(entry.Path); !seen[path] && path != "" {
+	add := func(path string) {
+		if !seen[path] {
 			seen[path] = true
 			paths = append(paths, path)
 		}
 	}
+	add(string(object.Spec.Path))
+	for i := range object.Spec.DataFrom {
+		add(string(object.Spec.DataFrom[i].Path))
+		add(string(object.Spec.DataFrom[i].Prefix))
+	}
+	for i := range object.Spec.Data {
+		add(string(object.Spec.Data[i].Path))
+	}
 	return paths
+}
+
+// wokenBy are the entries of pathIndex that a change of path concerns: the path, and
+// each prefix that it lies below, such as a/ and a/b/ for a/b/c.
+func wokenBy(path string) []string {
+	keys := []string{path}
+	for i := range len(path) {
+		if path[i] == '/' {
+			keys = append(keys, path[:i+1])
+		}
+	}
+	return keys
 }
 
 // specChanges lets through what a person changes, and not the status writes of the
@@ -83,7 +103,8 @@ type watches struct {
 }
 
 func (w watches) add(b *builder.Builder) {
-	b.Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.ofSecret)).
+	b.Watches(&vaultv1alpha1.VaultSecret{}, w.targetLeft()).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.ofSecret)).
 		Watches(serviceAccountMetadata(), handler.EnqueueRequestsFromMapFunc(w.ofServiceAccount), builder.WithPredicates(existenceChanges())).
 		Watches(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(w.ofNamespace), builder.WithPredicates(environmentChanges()))
 	for _, obj := range rollout.Objects() {

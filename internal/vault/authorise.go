@@ -15,6 +15,7 @@ import (
 const (
 	ruleNothing       = "nothing allows it"
 	ruleMissing       = "the path does not exist"
+	ruleNothingBelow  = "nothing below the prefix may be read"
 	ruleNoVersion     = "the path has no such version"
 	ruleNeverSynced   = "the cluster's policies were never synced"
 	ruleSystem        = "a system caller may not do this"

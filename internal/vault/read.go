@@ -134,16 +134,19 @@ func metadata(path secret.Path, s *store.Secret, v *store.Version) secret.Metada
 func (e *Engine) Check(ctx context.Context, caller secret.Caller, refs []secret.Ref) (_ []secret.Metadata, err error) {
 	ctx, done := e.begin(ctx, audit.Check)
 	defer func() { done(err) }()
-	wanted := make([]store.Wanted, len(refs))
-	for i, ref := range refs {
-		if wanted[i], err = wantedOf(caller, ref); err != nil {
-			return nil, fmt.Errorf("reference %d: %w", i+1, err)
-		}
+	wanted, err := wantedOfAll(caller, refs)
+	if err != nil {
+		return nil, err
 	}
 	heads, err := e.store.Heads(ctx, wanted...)
 	if err != nil {
 		return nil, fmt.Errorf("check: %w", err)
 	}
+	return e.checked(ctx, caller, refs, heads)
+}
+
+// checked decides about each of refs by its head, and audits the first refusal.
+func (e *Engine) checked(ctx context.Context, caller secret.Caller, refs []secret.Ref, heads []store.Head) ([]secret.Metadata, error) {
 	found := make([]secret.Metadata, len(refs))
 	for i, ref := range refs {
 		r := request{caller: caller, action: audit.Check, ref: ref, need: []policy.Capability{policy.Read}}

@@ -1,7 +1,6 @@
 package content
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,66 +19,41 @@ var (
 	ErrInvalidSpec = errors.New("the spec cannot be followed")
 	// ErrProperty: a value has not the property, or it cannot be decoded.
 	ErrProperty = errors.New("the value does not have what is asked for")
+	// ErrConflict: two sources give one key, and nothing says which counts.
+	ErrConflict = errors.New("two sources give the same key")
 	// ErrTemplate: a template is not allowed, or cannot be rendered.
 	ErrTemplate = errors.New("the template cannot be rendered")
+	// ErrType: the data do not fit the type of the Secret.
+	ErrType = errors.New("the content does not fit the type of the Secret")
 	// ErrTooLarge: the Secret would be larger than Kubernetes takes.
 	ErrTooLarge = errors.New("the Secret would be too large")
 )
 
-// Refs returns each version of a path that spec names, once, in the order of the
-// spec: the path, then the entries of data.
-func Refs(spec *vaultv1alpha1.VaultSecretSpec) ([]secret.Ref, error) {
-	var refs []secret.Ref
-	add := func(path vaultv1alpha1.VaultPath, version int64) error {
-		parsed, err := secret.ParsePath(string(path))
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrInvalidSpec, err)
-		}
-		if ref := (secret.Ref{Path: parsed, Version: version}); !slices.Contains(refs, ref) {
-			refs = append(refs, ref)
-		}
-		return nil
-	}
-	if spec.Path != "" {
-		if err := add(spec.Path, 0); err != nil {
-			return nil, err
-		}
-	}
-	for i := range spec.Data {
-		path, err := entryPath(spec, &spec.Data[i])
-		if err != nil {
-			return nil, err
-		}
-		if err := add(path, spec.Data[i].Version); err != nil {
-			return nil, err
-		}
-	}
-	if len(refs) == 0 {
-		return nil, fmt.Errorf("%w: it names no path; set path, or at least one entry in data", ErrInvalidSpec)
-	}
-	return refs, nil
-}
-
-func entryPath(spec *vaultv1alpha1.VaultSecretSpec, entry *vaultv1alpha1.VaultSecretData) (vaultv1alpha1.VaultPath, error) {
-	switch {
-	case entry.Path != "":
-		return entry.Path, nil
-	case spec.Path != "":
-		return spec.Path, nil
-	default:
-		return "", fmt.Errorf("%w: the entry of data for key %q names no path, and spec.path is empty", ErrInvalidSpec, entry.Key)
-	}
-}
+// maxKeys bounds the keys of a Secret, all of which the status lists: with the
+// longest names they make half a MiB.
+const maxKeys = 2048
 
 // Build returns the data of the Secret. values holds one opened version for each
-// of Refs(spec). The result shares no memory with values.
+// of Refs(spec), and the current one of each path below Prefixes(spec). The result
+// shares no memory with values, and depends on nothing else.
 func Build(spec *vaultv1alpha1.VaultSecretSpec, values map[secret.Ref]secret.Value) (map[string][]byte, error) {
-	data := map[string][]byte{}
+	m := merger{data: map[string][]byte{}, from: map[string]string{}, picked: map[string]bool{}}
+	for i := range spec.Data {
+		m.picked[spec.Data[i].Key] = true
+	}
 	if spec.Path != "" {
-		if err := addPath(data, spec.Path, values); err != nil {
+		named, err := ofPath(spec.Path, 0, values)
+		if err != nil {
+			return nil, err
+		}
+		if err := m.add(named, vaultv1alpha1.ConflictFail); err != nil {
 			return nil, err
 		}
 	}
+	if err := m.addEntries(spec.DataFrom, values); err != nil {
+		return nil, err
+	}
+	data := m.data
 	for i := range spec.Data {
 		value, err := entryValue(spec, &spec.Data[i], values)
 		if err != nil {
@@ -92,37 +66,89 @@ func Build(spec *vaultv1alpha1.VaultSecretSpec, values map[secret.Ref]secret.Val
 		if err != nil {
 			return nil, err
 		}
-		data = rendered
+		data, m.from = rendered, nil
 	}
-	return data, check(data)
+	if err := check(data, m.from); err != nil {
+		return nil, err
+	}
+	return data, checkType(corev1.SecretType(spec.Target.Type), data)
 }
 
-func lookup(path vaultv1alpha1.VaultPath, version int64, values map[secret.Ref]secret.Value) (secret.Value, error) {
-	parsed, err := secret.ParsePath(string(path))
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("%w: %w", ErrInvalidSpec, err)
-	}
-	value, ok := values[secret.Ref{Path: parsed, Version: version}]
-	if !ok {
-		return secret.Value{}, fmt.Errorf("%w: no value was read for %s", ErrInvalidSpec, path)
-	}
-	return value, nil
+// named is a part of a value, with the name that it has before it becomes a key.
+type named struct {
+	name string
+	path string // where it is from
+	data []byte
 }
 
-func addPath(data map[string][]byte, path vaultv1alpha1.VaultPath, values map[secret.Ref]secret.Value) error {
-	value, err := lookup(path, 0, values)
-	if err != nil {
-		return err
-	}
-	properties, ok := secret.Properties(value)
-	if !ok {
-		data[secret.RawKey] = slices.Clone(value.Bytes())
-		return nil
-	}
-	for name, text := range properties {
-		data[name] = []byte(text)
+// merger puts the sources of a Secret together, in order.
+type merger struct {
+	data map[string][]byte
+	from map[string]string // the path that a key came from
+	// picked are the keys that entries of spec.data set: there is no conflict over
+	// them, and what sources give for them does not count.
+	picked map[string]bool
+}
+
+// add makes keys of parts, in their order.
+func (m *merger) add(parts []named, onConflict vaultv1alpha1.ConflictPolicy) error {
+	for _, part := range parts {
+		if m.picked[part.name] {
+			continue
+		}
+		earlier, taken := m.from[part.name]
+		switch {
+		case !taken, onConflict == vaultv1alpha1.ConflictReplace:
+			m.data[part.name], m.from[part.name] = part.data, part.path
+		case onConflict == vaultv1alpha1.ConflictKeep:
+		default:
+			return fmt.Errorf("%w: key %q comes from %s and from %s; rename one of them, say onConflict: Replace or Keep in the later entry of dataFrom, or set the key in data",
+				ErrConflict, part.name, earlier, part.path)
+		}
+		if len(m.data) > maxKeys {
+			return tooManyKeys(len(m.data))
+		}
 	}
 	return nil
+}
+
+func tooManyKeys(n int) error {
+	return fmt.Errorf("%w: it has %d keys or more, and Coffer takes %d; sync fewer paths or properties into it", ErrTooLarge, n, maxKeys)
+}
+
+// ofPath are the parts of a value: its properties by name, or the whole.
+func ofPath(path vaultv1alpha1.VaultPath, version int64, values map[secret.Ref]secret.Value) ([]named, error) {
+	parsed, err := secret.ParsePath(string(path))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidSpec, err)
+	}
+	value, err := lookup(secret.Ref{Path: parsed, Version: version}, values)
+	if err != nil {
+		return nil, err
+	}
+	return partsOf(parsed, value, secret.RawKey, ""), nil
+}
+
+// partsOf are the parts of a value in the order of their names: its properties with
+// before in front of the name, or, called whole, all of it.
+func partsOf(path secret.Path, value secret.Value, whole, before string) []named {
+	properties, ok := secret.Properties(value)
+	if !ok {
+		return []named{{whole, path.String(), slices.Clone(value.Bytes())}}
+	}
+	parts := make([]named, 0, len(properties))
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		parts = append(parts, named{before + name, path.String(), []byte(properties[name])})
+	}
+	return parts
+}
+
+func lookup(ref secret.Ref, values map[secret.Ref]secret.Value) (secret.Value, error) {
+	value, ok := values[ref]
+	if !ok {
+		return secret.Value{}, fmt.Errorf("%w: no value was read for %s", ErrInvalidSpec, ref.Path)
+	}
+	return value, nil
 }
 
 func entryValue(spec *vaultv1alpha1.VaultSecretSpec, entry *vaultv1alpha1.VaultSecretData, values map[secret.Ref]secret.Value) ([]byte, error) {
@@ -130,7 +156,11 @@ func entryValue(spec *vaultv1alpha1.VaultSecretSpec, entry *vaultv1alpha1.VaultS
 	if err != nil {
 		return nil, err
 	}
-	value, err := lookup(path, entry.Version, values)
+	parsed, err := secret.ParsePath(string(path))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidSpec, err)
+	}
+	value, err := lookup(secret.Ref{Path: parsed, Version: entry.Version}, values)
 	if err != nil {
 		return nil, err
 	}
@@ -138,39 +168,48 @@ func entryValue(spec *vaultv1alpha1.VaultSecretSpec, entry *vaultv1alpha1.VaultS
 	if entry.Property != "" {
 		properties, ok := secret.Properties(value)
 		if !ok {
-			return nil, fmt.Errorf("%w: key %q wants the property %q of %s, whose value is not a JSON object of strings", ErrProperty, entry.Key, entry.Property, path)
+			return nil, fmt.Errorf("%w: key %q wants the property %q of %s, whose value is not a JSON object of strings", ErrProperty, entry.Key, abbreviate(entry.Property), path)
 		}
 		property, ok := properties[entry.Property]
 		if !ok {
-			return nil, fmt.Errorf("%w: key %q wants the property %q, which %s has not", ErrProperty, entry.Key, entry.Property, path)
+			return nil, fmt.Errorf("%w: key %q wants the property %q, which %s has not", ErrProperty, entry.Key, abbreviate(entry.Property), path)
 		}
 		text = []byte(property)
 	}
-	if entry.Decode != vaultv1alpha1.DecodeBase64 {
-		return text, nil
-	}
-	decoded, err := base64.StdEncoding.AppendDecode(nil, text)
+	decoded, err := decode(entry.Decode, text)
 	if err != nil {
-		// The error of the decoder is left out: it tells where the value is odd.
-		return nil, fmt.Errorf("%w: key %q is to be decoded, and what %s holds is not standard base64", ErrProperty, entry.Key, path)
+		return nil, fmt.Errorf("%w: key %q is to be decoded, and what %s holds is not %w", ErrProperty, entry.Key, path, err)
 	}
 	return decoded, nil
 }
 
 // check refuses what the API server would refuse, with an error of our own that
-// cannot quote the data.
-func check(data map[string][]byte) error {
+// cannot quote the data. from has the path that a key came from, where it came from
+// one.
+func check(data map[string][]byte, from map[string]string) error {
 	size := 0
 	for _, key := range slices.Sorted(maps.Keys(data)) {
-		if reasons := validation.IsConfigMapKey(key); len(reasons) > 0 {
-			return fmt.Errorf("%w: %q cannot be a key of a Secret: %s; pick it by an entry of data, under another key", ErrInvalidSpec, abbreviate(key), reasons[0])
+		if len(validation.IsConfigMapKey(key)) > 0 {
+			return notAKey(key, from[key])
 		}
 		size += len(data[key])
+	}
+	if len(data) > maxKeys {
+		return tooManyKeys(len(data))
 	}
 	if size > corev1.MaxSecretSize {
 		return fmt.Errorf("%w: it has %d bytes, and Kubernetes takes %d; sync fewer paths or properties into it", ErrTooLarge, size, corev1.MaxSecretSize)
 	}
 	return nil
+}
+
+func notAKey(key, path string) error {
+	next := "name another in target.template"
+	if path != "" {
+		next = fmt.Sprintf("it comes from %s: rename it in an entry of dataFrom, or pick it by an entry of data", path)
+	}
+	return fmt.Errorf("%w: %q cannot be a key of a Secret, which has 1 to 253 characters of A-Z, a-z, 0-9, '-', '_' and '.'; %s",
+		ErrInvalidSpec, abbreviate(key), next)
 }
 
 // abbreviate keeps a message short: the name of a property can be long.

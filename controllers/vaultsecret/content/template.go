@@ -47,14 +47,34 @@ func Functions() []string {
 // arguments.
 var builtins = []string{"and", "or", "not", "len"}
 
-// render renders every template over data.
-func render(templates map[string]string, data map[string][]byte) (map[string][]byte, error) {
+// checkTemplates refuses the templates that would be refused whatever the data.
+func checkTemplates(templates map[string]string) error {
+	if err := checkTemplateSize(templates); err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(templates)) {
+		if _, err := new(renderer).parse(key, templates[key]); err != nil {
+			return fmt.Errorf("%w: key %q: %w", ErrTemplate, key, err)
+		}
+	}
+	return nil
+}
+
+func checkTemplateSize(templates map[string]string) error {
 	total := 0
 	for _, text := range templates {
 		total += len(text)
 	}
 	if total > maxTemplateBytes {
-		return nil, fmt.Errorf("%w: the templates have %d bytes together; at most %d are allowed", ErrTemplate, total, maxTemplateBytes)
+		return fmt.Errorf("%w: the templates have %d bytes together; at most %d are allowed", ErrTemplate, total, maxTemplateBytes)
+	}
+	return nil
+}
+
+// render renders every template over data.
+func render(templates map[string]string, data map[string][]byte) (map[string][]byte, error) {
+	if err := checkTemplateSize(templates); err != nil {
+		return nil, err
 	}
 	values := make(map[string]string, len(data))
 	for key, value := range data {
@@ -78,20 +98,29 @@ type renderer struct {
 	work   int
 }
 
-func (r *renderer) render(key, text string) ([]byte, error) {
+// parse returns nil for a template without any content.
+func (r *renderer) parse(key, text string) (*template.Template, error) {
 	tmpl, err := template.New(key).Option("missingkey=error").Funcs(r.functions()).Parse(text)
 	if err != nil {
 		return nil, err
 	}
 	if tmpl.Tree == nil || tmpl.Root == nil {
-		return []byte{}, nil
+		return nil, nil
 	}
 	if len(tmpl.Templates()) > 1 {
 		return nil, errors.New("define and block are not allowed")
 	}
 	c := checker{keys: len(r.values)}
-	if err := c.list(tmpl.Root); err != nil {
+	return tmpl, c.list(tmpl.Root)
+}
+
+func (r *renderer) render(key, text string) ([]byte, error) {
+	tmpl, err := r.parse(key, text)
+	if err != nil {
 		return nil, err
+	}
+	if tmpl == nil {
+		return []byte{}, nil
 	}
 	var out bytes.Buffer
 	if err := tmpl.Execute(&meter{r, &out}, r.values); err != nil {
@@ -142,7 +171,7 @@ func (m *meter) Write(p []byte) (int, error) {
 
 var (
 	errNotBase64 = errors.New("b64dec is given something that is not standard base64")
-	errNoSuchKey = errors.New("it names a key that neither path nor data gives")
+	errNoSuchKey = errors.New("it names a key that none of path, dataFrom and data gives")
 )
 
 // functions returns the functions that Coffer adds. The name of each is that of

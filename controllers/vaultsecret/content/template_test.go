@@ -60,8 +60,8 @@ func TestRenderRefuses(t *testing.T) {
 	large := strings.Repeat("x", 1<<20)
 	data := map[string]string{"user": canary, "large": large}
 	tests := map[string]struct{ text, want string }{
-		"missing field":           {"{{ .nope }}", `neither path nor data gives: "nope"`},
-		"missing index":           {`{{ index . .user }}`, "neither path nor data gives"},
+		"missing field":           {"{{ .nope }}", `none of path, dataFrom and data gives: "nope"`},
+		"missing index":           {`{{ index . .user }}`, "none of path, dataFrom and data gives"},
 		"syntax":                  {"{{ .user", "unclosed action"},
 		"unknown function":        {"{{ env \"HOME\" }}", "env"},
 		"call":                    {"{{ call .user }}", `the function "call" is not allowed`},

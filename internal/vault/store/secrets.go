@@ -225,11 +225,15 @@ func scanHead(row pgx.CollectableRow) (Head, error) {
 	if err := row.Scan(append(columns, n.versionColumns()...)...); err != nil {
 		return Head{}, err
 	}
+	return n.head(), nil
+}
+
+func (n *nullable) head() Head {
 	head := Head{Secret: n.secret(), Version: n.versionRow()}
 	if n.policyRevision != nil {
 		head.Policies = &PolicySetHead{Revision: *n.policyRevision, MAC: n.policyMAC}
 	}
-	return head, nil
+	return head
 }
 
 // Box reads the sealed bytes of a version; nil when it has no row.

@@ -1,0 +1,50 @@
+package content
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+)
+
+// ours is the domain of the labels and annotations that are Coffer's own.
+const ours = "vault.coffer.dev"
+
+// Validate refuses what of spec is wrong whatever the vault holds, so that nothing is
+// read for it. The CRD says most of it at once; this holds for objects from before.
+func Validate(spec *vaultv1alpha1.VaultSecretSpec) error {
+	spent := 0
+	for i := range spec.DataFrom {
+		if _, err := newRenamer(spec.DataFrom[i].Rename, &spent); err != nil {
+			return fmt.Errorf("%w: dataFrom[%d].%w", ErrInvalidSpec, i, err)
+		}
+	}
+	target := &spec.Target
+	if err := checkTemplates(target.Template); err != nil {
+		return err
+	}
+	for what, metadata := range map[string]map[string]string{"label": target.Labels, "annotation": target.Annotations} {
+		for _, key := range slices.Sorted(maps.Keys(metadata)) {
+			if reserved(key) {
+				return fmt.Errorf("%w: the %s %s is Coffer's own; choose another", ErrInvalidSpec, what, key)
+			}
+		}
+	}
+	wrong := metav1validation.ValidateLabels(target.Labels, field.NewPath("target", "labels"))
+	wrong = append(wrong, apivalidation.ValidateAnnotations(target.Annotations, field.NewPath("target", "annotations"))...)
+	if len(wrong) > 0 {
+		return fmt.Errorf("%w: spec.%s: %s", ErrInvalidSpec, wrong[0].Field, wrong[0].Detail)
+	}
+	return nil
+}
+
+func reserved(key string) bool {
+	domain, _, named := strings.Cut(key, "/")
+	return key == vaultv1alpha1.ManagedByLabel || named && (domain == ours || strings.HasSuffix(domain, "."+ours))
+}
