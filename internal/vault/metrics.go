@@ -66,6 +66,33 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 			Help: "Versions whose data key was wrapped anew under the primary key.",
 		}),
 	}
+	m.auditLog()
+	m.auditStorage()
+	m.delivery = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "coffer", Subsystem: "changes", Name: "delivery_seconds",
+		Help:    "Time from the writing of a change, just before its commit, to the return of the handler that took it.",
+		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
+	})
+	behind := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "coffer", Subsystem: "changes", Name: "lag_seconds",
+		Help: "How far the follower may be behind: time since it last had every change; 0 where nothing follows.",
+	}, func() float64 { return m.lag.worst().Seconds() })
+	sent := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "coffer", Subsystem: "engine", Name: "database_statements_total",
+		Help: "Statements sent to Postgres.",
+	}, func() float64 { return float64(statements()) })
+	if registerer != nil {
+		registerer.MustRegister(m.operations, m.cache, m.announcements, sent, m.revision, m.reloads, m.rewrapped)
+		registerer.MustRegister(m.flushEntries, m.flushSeconds, m.flushWaiting, m.verifiedAt, m.findings, m.databaseOlder)
+		registerer.MustRegister(m.monthsMissing, m.unverifiedParts, m.erasable)
+		registerer.MustRegister(m.tailRows, m.tailWaiting)
+		registerer.MustRegister(m.delivery, behind)
+	}
+	return m
+}
+
+// auditLog makes the metrics of what is written to the audit log, verified in it and printed of it.
+func (m *metrics) auditLog() {
 	m.flushEntries = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "flush_entries",
 		Help:    "Audit entries written by one flush.",
@@ -92,7 +119,6 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 		Namespace: "coffer", Subsystem: "audit", Name: "database_older",
 		Help: "1 when the database lacks audit rows that the exported heads know.",
 	})
-	m.auditStorage()
 	m.tailRows = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "tail_rows_total",
 		Help: "Audit rows of this process by what became of them on standard output: printed, lost, or unknown when it is not known that they were written.",
@@ -101,27 +127,6 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 		Namespace: "coffer", Subsystem: "audit", Name: "tail_waiting_rows",
 		Help: "Durable audit rows of this process that wait to be printed on standard output.",
 	})
-	m.delivery = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Namespace: "coffer", Subsystem: "changes", Name: "delivery_seconds",
-		Help:    "Time from the writing of a change, just before its commit, to the return of the handler that took it.",
-		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
-	})
-	behind := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "coffer", Subsystem: "changes", Name: "lag_seconds",
-		Help: "How far the follower may be behind: time since it last had every change; 0 where nothing follows.",
-	}, func() float64 { return m.lag.worst().Seconds() })
-	sent := prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Namespace: "coffer", Subsystem: "engine", Name: "database_statements_total",
-		Help: "Statements sent to Postgres.",
-	}, func() float64 { return float64(statements()) })
-	if registerer != nil {
-		registerer.MustRegister(m.operations, m.cache, m.announcements, sent, m.revision, m.reloads, m.rewrapped)
-		registerer.MustRegister(m.flushEntries, m.flushSeconds, m.flushWaiting, m.verifiedAt, m.findings, m.databaseOlder)
-		registerer.MustRegister(m.monthsMissing, m.unverifiedParts, m.erasable)
-		registerer.MustRegister(m.tailRows, m.tailWaiting)
-		registerer.MustRegister(m.delivery, behind)
-	}
-	return m
 }
 
 // auditStorage makes the metrics of how the audit log is kept.

@@ -90,7 +90,7 @@ func TestMetricsNameNoPath(t *testing.T) {
 		"coffer_engine_database_statements_total ": true,
 		"coffer_audit_flush_entries ":              true, "coffer_audit_flush_seconds ": true, "coffer_audit_queue_entries ": true,
 		"coffer_audit_verified_timestamp_seconds ": true, "coffer_audit_findings ": true, "coffer_audit_database_older ": true,
-		"coffer_audit_months_missing ": true, "coffer_audit_retention_refused ": true, "coffer_audit_role_may_erase ": true,
+		"coffer_audit_months_missing ": true, "coffer_audit_retention_refused ": true, "coffer_audit_role_may_erase ": true, "coffer_audit_tail_waiting_rows ": true,
 		"coffer_engine_operation_seconds put ok": true, "coffer_engine_operation_seconds read ok": true, "coffer_engine_operation_seconds read denied": true,
 		"coffer_keyring_revision ": true, "coffer_keyring_rewrapped_versions_total ": true,
 		"coffer_changes_delivery_seconds ": true, "coffer_changes_lag_seconds ": true,

@@ -90,11 +90,14 @@ type Verifier struct {
 	chained int64 // the lowest id of a chained row; 0 before it
 	dropped Dropped
 	spans   spanIndex // of dropped
+	// gone are rows that somebody knows and that are not there, by writer: missing when a later row of
+	// the writer comes, and truncated when none does.
+	gone map[uuid.UUID][]Finding
 }
 
 // NewVerifier returns one that has seen nothing.
 func NewVerifier(c Chain) *Verifier {
-	return &Verifier{chain: c, writers: map[uuid.UUID]*state{}, report: Report{Findings: []Finding{}}}
+	return &Verifier{chain: c, writers: map[uuid.UUID]*state{}, gone: map[uuid.UUID][]Finding{}, report: Report{Findings: []Finding{}}}
 }
 
 // Checkpoint takes a checkpoint of the snapshot, before the first row. One that is not genuine
@@ -169,7 +172,17 @@ func (v *Verifier) place(s *state, r *Row, genuine bool) {
 	case genuine && !bytes.Equal(r.Previous, s.MAC[:]):
 		v.row(Replaced, r, "it does not follow the row that stands before it; one of the two was put in place of another")
 	}
+	v.missing(r)
 	s.Head, s.at = r.Head(), r.At
+}
+
+// missing reports what is gone of the writer before r.
+func (v *Verifier) missing(r *Row) {
+	for _, f := range v.gone[r.Writer] {
+		f.Kind, f.Before, f.Detail = Missing, &r.At, fmt.Sprintf("%s; row %d of the writer has id %d", f.Detail, r.Seq, r.ID)
+		v.add(f)
+	}
+	delete(v.gone, r.Writer)
 }
 
 func (v *Verifier) unchained(r *Row) {
@@ -227,21 +240,25 @@ func (v *Verifier) Expect(h Head, where string) {
 	}
 }
 
-// truncated reports rows of the writer of h that are left over when those that were dropped are taken
+// truncated notes rows of the writer of h that are left over when those that were dropped are taken
 // away.
 func (v *Verifier) truncated(s *state, h Head, left [][2]int64, where string) {
-	detail := where + " knows them"
 	if s == nil {
-		detail = "no row of the writer is there; " + where + " knows it"
 		v.writers[h.Writer] = &state{Head: h}
 	}
+	gone := v.gone[h.Writer]
 	for _, l := range left {
-		f := Finding{Kind: Truncated, Writer: h.Writer.String(), First: l[0], Last: l[1], Detail: detail}
+		f := Finding{Kind: Truncated, Writer: h.Writer.String(), First: l[0], Last: l[1], Detail: where + " knows them"}
 		if s != nil && !s.at.IsZero() {
 			f.After = new(s.at)
 		}
-		v.add(f)
+		if end := len(gone) - 1; end >= 0 && gone[end].Last+1 == f.First { // an earlier anchor knew those before
+			f.First = gone[end].First
+			gone = gone[:end]
+		}
+		gone = append(gone, f)
 	}
+	v.gone[h.Writer] = gone
 }
 
 // Stored compares the table of writers, of the same snapshot.
@@ -285,6 +302,15 @@ func (v *Verifier) Exported(heads []Head) {
 // Report is what was found, by writer.
 func (v *Verifier) Report() Report {
 	v.report.Writers = len(v.writers)
+	for _, gone := range v.gone {
+		for _, f := range gone {
+			if f.After == nil {
+				f.Detail = "no row of the writer is there; " + f.Detail
+			}
+			v.add(f)
+		}
+	}
+	clear(v.gone)
 	slices.SortStableFunc(v.report.Findings, func(a, b Finding) int {
 		if a.Writer != b.Writer {
 			return bytes.Compare([]byte(a.Writer), []byte(b.Writer))

@@ -87,6 +87,9 @@ func (s *Store) GrantTo(ctx context.Context, ordinary *Store) error {
 		if err := t.sameDatabase(ctx, ordinary); err != nil {
 			return err
 		}
+		if _, err := t.tx.Exec(ctx, lockParts); err != nil { // none is dropped between the look and the grant
+			return translate("lock the partitions of the audit log", err)
+		}
 		statements, err := t.grants(ctx, quote(role))
 		if err != nil {
 			return err
