@@ -100,10 +100,11 @@ type swapping struct {
 	*vaulttest.Env
 	t        *testing.T
 	api      secret.Caller
-	reader   *vault.Engine // has read everything before any edit
-	before   []string      // what operations answered before any edit
-	keyed    operation     // a write with an idempotency key
-	repeated string        // what it answered when it was sent again
+	reader   *vault.Engine     // has read everything before any edit
+	before   []string          // what operations answered before any edit
+	keyed    operation         // a write with an idempotency key
+	repeated string            // what it answered when it was sent again
+	harmless map[string]string // of harmlessSwaps, those not tried yet
 }
 
 // TestEverySwapIsNoticed: an exchange of what two rows have in a column, or of what two
