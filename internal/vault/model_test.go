@@ -235,7 +235,7 @@ func (m *model) compare(t *rapid.T, o operation) {
 	o.at = m.clock.now()
 	next, want := m.paths[o.path].apply(o, m.may(o.caller, o.path))
 	if got := o.do(m.t.Context(), m.replica(t)); got != want {
-		t.Fatalf("%s\n got %s\nwant %s\n  of %+v", o, got, want, m.paths[o.path])
+		t.Fatalf("%s at %s\n got %s\nwant %s\n  of %+v\nwith %+v", o, o.at, got, want, m.paths[o.path], m.grants)
 	}
 	m.paths[o.path] = next
 	m.seen[string(o.action)+" "+kindOf(want)]++
@@ -339,23 +339,31 @@ func (m *model) explain(t *rapid.T) {
 	}
 }
 
-// policies replaces those of the callers' cluster.
+// policies replaces those of the callers' cluster. The model has the new ones only when
+// the engine has: rapid skips a step whose draws come to nothing.
 func (m *model) policies(t *rapid.T) {
-	m.grants = nil
+	var grants []grant
 	for range rapid.IntRange(0, 4).Draw(t, "grants") {
-		m.grants = append(m.grants, grant{
-			caller:       evenly(t, "caller", m.callers[len(m.callers)-2:]...),
-			deny:         rarely(t, "deny", 4),
-			pattern:      evenly(t, "pattern", append(m.names(), m.prefix+"**", m.prefix+"**", m.prefix+"a/**")...),
-			capabilities: rapid.SliceOfNDistinct(rapid.SampledFrom(policy.Capabilities()), 3, 7, rapid.ID).Draw(t, "capabilities"),
-			environment:  rapid.SampledFrom([]string{"", "", "production", "staging"}).Draw(t, "environment"),
-			expires:      rapid.SampledFrom([]time.Time{{}, {}, m.clock.now().Add(time.Hour)}).Draw(t, "expires"),
-		})
+		g := grant{
+			caller:      evenly(t, "caller", m.callers[len(m.callers)-2:]...),
+			deny:        rarely(t, "deny", 4),
+			pattern:     evenly(t, "pattern", append(m.names(), m.prefix+"**", m.prefix+"**", m.prefix+"a/**")...),
+			environment: evenly(t, "environment", "", "", "production", "staging"),
+			expires:     evenly(t, "expires", time.Time{}, time.Time{}, m.clock.now().Add(time.Hour)),
+		}
+		for i, isIn := range rapid.SliceOfN(rapid.Bool(), len(policy.Capabilities()), len(policy.Capabilities())).Draw(t, "capabilities") {
+			if isIn {
+				g.capabilities = append(g.capabilities, policy.Capabilities()[i])
+			}
+		}
+		if len(g.capabilities) > 0 {
+			grants = append(grants, g)
+		}
 	}
 	var set []policy.Policy
-	if len(m.grants) > 0 {
+	if len(grants) > 0 {
 		var rules []policy.Rule
-		for _, g := range m.grants {
+		for _, g := range grants {
 			rules = append(rules, g.rule(t))
 		}
 		named, err := policy.New("model", rules)
@@ -367,6 +375,7 @@ func (m *model) policies(t *rapid.T) {
 	if _, err := m.replica(t).ReplacePolicies(m.t.Context(), m.callers[len(m.callers)-1].Cluster, set); err != nil {
 		t.Fatal(err)
 	}
+	m.grants = grants
 }
 
 // wait moves the clock: past what expires in an hour, past the life of an idempotency
