@@ -32,6 +32,9 @@ func Run(ctx context.Context, c Config) error {
 	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	ctrl.SetLogger(logr.FromSlogHandler(logger.Handler()))
 
+	if err := forbidCoreDumps(); err != nil {
+		return err
+	}
 	restConfig, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("find the cluster: %w; run in a pod, or set --kubeconfig or KUBECONFIG", err)

@@ -3,6 +3,7 @@ package authn
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 
@@ -17,12 +18,20 @@ const (
 	unauthenticatedGroup = "system:unauthenticated"
 )
 
+// maxIdentity bounds a user's name and UID in bytes: both stand in every audit row.
+const maxIdentity = 1024
+
 // callerOf makes a Caller of a reviewed identity. It refuses identities that are
-// nobody's: the anonymous user, and what looks like a service account and is not
-// wholly one.
+// nobody's: the anonymous user, what looks like a service account and is not
+// wholly one, and names that cannot stand in the audit log.
 func callerOf(cluster string, user authenticationv1.UserInfo) (secret.Caller, error) {
 	if user.Username == "" || user.Username == anonymousUser || slices.Contains(user.Groups, unauthenticatedGroup) {
 		return secret.Caller{}, ErrUnauthenticated
+	}
+	for _, text := range []string{user.Username, user.UID} {
+		if len(text) > maxIdentity || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+			return secret.Caller{}, ErrUnauthenticated
+		}
 	}
 	account, ok := strings.CutPrefix(user.Username, serviceAccountPrefix)
 	if !ok {

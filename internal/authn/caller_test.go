@@ -54,6 +54,10 @@ func TestCallerOfRefusesWhoIsNobody(t *testing.T) {
 		"account with a slash":      {Username: "system:serviceaccount:payments/api:x", UID: "u"},
 		"account with a wildcard":   {Username: "system:serviceaccount:*:api", UID: "u"},
 		"account without UID":       {Username: "system:serviceaccount:payments:api"},
+		"user with a NUL":           {Username: "ali\x00ce"},
+		"user of broken UTF-8":      {Username: "ali\xffce"},
+		"UID with a NUL":            {Username: "alice", UID: "\x00"},
+		"user of a long name":       {Username: strings.Repeat("a", 1025)},
 	}
 	for name, user := range tests {
 		t.Run(name, func(t *testing.T) {

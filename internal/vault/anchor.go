@@ -63,9 +63,10 @@ func (e *Engine) anchor(ctx context.Context) (moved []audit.StoredHead, err erro
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
 	var rows auditRows
+	err = store.ErrOutcomeUnknown // of a panic
 	defer func() { rows.settle(e, err) }()
 	err = e.store.InTx(ctx, func(tx *store.Tx) error {
-		moved = nil
+		moved, rows.rows = nil, nil // of an attempt that lost a race
 		stored, err := tx.UnanchoredHeads(ctx)
 		if err != nil {
 			return err

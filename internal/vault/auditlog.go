@@ -19,6 +19,7 @@ func (e *Engine) flushAudit(entries []audit.Entry) (err error) {
 	defer cancel()
 	lane := e.lanes.Take()
 	var rows []audit.Row
+	err = store.ErrOutcomeUnknown // of a panic
 	defer func() { e.settle(lane, rows, err) }()
 	ids, err := e.store.ReserveAuditIDs(ctx, len(entries))
 	if err != nil {

@@ -42,7 +42,9 @@ func (e *Engine) checkExported(ctx context.Context) error {
 		return nil
 	}
 	// Read after the exported ones: the database can only be ahead of them.
-	stored, err := e.store.AuditHeads(ctx)
+	limited, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	stored, err := e.store.AuditHeads(limited)
 	if err != nil {
 		return err
 	}

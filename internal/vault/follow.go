@@ -85,17 +85,26 @@ func (e *Engine) follower() *changes.Follower {
 	return f
 }
 
+// pruneWithin bounds one removal, for a connection that is half open.
+const pruneWithin = time.Minute
+
+func (e *Engine) pruneOnce(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, pruneWithin)
+	defer cancel()
+	if err := e.store.PruneChanges(limited, keepChanges); err != nil && ctx.Err() == nil {
+		e.logger.WarnContext(ctx, "old changes were not removed; trying again later", "error", err)
+	}
+	if err := e.store.PruneIdempotencyKeys(limited, e.now().Add(-secret.IdempotencyKeyLife)); err != nil && ctx.Err() == nil {
+		e.logger.WarnContext(ctx, "old idempotency keys were not removed; trying again later", "error", err)
+	}
+}
+
 // pruneChanges removes what is too old, at once and then every pruneEvery.
 func (e *Engine) pruneChanges(ctx context.Context) {
 	ticker := time.NewTicker(pruneEvery)
 	defer ticker.Stop()
 	for {
-		if err := e.store.PruneChanges(ctx, keepChanges); err != nil && ctx.Err() == nil {
-			e.logger.WarnContext(ctx, "old changes were not removed; trying again later", "error", err)
-		}
-		if err := e.store.PruneIdempotencyKeys(ctx, e.now().Add(-secret.IdempotencyKeyLife)); err != nil && ctx.Err() == nil {
-			e.logger.WarnContext(ctx, "old idempotency keys were not removed; trying again later", "error", err)
-		}
+		e.pruneOnce(ctx)
 		select {
 		case <-ctx.Done():
 			return

@@ -140,6 +140,7 @@ func (e *Engine) dropPart(ctx context.Context, p audit.Part) error {
 	operation := string(audit.Checkpoint)
 	failpoint.Hit(operation, failpoint.Begun)
 	var closing *audit.Closing
+	var rows []audit.Row
 	err := e.owner.InTx(ctx, func(tx *store.Tx) error {
 		closing = audit.NewClosing(e.chain)
 		err := tx.ReadAuditPart(ctx, p, func(row *audit.Row) error {
@@ -152,7 +153,7 @@ func (e *Engine) dropPart(ctx context.Context, p audit.Part) error {
 		if err := e.verifyPart(ctx, tx, closing); err != nil {
 			return err
 		}
-		if err := e.appendCheckpoint(ctx, tx, p, closing); err != nil {
+		if rows, err = e.appendCheckpoint(ctx, tx, p, closing); err != nil {
 			return err
 		}
 		if err := tx.DropAuditPart(ctx, p); err != nil {
@@ -161,9 +162,13 @@ func (e *Engine) dropPart(ctx context.Context, p audit.Part) error {
 		failpoint.Hit(operation, failpoint.BeforeCommit)
 		return nil
 	})
+	if errors.Is(err, store.ErrOutcomeUnknown) {
+		e.tail.Unsure(rows)
+	}
 	if err != nil {
 		return fmt.Errorf("drop the part %s of the audit log: %w", p.Name, err)
 	}
+	e.tail.Durable(rows)
 	failpoint.Hit(operation, failpoint.AfterCommit)
 	e.unanchored.Store(true)
 	e.logger.InfoContext(ctx, "a part of the audit log was dropped: it is older than the retention", "part", p.Name, "rows", closing.Rows(), "writers", closing.Writers())
@@ -203,15 +208,15 @@ func (e *Engine) verifyPart(ctx context.Context, tx *store.Tx, closing *audit.Cl
 
 // appendCheckpoint writes the checkpoint, as the only row of a new writer: nobody else waits for the head of that while
 // this transaction waits for the log.
-func (e *Engine) appendCheckpoint(ctx context.Context, tx *store.Tx, p audit.Part, closing *audit.Closing) error {
+func (e *Engine) appendCheckpoint(ctx context.Context, tx *store.Tx, p audit.Part, closing *audit.Closing) ([]audit.Row, error) {
 	ids, err := tx.ReserveAuditIDs(ctx, 1)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	entry := newEntry(anchorer, audit.Checkpoint, partAudit.String(), 0, audit.Allowed,
 		fmt.Sprintf("retention of %d months: dropped %s, %d rows of %d writers until %s", e.retention, p.Name, closing.Rows(), closing.Writers(), p.To.Format(time.DateOnly)))
 	entry.At = e.now()
 	rows := e.link(audit.Head{Writer: uuid.New()}, ids, closing.Dropped().Format(), []audit.Entry{entry})
 	tx.AppendAudit(rows, e.chain.Seal(rows[0].Head()))
-	return nil
+	return rows, nil
 }

@@ -18,10 +18,16 @@ const keyReloads = 3
 // to write goes with the commit. f may run again when its transaction lost a race, so it must
 // have no effect outside of it. It also runs again, with a newer keyset, when it wrote
 // a version under a key that was destroyed since this replica last looked.
+//
+// A caller that goes away does not end it: a commit that is given up half way costs a lane, since nobody knows how
+// it went.
 func (e *Engine) transact(ctx context.Context, action audit.Action, f func(tx *store.Tx, record func(audit.Entry)) error) (err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), operationTimeout)
+	defer cancel()
 	operation := string(action)
 	failpoint.Hit(operation, failpoint.Begun)
 	var rows auditRows
+	err = store.ErrOutcomeUnknown // of a panic
 	defer func() { rows.settle(e, err) }()
 	run := func(tx *store.Tx) error {
 		rows.take(e) // before f draws ids: those of a lane must grow

@@ -115,14 +115,14 @@ values what the messages call it. */}}
 {{- end }}
 {{- end }}
 
-{{- /* The flags of the files of a server, database or redis. */}}
+{{- /* The flags of the files of a server, database or redis, or of the database's owner. */}}
 {{- define "coffer.connectionArgs" -}}
 {{- $name := .name -}}
 {{- with .files -}}
 {{- if .password.secret }}
 - --{{ $name }}-password-file=/etc/coffer/{{ $name }}/password
 {{- end }}
-{{- if or .ca.secret .ca.configMap }}
+{{- if and .ca (or .ca.secret .ca.configMap) }}
 - --{{ $name }}-ca-file=/etc/coffer/{{ $name }}/ca.crt
 {{- end }}
 {{- if .clientCert.secret }}
@@ -136,7 +136,7 @@ values what the messages call it. */}}
 {{- define "coffer.connectionSources" -}}
 {{- $name := .name -}}
 {{- with .files }}
-{{- if and .ca.secret .ca.configMap }}
+{{- if and .ca .ca.secret .ca.configMap }}
 {{- fail (printf "%s.ca names a Secret and a ConfigMap: name one of them" $name) }}
 {{- end }}
 {{- if .password.secret }}
@@ -146,7 +146,7 @@ values what the messages call it. */}}
       - key: {{ .password.key }}
         path: {{ $name }}/password
 {{- end }}
-{{- if or .ca.secret .ca.configMap }}
+{{- if and .ca (or .ca.secret .ca.configMap) }}
 - {{ ternary "secret" "configMap" (ne .ca.secret "") }}:
     name: {{ default .ca.configMap .ca.secret }}
     items:

@@ -18,6 +18,7 @@ var everyConnectionFile = dict{
 	"database": dict{
 		"password": dict{"secret": "db-login"}, "ca": dict{"secret": "db-ca"}, "clientCert": dict{"secret": "db-client"},
 	},
+	"databaseOwner": dict{"password": dict{"secret": "owner-login"}, "clientCert": dict{"secret": "owner-client"}},
 	"redis": dict{
 		"password": dict{"secret": "cache", "key": "pass"}, "ca": dict{"configMap": "cache-ca", "key": "root.pem"},
 		"clientCert": dict{"secret": "cache", "certKey": "client.pem", "keyKey": "client-key.pem"},
@@ -131,20 +132,24 @@ func TestConnectionFilesAreMounted(t *testing.T) {
 		source("secret", "db-login", item("password", "database/password")),
 		source("secret", "db-ca", item("ca.crt", "database/ca.crt")),
 		source("secret", "db-client", item("tls.crt", "database/tls.crt"), item("tls.key", "database/tls.key")),
+		source("secret", "owner-login", item("password", "database-owner/password")),
+		source("secret", "owner-client", item("tls.crt", "database-owner/tls.crt"), item("tls.key", "database-owner/tls.key")),
 		source("secret", "cache", item("pass", "redis/password")),
 		source("configMap", "cache-ca", item("root.pem", "redis/ca.crt")),
 		source("secret", "cache", item("client.pem", "redis/tls.crt"), item("client-key.pem", "redis/tls.key")),
 	}
-	if len(sources) < 2 {
+	if len(sources) < 3 {
 		t.Fatalf("the volume has %d sources", len(sources))
 	}
-	// The first two are the Secret of config.
-	if diff := cmp.Diff(want, sources[2:]); diff != "" {
+	// The first three are the Secret of config.
+	if diff := cmp.Diff(want, sources[3:]); diff != "" {
 		t.Errorf("sources of the volume (-want +got):\n%s", diff)
 	}
 	wantArgs := []string{
 		"--database-password-file=/etc/coffer/database/password", "--database-ca-file=/etc/coffer/database/ca.crt",
 		"--database-cert-file=/etc/coffer/database/tls.crt", "--database-key-file=/etc/coffer/database/tls.key",
+		"--database-owner-password-file=/etc/coffer/database-owner/password",
+		"--database-owner-cert-file=/etc/coffer/database-owner/tls.crt", "--database-owner-key-file=/etc/coffer/database-owner/tls.key",
 		"--redis-password-file=/etc/coffer/redis/password", "--redis-ca-file=/etc/coffer/redis/ca.crt",
 		"--redis-cert-file=/etc/coffer/redis/tls.crt", "--redis-key-file=/etc/coffer/redis/tls.key",
 	}

@@ -268,6 +268,8 @@ func (t *Tail) catchUp(ctx context.Context) time.Duration {
 
 // next picks those of rows that are to be printed now, and counts them as taken. Numbers that are left out are lost.
 func (t *Tail) next(rows []Row, upTo map[uuid.UUID]int64) []Row {
+	var news tailNews
+	defer news.tell()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var next []Row
@@ -277,7 +279,7 @@ func (t *Tail) next(rows []Row, upTo map[uuid.UUID]int64) []Row {
 			continue
 		}
 		if r.Seq > w.taken+1 {
-			t.Observer.Lost(r.Writer, w.taken+1, r.Seq-1)
+			news.add(t.Observer.Lost, r.Writer, w.taken+1, r.Seq-1)
 		}
 		w.taken, w.from = r.Seq, r.ID
 		next = append(next, r)
@@ -287,6 +289,8 @@ func (t *Tail) next(rows []Row, upTo map[uuid.UUID]int64) []Row {
 
 // caughtUp settles writers whose rows up to upTo were looked for.
 func (t *Tail) caughtUp(upTo map[uuid.UUID]int64) time.Duration {
+	var news tailNews
+	defer news.tell()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	wait := time.Duration(0)
@@ -297,21 +301,34 @@ func (t *Tail) caughtUp(upTo map[uuid.UUID]int64) time.Duration {
 				wait = unsureEvery
 				continue
 			}
-			t.Observer.Unknown(writer, w.taken+1, last)
+			news.add(t.Observer.Unknown, writer, w.taken+1, last)
 			w.taken = last
 		}
 		if w.taken < last {
-			t.Observer.Lost(writer, w.taken+1, last)
+			news.add(t.Observer.Lost, writer, w.taken+1, last)
 			w.taken = last
 		}
 		if w.taken == w.durable {
 			w.from = 0
 		}
-		if !w.unsure.IsZero() {
+		if w.taken == w.durable && !w.unsure.IsZero() { // rows may have become unsure since upTo
 			delete(t.writers, writer)
 		}
 	}
 	return wait
+}
+
+// tailNews are what the observer is told once the lock is let go of: it may wait for its output.
+type tailNews []func()
+
+func (n *tailNews) add(what func(writer uuid.UUID, first, last int64), writer uuid.UUID, first, last int64) {
+	*n = append(*n, func() { what(writer, first, last) })
+}
+
+func (n *tailNews) tell() {
+	for _, tell := range *n {
+		tell()
+	}
 }
 
 // giveUp says what is not printed at the end.
@@ -321,15 +338,17 @@ func (t *Tail) giveUp() {
 	t.queue = nil
 	t.mu.Unlock()
 	t.lose(queue)
+	var news tailNews
+	defer news.tell()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for writer, w := range t.writers {
 		switch {
 		case w.taken == w.durable:
 		case w.unsure.IsZero():
-			t.Observer.Lost(writer, w.taken+1, w.durable)
+			news.add(t.Observer.Lost, writer, w.taken+1, w.durable)
 		default:
-			t.Observer.Unknown(writer, w.taken+1, w.durable)
+			news.add(t.Observer.Unknown, writer, w.taken+1, w.durable)
 		}
 	}
 }

@@ -161,7 +161,7 @@ func (v *Verifier) place(s *state, r *Row, genuine bool) {
 				Kind: Missing, Writer: r.Writer.String(), First: left[0], Last: left[1], Before: &r.At,
 				Detail: fmt.Sprintf("row %d of the writer has id %d", r.Seq, r.ID),
 			}
-			if s.Seq > 0 {
+			if !s.at.IsZero() {
 				f.After = new(s.at)
 			}
 			v.add(f)

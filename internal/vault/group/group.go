@@ -38,6 +38,7 @@ type Calls[Q, A any] struct {
 	queue   []*question[Q, A]
 	running int
 	began   time.Time // the newest call
+	armed   bool      // beside is to come
 }
 
 type question[Q, A any] struct {
@@ -71,12 +72,32 @@ func (c *Calls[Q, A]) enqueue(p *question[Q, A]) bool {
 		return false
 	}
 	c.queue = append(c.queue, p)
-	if c.running == 0 || c.running < c.AtOnce && time.Since(c.began) >= c.Patience {
+	c.start()
+	return true
+}
+
+// start begins a call where one is due, or sees to it that one begins when the newest has taken too long.
+func (c *Calls[Q, A]) start() {
+	left := c.Patience - time.Since(c.began)
+	switch {
+	case c.running == 0 || c.running < c.AtOnce && left <= 0:
 		c.running++
 		c.began = time.Now()
 		go c.run()
+	case c.running < c.AtOnce && !c.armed:
+		c.armed = true
+		time.AfterFunc(left, c.beside)
 	}
-	return true
+}
+
+// beside looks whether what waits has waited long enough for the newest call.
+func (c *Calls[Q, A]) beside() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.armed = false
+	if len(c.queue) > 0 {
+		c.start()
+	}
 }
 
 // run calls Do until nothing waits.

@@ -27,31 +27,25 @@ const lockParts = `LOCK TABLE audit IN ACCESS SHARE MODE`
 // WalkAudit gives the checkpoints of the log to checkpoint, then every row to row, in the order of ids, and then the
 // heads of the writers to heads, all as of one moment. It ends with the first error of row's. A row and what it points to are row's only until it returns.
 func (s *Store) WalkAudit(ctx context.Context, checkpoint func(*audit.Row), row func(*audit.Row) error, heads func([]audit.StoredHead)) error {
-	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return translate("read the audit log", err)
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if _, err := tx.Exec(ctx, lockParts); err != nil {
-		return translate("read the audit log", err)
-	}
-	// The first query makes the snapshot.
-	stored, err := readAuditHeads(ctx, tx, "")
-	if err != nil {
-		return err
-	}
-	checkpoints, err := readCheckpoints(ctx, tx)
-	if err != nil {
-		return err
-	}
-	for i := range checkpoints {
-		checkpoint(&checkpoints[i])
-	}
-	if err := walk(ctx, tx, "audit", row); err != nil {
-		return err
-	}
-	heads(stored)
-	return nil
+	return s.readLong(ctx, "read the audit log", func(tx pgx.Tx) error {
+		// The first query makes the snapshot.
+		stored, err := readAuditHeads(ctx, tx, "")
+		if err != nil {
+			return err
+		}
+		checkpoints, err := readCheckpoints(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for i := range checkpoints {
+			checkpoint(&checkpoints[i])
+		}
+		if err := walk(ctx, tx, "audit", row); err != nil {
+			return err
+		}
+		heads(stored)
+		return nil
+	})
 }
 
 // walk gives every row of a table to row, in the order of ids.

@@ -55,7 +55,7 @@ func OpenSource(ctx context.Context, source address.Source, logger *slog.Logger)
 		return nil, translate("open the connection pool", err)
 	}
 	atOnce := max(1, config.MaxConns-reservedConns)
-	return &Store{l.pool, sent, semaphore.NewWeighted(int64(atOnce))}, nil
+	return &Store{l.pool, sent, semaphore.NewWeighted(int64(atOnce)), semaphore.NewWeighted(longReads)}, nil
 }
 
 // live keeps a pool at an address that may change.

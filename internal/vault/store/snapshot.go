@@ -42,20 +42,13 @@ type Snapshot struct {
 // ReadSnapshot gives f one moment of the whole database, however much is written
 // meanwhile. It holds one connection.
 func (s *Store) ReadSnapshot(ctx context.Context, f func(*Snapshot) error) error {
-	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return translate("begin a snapshot", err)
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	// A slow reader of the copy holds up its statement, by design.
-	if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; `+lockParts); err != nil {
-		return translate("begin a snapshot", err)
-	}
-	snapshot := &Snapshot{tx: tx}
-	if err := snapshot.readContents(ctx); err != nil {
-		return translate("read the schema", err)
-	}
-	return f(snapshot)
+	return s.readLong(ctx, "begin a snapshot", func(tx pgx.Tx) error {
+		snapshot := &Snapshot{tx: tx}
+		if err := snapshot.readContents(ctx); err != nil {
+			return translate("read the schema", err)
+		}
+		return f(snapshot)
+	})
 }
 
 // notInSnapshot are goose's own table, news that have been told and how far they were

@@ -35,6 +35,9 @@ const (
 	// several round trips and wait for locks: so the statements of reads, which many
 	// readers share, find one however many write.
 	reservedConns = 4
+	// longReads is how many copies and verifications of the whole database go on at a time; more wait. Each holds a
+	// connection for minutes.
+	longReads = 2
 )
 
 //go:embed migrations/*.sql
@@ -45,6 +48,8 @@ type Store struct {
 	pool         *pgxpool.Pool
 	statements   *statements
 	transactions *semaphore.Weighted
+	// long has a turn for each transaction that reads for minutes.
+	long *semaphore.Weighted
 }
 
 // prepareSession sets what a session of the engine needs. It is a statement and not
