@@ -30,13 +30,9 @@ func sample(f *testing.F) []byte {
 	return out.Bytes()
 }
 
-// FuzzVerify: who has the recipient's key can put anything into the file. It is read as
-// far as its summary fits, and refused otherwise.
+// FuzzVerify reads an archive as age gives it out: who knows the recipient can put
+// anything into the file. It is read as far as its summary fits, and refused otherwise.
 func FuzzVerify(f *testing.F) {
-	identity, err := age.GenerateX25519Identity()
-	if err != nil {
-		f.Fatal(err)
-	}
 	good := sample(f)
 	f.Add(good)
 	f.Add(good[:len(good)-1024])
@@ -45,18 +41,11 @@ func FuzzVerify(f *testing.F) {
 	f.Add(bytes.Replace(good, []byte("a/00000001"), []byte("a/00000002"), 1))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, archive []byte) {
-		var file bytes.Buffer
-		sealed, err := age.Encrypt(&file, identity.Recipient())
-		if err != nil {
-			t.Fatal(err)
+		var report Report
+		a, err := begin(bytes.NewReader(archive))
+		if err == nil {
+			report, err = a.verify()
 		}
-		if _, err := sealed.Write(archive); err != nil {
-			t.Fatal(err)
-		}
-		if err := sealed.Close(); err != nil {
-			t.Fatal(err)
-		}
-		report, err := Verify(&file, identity)
 		switch {
 		case bytes.Equal(archive, good) && err != nil:
 			t.Fatalf("a whole backup: %v", err)

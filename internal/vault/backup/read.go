@@ -22,6 +22,10 @@ func Verify(r io.Reader, identities ...age.Identity) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	return a.verify()
+}
+
+func (a *archive) verify() (Report, error) {
 	return a.read(func(_ store.Table, content io.Reader) (int64, error) {
 		_, err := io.Copy(io.Discard, content)
 		return unknownRows, err
@@ -69,6 +73,11 @@ func open(r io.Reader, identities []age.Identity) (*archive, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
+	return begin(opened)
+}
+
+// begin reads what stands at the beginning of an archive.
+func begin(opened io.Reader) (*archive, error) {
 	a := &archive{tar: tar.NewReader(opened)}
 	if err := a.readJSON(contentsName, &a.contents); err != nil {
 		return nil, err
