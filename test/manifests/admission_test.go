@@ -150,6 +150,8 @@ func TestTheCommandsOfARefusalGrant(t *testing.T) {
 		kubectl(t, config, strings.Fields(command)[1:]...)
 	}
 	eventually(t, create)
+	// As docs/reference/vaultsecret.md says to ask.
+	kubectl(t, config, "auth", "can-i", "create", "serviceaccounts/"+account, "--subresource=token", "-n", tenant, "--as=writer")
 }
 
 // A user name is no part of a command when a shell could take it for more.
@@ -158,7 +160,7 @@ func TestARefusalIsSafeToPaste(t *testing.T) {
 	const name = "eve; rm -rf $HOME"
 	grant(t, config, name, []string{"coffer-editor"}, nil)
 	client := as(t, config, name)
-	eventually(t, func() error { _, err := client.Get(t.Context(), "of-api", metav1.GetOptions{}); return err })
+	readable(t, client)
 	_, err := client.Create(t.Context(), vaultSecret("new", "api"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	if err == nil || !strings.Contains(err.Error(), "--user=USER ;") {
 		t.Errorf("refused with %v, want USER in place of the name", err)
@@ -241,9 +243,18 @@ func tenantCluster(t *testing.T) *rest.Config {
 		})
 	}
 	for _, user := range []string{"group-owner", "account-writer"} {
-		eventually(t, func() error { _, err := as(t, config, user).Get(t.Context(), "of-api", metav1.GetOptions{}); return err })
+		readable(t, as(t, config, user))
 	}
 	return config
+}
+
+// readable waits until the client's roles are known.
+func readable(t *testing.T, client dynamic.ResourceInterface) {
+	t.Helper()
+	eventually(t, func() error {
+		_, err := client.Get(t.Context(), "of-api", metav1.GetOptions{})
+		return err
+	})
 }
 
 // inForce fails until the policy itself refuses client a VaultSecret.
