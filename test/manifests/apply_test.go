@@ -55,6 +55,29 @@ func TestManifestsApply(t *testing.T) {
 	}
 }
 
+// An overlay with `namespace:` puts it on the admission policy as well, since kustomize
+// does not know the kind. The API server takes the policy all the same.
+func TestOverlayWithNamespaceApplies(t *testing.T) {
+	config := cluster(t)
+	dir := t.TempDir()
+	base, err := filepath.Abs(root + "/config/admission")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err = filepath.Rel(dir, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := "namespace: vault\nresources: [" + base + "]\n"
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := kubectl(t, config, "apply", "--server-side", "--field-manager=overlay", "--force-conflicts", "--dry-run=server", "-k", dir, "-o", "yaml")
+	if !strings.Contains(out, "kind: ValidatingAdmissionPolicy\n") || strings.Contains(out, "namespace: vault") {
+		t.Errorf("applied as:\n%s", out)
+	}
+}
+
 // kubectl runs the kubectl of the test's assets as administrator and returns what
 // it says.
 func kubectl(t *testing.T, config *rest.Config, args ...string) string {

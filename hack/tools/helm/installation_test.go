@@ -130,6 +130,26 @@ func TestValuesThatCannotWorkAreRefused(t *testing.T) {
 	}
 }
 
+// TestAdmissionCanBeLeftOut checks that without the policy neither its binding nor
+// the role that means nothing without it is left.
+func TestAdmissionCanBeLeftOut(t *testing.T) {
+	with := renderChart(t, nil)
+	without := renderChart(t, map[string]any{"admission": map[string]any{"enabled": false}})
+	for _, name := range []string{
+		"ValidatingAdmissionPolicy coffer-vaultsecret-account",
+		"ValidatingAdmissionPolicyBinding coffer-vaultsecret-account",
+		"ClusterRole coffer-vaultsecret-deployer",
+	} {
+		if with[name] == nil {
+			t.Errorf("%s is not installed by default", name)
+		}
+		delete(with, name)
+	}
+	if diff := cmp.Diff(with, without); diff != "" {
+		t.Errorf("the rest differs (-with +without):\n%s", diff)
+	}
+}
+
 // TestNamespaceCanBeChanged builds what the documented overlay does: every
 // namespaced object and every reference follows.
 func TestNamespaceCanBeChanged(t *testing.T) {
