@@ -34,9 +34,9 @@ func TestSecretsOf(t *testing.T) {
 		"none": {corev1.PodSpec{
 			Containers: []corev1.Container{{Env: []corev1.EnvVar{{Name: "A", Value: "b"}}, EnvFrom: []corev1.EnvFromSource{
 				{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "config"}}}}}},
-			Volumes:          []corev1.Volume{{VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{}}}},
-			ImagePullSecrets: []corev1.LocalObjectReference{{Name: "pull"}},
+			Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{}}}},
 		}, nil},
+		"image pull":     {corev1.PodSpec{ImagePullSecrets: []corev1.LocalObjectReference{{Name: "s"}, {}}}, []string{"s"}},
 		"env":            {corev1.PodSpec{Containers: []corev1.Container{{}, {Env: secretKey("s")}}}, []string{"s"}},
 		"envFrom":        {corev1.PodSpec{Containers: []corev1.Container{{EnvFrom: secretEnv("s")}}}, []string{"s"}},
 		"init env":       {corev1.PodSpec{InitContainers: []corev1.Container{{Env: secretKey("s")}}}, []string{"s"}},
