@@ -119,20 +119,21 @@ func resume(command, namespace, kind, name string) string {
 }
 
 // Strip drops from a cached Deployment, StatefulSet or DaemonSet what this
-// package does not read, to keep the cache small. It is a
+// package does not read, to keep the cache small: of its metadata it keeps the labels,
+// for selectors. It is a
 // k8s.io/client-go/tools/cache.TransformFunc; the result must not be written back.
 func Strip(obj any) (any, error) {
 	var template *corev1.PodTemplateSpec
 	switch o := obj.(type) {
 	case *appsv1.Deployment:
-		o.ManagedFields, o.Annotations, o.Labels = nil, nil, nil
+		o.ManagedFields, o.Annotations = nil, nil
 		template = &o.Spec.Template
 	case *appsv1.StatefulSet:
-		o.ManagedFields, o.Annotations, o.Labels = nil, nil, nil
+		o.ManagedFields, o.Annotations = nil, nil
 		o.Spec.VolumeClaimTemplates = nil
 		template = &o.Spec.Template
 	case *appsv1.DaemonSet:
-		o.ManagedFields, o.Annotations, o.Labels = nil, nil, nil
+		o.ManagedFields, o.Annotations = nil, nil
 		template = &o.Spec.Template
 	default:
 		return obj, nil
