@@ -199,11 +199,17 @@ func TestPendingOutlivesDenial(t *testing.T) {
 	trio := newTrio(w, 5*time.Minute)
 	w.rotate(folder+"one", "second")
 	w.conditionIs(trio.objects[0], vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonPending)
+	since := trio.objects[0].Status.Workloads[0].PendingSince
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "api"}}
 	w.delete(account)
 	w.isGone("one")
+	w.conditionIs(trio.objects[0], vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonServiceAccountNotFound)
 	w.createAccount("api")
-	w.conditionIs(trio.objects[0], vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonPending)
+	w.conditionIs(trio.objects[0], vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonPending)
+	// Long after the change nothing else tells that the workload is owed a rollout.
+	if got := trio.objects[0].Status.Workloads[0].PendingSince; !got.Equal(since) {
+		t.Errorf("the wait began at %v and then at %v", since, got)
+	}
 	change(w, trio.objects[0], func(o *vaultv1alpha1.VaultSecret) { o.Spec.Rollout.Debounce = &metav1.Duration{} })
 	w.stamped(trio.deployment, "one")
 }

@@ -105,7 +105,7 @@ func TestMissingTarget(t *testing.T) {
 		}
 		return ""
 	})
-	late := w.deployment("late", envFrom("payments"))
+	late := w.deployment("late", usesNothing)
 	w.workloadsAre(object, deploymentIn("late", vaultv1alpha1.WorkloadRollingOut),
 		vaultv1alpha1.WorkloadStatus{Kind: "StatefulSet", Name: "late", State: vaultv1alpha1.WorkloadNotFound})
 	w.rolledOut(late)
