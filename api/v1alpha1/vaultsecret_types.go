@@ -255,8 +255,8 @@ const (
 // VaultSecretRollout says how workloads follow a changed Secret.
 type VaultSecretRollout struct {
 	// Mode is Auto (used when empty): roll the workloads that targets and selector name
-	// or, without both, every Deployment, StatefulSet and DaemonSet of the namespace
-	// whose pods use the Secret; or None: roll nothing.
+	// or, without both, every Deployment, StatefulSet, DaemonSet and Argo Rollout of the
+	// namespace whose pods use the Secret; or None: roll nothing.
 	// +optional
 	Mode RolloutMode `json:"mode,omitempty"`
 
@@ -288,7 +288,7 @@ type VaultSecretRollout struct {
 
 // RolloutTarget names a workload of the namespace.
 type RolloutTarget struct {
-	// Kind is Deployment, StatefulSet or DaemonSet.
+	// Kind is Deployment, StatefulSet, DaemonSet or Rollout (of Argo Rollouts).
 	// +required
 	Kind WorkloadKind `json:"kind"`
 	// Name of the workload, such as api.
@@ -299,7 +299,7 @@ type RolloutTarget struct {
 }
 
 // WorkloadKind is a kind of workload.
-// +kubebuilder:validation:Enum=Deployment;StatefulSet;DaemonSet
+// +kubebuilder:validation:Enum=Deployment;StatefulSet;DaemonSet;Rollout
 type WorkloadKind string
 
 // The kinds of workload.
@@ -307,6 +307,7 @@ const (
 	WorkloadDeployment  WorkloadKind = "Deployment"
 	WorkloadStatefulSet WorkloadKind = "StatefulSet"
 	WorkloadDaemonSet   WorkloadKind = "DaemonSet"
+	WorkloadArgoRollout WorkloadKind = "Rollout" // of Argo Rollouts
 )
 
 // RolloutMode says which workloads are rolled.
@@ -397,7 +398,7 @@ type TargetStatus struct {
 
 // WorkloadStatus is the rollout of one workload.
 type WorkloadStatus struct {
-	// Kind is Deployment, StatefulSet or DaemonSet.
+	// Kind is Deployment, StatefulSet, DaemonSet or Rollout (of Argo Rollouts).
 	Kind string `json:"kind"`
 	// Name of the workload.
 	Name string `json:"name"`

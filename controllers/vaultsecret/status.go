@@ -205,9 +205,9 @@ func rolledOut(s *scope, f *failure) metav1.Condition {
 	workloads := s.object.Status.Workloads
 	named := rolloutNames(s.object)
 	if len(workloads) == 0 {
-		message := "no Deployment, StatefulSet or DaemonSet of the namespace uses the Secret"
+		message := "no Deployment, StatefulSet, DaemonSet or Argo Rollout of the namespace uses the Secret"
 		if named {
-			message = "no Deployment, StatefulSet or DaemonSet of the namespace has the labels of spec.rollout.selector; others are left alone"
+			message = "no Deployment, StatefulSet, DaemonSet or Argo Rollout of the namespace has the labels of spec.rollout.selector; others are left alone"
 		}
 		return metav1.Condition{Status: metav1.ConditionTrue, Reason: vaultv1alpha1.ReasonNoWorkloads, Message: message}
 	}

@@ -31,7 +31,7 @@ const (
 	ownerIndex    = "coffer.owner" // Secret by the UID of its VaultSecret
 )
 
-func addIndexes(mgr ctrl.Manager) error {
+func addIndexes(mgr ctrl.Manager, argoRollouts bool) error {
 	indexer := mgr.GetFieldIndexer()
 	ctx := context.Background() // it only bounds the making of informers
 	for field, extract := range map[string]func(*vaultv1alpha1.VaultSecret) []string{
@@ -58,7 +58,7 @@ func addIndexes(mgr ctrl.Manager) error {
 	if err != nil {
 		return fmt.Errorf("index Secrets by owner: %w", err)
 	}
-	return rollout.AddIndexes(ctx, indexer)
+	return rollout.AddIndexes(ctx, indexer, rollout.Objects(argoRollouts))
 }
 
 // usedPaths are the vault paths and prefixes that the VaultSecret names, as written.
@@ -105,6 +105,8 @@ func specChanges() builder.Predicates {
 type watches struct {
 	reader  client.Reader
 	metrics *instruments
+	// argoRollouts says that there is the kind of Argo Rollouts.
+	argoRollouts bool
 }
 
 func (w watches) add(b *builder.Builder) {
@@ -112,7 +114,7 @@ func (w watches) add(b *builder.Builder) {
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.ofSecret)).
 		Watches(serviceAccountMetadata(), handler.EnqueueRequestsFromMapFunc(w.ofServiceAccount), builder.WithPredicates(existenceChanges())).
 		Watches(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(w.ofNamespace), builder.WithPredicates(environmentChanges()))
-	for _, obj := range rollout.Objects() {
+	for _, obj := range rollout.Objects(w.argoRollouts) {
 		b.Watches(obj, handler.EnqueueRequestsFromMapFunc(w.ofWorkload), builder.WithPredicates(rolloutChanges()))
 	}
 }

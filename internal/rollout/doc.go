@@ -1,5 +1,5 @@
 // Package rollout makes workloads follow Secrets: it finds the Deployments,
-// StatefulSets and DaemonSets whose pods use a Secret, or that are named, stamps
+// StatefulSets, DaemonSets and Argo Rollouts whose pods use a Secret, or that are named, stamps
 // their pod template with the keyed checksum of the Secret's content, so that their
 // own controllers replace the pods, and says how far each has come.
 //

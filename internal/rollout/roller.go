@@ -23,6 +23,8 @@ const SecretIndex = "coffer.secrets"
 // usable: set Client, whose cache must have the index that AddIndexes adds.
 type Roller struct {
 	Client client.Client
+	// ArgoRollouts says that the kind ArgoRollout exists and is to be looked after.
+	ArgoRollouts bool
 }
 
 // Request is what Roll is asked for.
@@ -56,8 +58,8 @@ type Peer struct {
 
 // Report is the outcome of Roll.
 type Report struct {
-	// Workloads that follow the Secret, by kind and name, and then the targets that do
-	// not exist.
+	// Workloads that follow the Secret, by kind and name, and then the targets that
+	// cannot.
 	Workloads []vaultv1alpha1.WorkloadStatus
 	// Stamped names the workloads that this call began to roll, as kind/name.
 	Stamped []string
@@ -73,9 +75,9 @@ func (r *Report) wakeIn(delay time.Duration) {
 	}
 }
 
-// AddIndexes adds SecretIndex for every kind of workload.
-func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	for _, obj := range Objects() {
+// AddIndexes adds SecretIndex for the kinds of these objects.
+func AddIndexes(ctx context.Context, indexer client.FieldIndexer, objects []client.Object) error {
+	for _, obj := range objects {
 		if err := indexer.IndexField(ctx, obj, SecretIndex, secretsOfObject); err != nil {
 			return fmt.Errorf("index %T by the Secrets it uses: %w", obj, err)
 		}
@@ -83,9 +85,14 @@ func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	return nil
 }
 
-// Objects returns one empty object of each kind of workload.
-func Objects() []client.Object {
-	return []client.Object{&appsv1.Deployment{}, &appsv1.StatefulSet{}, &appsv1.DaemonSet{}}
+// Objects returns one empty object of each kind of workload, that of Argo Rollouts
+// among them on demand.
+func Objects(argoRollouts bool) []client.Object {
+	objects := []client.Object{&appsv1.Deployment{}, &appsv1.StatefulSet{}, &appsv1.DaemonSet{}}
+	if argoRollouts {
+		objects = append(objects, newArgoRollout())
+	}
+	return objects
 }
 
 func secretsOfObject(obj client.Object) []string {
@@ -111,12 +118,7 @@ func (r Roller) Roll(ctx context.Context, req Request) (Report, error) {
 		errs = append(errs, err)
 		report.Workloads = append(report.Workloads, status)
 	}
-	for _, target := range missing {
-		report.Workloads = append(report.Workloads, vaultv1alpha1.WorkloadStatus{
-			Kind: string(target.Kind), Name: target.Name, State: vaultv1alpha1.WorkloadNotFound,
-			Message: "spec.rollout.targets names it and it does not exist; correct the name, or create it: it then starts with the present content",
-		})
-	}
+	report.Workloads = append(report.Workloads, missing...)
 	return report, errors.Join(errs...)
 }
 

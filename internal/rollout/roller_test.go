@@ -40,7 +40,7 @@ func TestFailedStampIsMadeUpFor(t *testing.T) {
 			return nil
 		},
 	})
-	for _, obj := range Objects() {
+	for _, obj := range Objects(false) {
 		builder.WithIndex(obj, SecretIndex, secretsOfObject)
 	}
 	for _, name := range []string{"a", "b"} {
@@ -113,7 +113,7 @@ func TestStampLosesARace(t *testing.T) {
 			return nil
 		},
 	})
-	for _, obj := range Objects() {
+	for _, obj := range Objects(false) {
 		builder.WithIndex(obj, SecretIndex, secretsOfObject)
 	}
 	r := Roller{Client: builder.Build()}

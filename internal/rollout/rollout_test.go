@@ -214,5 +214,18 @@ func TestState(t *testing.T) {
 	check("daemon set on delete", n(func(d *appsv1.DaemonSet) {
 		d.Spec.UpdateStrategy.Type, d.Status.UpdatedNumberScheduled = appsv1.OnDeleteDaemonSetStrategyType, 1
 	}), paused, "OnDelete")
+	argo := func(observed, phase string) Workload {
+		u := newArgoRollout()
+		u.SetGeneration(2)
+		u.SetNamespace("n")
+		u.SetName("r")
+		u.Object["status"] = map[string]any{"observedGeneration": observed, "phase": phase}
+		return Workload{KindArgoRollout, u, &corev1.PodTemplateSpec{}}
+	}
+	check("argo rollout complete", argo("2", "Healthy"), current, "")
+	check("argo rollout not observed", argo("1", "Healthy"), rolling, "")
+	check("argo rollout updating", argo("2", "Progressing"), rolling, "")
+	check("argo rollout failed", argo("2", "Degraded"), failed, "kubectl argo rollouts get rollout -n n r")
+	check("argo rollout at a step", argo("2", "Paused"), paused, "kubectl argo rollouts promote -n n r")
 	check("daemon set without nodes", n(func(d *appsv1.DaemonSet) { d.Status = appsv1.DaemonSetStatus{ObservedGeneration: 2} }), current, "")
 }

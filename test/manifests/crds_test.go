@@ -20,7 +20,7 @@ serviceAccountName: api
 path: a/b
 target: {name: db, type: kubernetes.io/basic-auth, labels: {a: b}, annotations: {c: d}, template: {DSN: "{{ .user }}"}}
 deletionPolicy: Retain
-rollout: {mode: None, targets: [{kind: Deployment, name: a}, {kind: DaemonSet, name: a}], selector: {matchLabels: {a: b}}, debounce: 5m}
+rollout: {mode: None, targets: [{kind: Deployment, name: a}, {kind: DaemonSet, name: a}, {kind: Rollout, name: a}], selector: {matchLabels: {a: b}}, debounce: 5m}
 refreshInterval: 0s
 suspend: true`},
 		{name: "a path of 16 segments", spec: `{serviceAccountName: api, path: ` + strings.Repeat("a/", 15) + `a}`},
