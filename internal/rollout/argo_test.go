@@ -43,6 +43,9 @@ func TestStripArgoRollout(t *testing.T) {
 	if !ok || !w.Uses("s") || w.Stamp("s") != "1" {
 		t.Errorf("the stripped one is %+v", w)
 	}
+	if len(w.Template.Spec.Containers) != 0 || len(w.Template.Annotations) != 1 {
+		t.Errorf("of the template is kept %+v", w.Template)
+	}
 	state, _ := w.State()
 	if want, _ := whole.State(); state != want {
 		t.Errorf("the state is %s, and was %s", state, want)
