@@ -88,10 +88,15 @@ const (
 	ReasonIntegrityFailed = "IntegrityFailed"
 	// ReasonRolledOut: every workload runs with the synced content.
 	ReasonRolledOut = "RolledOut"
-	// ReasonNoWorkloads: no workload uses the Secret.
+	// ReasonNoWorkloads: no workload uses the Secret, or has the labels of
+	// spec.rollout.selector.
 	ReasonNoWorkloads = "NoWorkloads"
 	// ReasonRolloutDisabled: spec.rollout.mode is None.
 	ReasonRolloutDisabled = "RolloutDisabled"
+	// ReasonWorkloadNotFound: spec.rollout.targets names a workload that does not exist.
+	ReasonWorkloadNotFound = "WorkloadNotFound"
+	// ReasonPending: a workload waits for further changes before it is rolled.
+	ReasonPending = "Pending"
 	// ReasonRollingOut: pods are being replaced.
 	ReasonRollingOut = "RollingOut"
 	// ReasonRolloutFailed: a workload missed its progress deadline.

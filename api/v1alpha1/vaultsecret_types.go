@@ -254,11 +254,61 @@ const (
 
 // VaultSecretRollout says how workloads follow a changed Secret.
 type VaultSecretRollout struct {
-	// Mode is Auto (used when empty): roll every Deployment, StatefulSet and
-	// DaemonSet of the namespace whose pods use the Secret; or None.
+	// Mode is Auto (used when empty): roll the workloads that targets and selector name
+	// or, without both, every Deployment, StatefulSet, DaemonSet and Argo Rollout of the
+	// namespace whose pods use the Secret; or None: roll nothing.
 	// +optional
 	Mode RolloutMode `json:"mode,omitempty"`
+
+	// Targets are workloads to roll, such as {kind: Deployment, name: api}, whether or
+	// not their pods use the Secret. With targets or selector no others are rolled.
+	// +optional
+	// +listType=map
+	// +listMapKey=kind
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Targets []RolloutTarget `json:"targets,omitempty"`
+
+	// Selector adds the workloads whose own labels it matches, such as matchLabels:
+	// {team: payments}, to targets, whether or not their pods use the Secret.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",message="an empty selector would roll every workload of the namespace: name at least one label in matchLabels or matchExpressions, or leave selector out to roll those that use the Secret"
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist'])",message="the operator of an expression is In, NotIn, Exists or DoesNotExist"
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, (e.operator in ['In', 'NotIn']) == (has(e.values) && size(e.values) > 0))",message="In and NotIn need at least one entry in values, and Exists and DoesNotExist take none"
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+
+	// Debounce is how long a changed Secret waits for further changes, its own and those
+	// of the other Secrets of a workload, so that one rollout serves them all: such as
+	// 10s; 2s when empty, 0s for none, at most 5m. Whatever changes meanwhile, a
+	// workload waits no longer than five times this.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('5m')",message="debounce is between 0s, for a rollout at once, and 5m"
+	Debounce *metav1.Duration `json:"debounce,omitempty"`
 }
+
+// RolloutTarget names a workload of the namespace.
+type RolloutTarget struct {
+	// Kind is Deployment, StatefulSet, DaemonSet or Rollout (of Argo Rollouts).
+	// +required
+	Kind WorkloadKind `json:"kind"`
+	// Name of the workload, such as api.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// WorkloadKind is a kind of workload.
+// +kubebuilder:validation:Enum=Deployment;StatefulSet;DaemonSet;Rollout
+type WorkloadKind string
+
+// The kinds of workload.
+const (
+	WorkloadDeployment  WorkloadKind = "Deployment"
+	WorkloadStatefulSet WorkloadKind = "StatefulSet"
+	WorkloadDaemonSet   WorkloadKind = "DaemonSet"
+	WorkloadArgoRollout WorkloadKind = "Rollout" // of Argo Rollouts
+)
 
 // RolloutMode says which workloads are rolled.
 // +kubebuilder:validation:Enum=Auto;None
@@ -301,7 +351,8 @@ type VaultSecretStatus struct {
 	// +optional
 	Target *TargetStatus `json:"target,omitempty"`
 
-	// Workloads are those that use the Secret and how far each has rolled.
+	// Workloads are those that use the Secret, or that spec.rollout names, and how far
+	// each has rolled.
 	// +optional
 	// +listType=atomic
 	Workloads []WorkloadStatus `json:"workloads,omitempty"`
@@ -347,7 +398,7 @@ type TargetStatus struct {
 
 // WorkloadStatus is the rollout of one workload.
 type WorkloadStatus struct {
-	// Kind is Deployment, StatefulSet or DaemonSet.
+	// Kind is Deployment, StatefulSet, DaemonSet or Rollout (of Argo Rollouts).
 	Kind string `json:"kind"`
 	// Name of the workload.
 	Name string `json:"name"`
@@ -356,16 +407,27 @@ type WorkloadStatus struct {
 	// Message says why, when the state alone does not.
 	// +optional
 	Message string `json:"message,omitempty"`
+	// PendingSince is when the workload came to wait for its rollout: the first change
+	// of content that its pods do not have. Of state Pending only.
+	// +optional
+	PendingSince *metav1.MicroTime `json:"pendingSince,omitempty"`
+	// NotBefore is when the wait for further changes of this Secret is over. Those of
+	// others may make it longer. Of state Pending only.
+	// +optional
+	NotBefore *metav1.MicroTime `json:"notBefore,omitempty"`
 }
 
 // WorkloadState is how far a workload has rolled.
-// +kubebuilder:validation:Enum=Current;RollingOut;Failed;Paused
+// +kubebuilder:validation:Enum=Current;Pending;RollingOut;Failed;Paused;NotFound
 type WorkloadState string
 
 // The workload states.
 const (
 	// WorkloadCurrent: all pods run with the synced content.
 	WorkloadCurrent WorkloadState = "Current"
+	// WorkloadPending: the rollout is still to begin: further changes are waited for, or
+	// the pod template could not be stamped. Whichever operator runs then begins it.
+	WorkloadPending WorkloadState = "Pending"
 	// WorkloadRollingOut: pods are being replaced.
 	WorkloadRollingOut WorkloadState = "RollingOut"
 	// WorkloadFailed: the rollout missed its progress deadline.
@@ -373,6 +435,8 @@ const (
 	// WorkloadPaused: a paused Deployment, or the OnDelete strategy: the pods
 	// change when a person lets them.
 	WorkloadPaused WorkloadState = "Paused"
+	// WorkloadNotFound: spec.rollout.targets names a workload that does not exist.
+	WorkloadNotFound WorkloadState = "NotFound"
 )
 
 // VaultSecret syncs paths of the vault into a native Secret of its namespace.

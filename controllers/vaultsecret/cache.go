@@ -24,7 +24,8 @@ func observedChecksum(cached *corev1.Secret) string { return string(cached.Data[
 // CacheByObject says what the manager's cache keeps: of Secrets only those that
 // Coffer wrote, with a keyed checksum in the place of their data; of service
 // accounts and namespaces the metadata; of workloads the Secrets they use, their
-// stamps and their state. Reconcilers of this package need it.
+// stamps and their state. Reconcilers of this package need it, and CacheTransform as
+// the default.
 func CacheByObject(f Fingerprinter) map[client.Object]cache.ByObject {
 	byObject := map[client.Object]cache.ByObject{
 		&corev1.Secret{}: {
@@ -35,11 +36,15 @@ func CacheByObject(f Fingerprinter) map[client.Object]cache.ByObject {
 		serviceAccountMetadata():     {Transform: stripServiceAccount},
 		namespaceMetadata():          {Transform: stripNamespace},
 	}
-	for _, obj := range rollout.Objects() {
+	for _, obj := range rollout.Objects(false) {
 		byObject[obj] = cache.ByObject{Transform: rollout.Strip}
 	}
 	return byObject
 }
+
+// CacheTransform is for the kinds that CacheByObject cannot name, since they need not
+// be installed: Argo Rollouts. Others it leaves as they are.
+func CacheTransform(obj any) (any, error) { return rollout.Strip(obj) }
 
 func secretTransform(f Fingerprinter) toolscache.TransformFunc {
 	return func(obj any) (any, error) {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
@@ -25,6 +27,7 @@ import (
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=serviceaccounts;namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=argoproj.io,resources=rollouts,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups="";events.k8s.io,resources=events,verbs=create;patch
 
 // name of the controller, in logs, metrics, events and managed fields.
@@ -102,16 +105,33 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	if err != nil {
 		return err
 	}
+	argoRollouts, err := installed(mgr.GetRESTMapper(), rollout.ArgoRollout)
+	if err != nil {
+		return err
+	}
 	r := &Reconciler{
 		Client: consistent, APIReader: mgr.GetAPIReader(), Vault: opts.Vault,
 		Cluster: opts.Cluster, DefaultEnvironment: opts.DefaultEnvironment, PoliciesInForce: opts.PoliciesInForce,
 		Recorder: mgr.GetEventRecorder(name), Clock: clock.RealClock{},
-		roller: rollout.Roller{Client: consistent}, metrics: instruments,
+		roller: rollout.Roller{Client: consistent, ArgoRollouts: argoRollouts}, metrics: instruments,
 	}
-	if err := addIndexes(mgr); err != nil {
+	if err := addIndexes(mgr, argoRollouts); err != nil {
 		return err
 	}
 	return r.setupController(mgr, opts)
+}
+
+// installed reports whether the API server has the kind. One that comes later is seen
+// when the program starts next.
+func installed(mapper meta.RESTMapper, kind schema.GroupVersionKind) (bool, error) {
+	_, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if meta.IsNoMatchError(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("find out whether there is the kind %s: %w", kind, err)
+	}
+	return true, nil
 }
 
 // newClient makes a client that waits for the cache to show its own writes: a
@@ -121,7 +141,7 @@ func newClient(mgr ctrl.Manager) (client.Client, error) {
 	c, err := client.New(mgr.GetConfig(), client.Options{
 		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
 		FieldOwner: fieldOwner, Log: mgr.GetLogger(),
-		Cache: &client.CacheOptions{Reader: mgr.GetCache(), EnableReadYourWritesConsistency: new(true)},
+		Cache: &client.CacheOptions{Reader: mgr.GetCache(), Unstructured: true, EnableReadYourWritesConsistency: new(true)},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the client of the %s controller: %w", name, err)
@@ -134,7 +154,7 @@ func (r *Reconciler) setupController(mgr ctrl.Manager, opts Options) error {
 	if workers == 0 {
 		workers = max(8, 4*runtime.GOMAXPROCS(0)) // a worker mostly waits for the network
 	}
-	w := watches{reader: mgr.GetCache(), metrics: r.metrics}
+	w := watches{reader: mgr.GetCache(), metrics: r.metrics, argoRollouts: r.roller.ArgoRollouts}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named(name).
 		For(&vaultv1alpha1.VaultSecret{}, specChanges()).

@@ -12,9 +12,10 @@ import (
 // instruments are the metrics of the operator, and the times of changes that are
 // on their way to a Secret.
 type instruments struct {
-	syncs           *prometheus.CounterVec
-	rolloutsStarted prometheus.Counter
-	propagation     prometheus.Histogram
+	syncs             *prometheus.CounterVec
+	rolloutsStarted   prometheus.Counter
+	rolloutsCoalesced prometheus.Counter
+	propagation       prometheus.Histogram
 
 	mu        sync.Mutex
 	committed map[types.NamespacedName]time.Time
@@ -30,7 +31,11 @@ func newInstruments(registerer prometheus.Registerer) (*instruments, error) {
 		}, []string{"reason"}),
 		rolloutsStarted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "coffer_rollouts_started_total",
-			Help: "Workloads stamped because the content of a Secret they use changed.",
+			Help: "Workloads stamped because the content of a Secret they follow changed.",
+		}),
+		rolloutsCoalesced: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "coffer_rollouts_coalesced_total",
+			Help: "Changes of a Secret that a workload got with another change, in one rollout.",
 		}),
 		propagation: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "coffer_propagation_seconds",
@@ -42,6 +47,7 @@ func newInstruments(registerer prometheus.Registerer) (*instruments, error) {
 	var err error
 	m.syncs, err = register(registerer, m.syncs, err)
 	m.rolloutsStarted, err = register(registerer, m.rolloutsStarted, err)
+	m.rolloutsCoalesced, err = register(registerer, m.rolloutsCoalesced, err)
 	m.propagation, err = register(registerer, m.propagation, err)
 	return m, err
 }
@@ -90,6 +96,8 @@ func (m *instruments) finished(s *scope, f *failure) {
 		reason = "Synced"
 	}
 	m.syncs.WithLabelValues(reason).Inc()
+	// Only now: a run whose status could not be written sees the same change again.
+	m.rolloutsCoalesced.Add(float64(s.rolled.Coalesced))
 	if f == nil || !f.retry {
 		m.take(s.key())
 	}

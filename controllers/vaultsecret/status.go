@@ -121,10 +121,14 @@ func (r *Reconciler) result(s *scope, f *failure, err error) (ctrl.Result, error
 	if f != nil && f.recheck != 0 && (interval == 0 || f.recheck < interval) {
 		interval = f.recheck
 	}
-	if interval <= 0 {
-		return ctrl.Result{}, nil
+	var after time.Duration
+	if interval > 0 {
+		after = wait.Jitter(interval, refreshJitter)
 	}
-	return ctrl.Result{RequeueAfter: wait.Jitter(interval, refreshJitter)}, nil
+	if wake := s.rolled.Wake; wake > 0 && (after == 0 || wake < after) {
+		after = wake
+	}
+	return ctrl.Result{RequeueAfter: after}, nil
 }
 
 // writeStatus writes the status when it differs from what was read. It fails when
@@ -190,14 +194,22 @@ func rolledOut(s *scope, f *failure) metav1.Condition {
 		return metav1.Condition{Status: metav1.ConditionTrue, Reason: vaultv1alpha1.ReasonRolloutDisabled,
 			Message: "spec.rollout.mode is None: workloads are left alone"}
 	}
-	if f != nil {
+	if f != nil && f.retry {
 		return metav1.Condition{Status: metav1.ConditionFalse, Reason: vaultv1alpha1.ReasonRolloutFailed,
 			Message: "workloads could not be rolled; it is tried again: " + f.message}
 	}
+	if f != nil {
+		return metav1.Condition{Status: metav1.ConditionFalse, Reason: vaultv1alpha1.ReasonRolloutFailed,
+			Message: "no workload can be rolled: " + f.message}
+	}
 	workloads := s.object.Status.Workloads
+	named := rolloutNames(s.object)
 	if len(workloads) == 0 {
-		return metav1.Condition{Status: metav1.ConditionTrue, Reason: vaultv1alpha1.ReasonNoWorkloads,
-			Message: "no Deployment, StatefulSet or DaemonSet of the namespace uses the Secret"}
+		message := "no Deployment, StatefulSet, DaemonSet or Argo Rollout of the namespace uses the Secret"
+		if named {
+			message = "no Deployment, StatefulSet, DaemonSet or Argo Rollout of the namespace has the labels of spec.rollout.selector; others are left alone"
+		}
+		return metav1.Condition{Status: metav1.ConditionTrue, Reason: vaultv1alpha1.ReasonNoWorkloads, Message: message}
 	}
 	for _, worst := range []struct {
 		state  vaultv1alpha1.WorkloadState
@@ -207,13 +219,28 @@ func rolledOut(s *scope, f *failure) metav1.Condition {
 		{vaultv1alpha1.WorkloadFailed, vaultv1alpha1.ReasonRolloutFailed, "the rollout failed of "},
 		{vaultv1alpha1.WorkloadPaused, vaultv1alpha1.ReasonRolloutPaused, "waiting for a person to roll "},
 		{vaultv1alpha1.WorkloadRollingOut, vaultv1alpha1.ReasonRollingOut, "rolling "},
+		{vaultv1alpha1.WorkloadPending, vaultv1alpha1.ReasonPending, "waiting for further changes (spec.rollout.debounce) before rolling "},
 	} {
 		if names := inState(workloads, worst.state); len(names) > 0 {
 			return metav1.Condition{Status: metav1.ConditionFalse, Reason: worst.reason, Message: worst.doing + enumerate(names)}
 		}
 	}
-	return metav1.Condition{Status: metav1.ConditionTrue, Reason: vaultv1alpha1.ReasonRolledOut,
-		Message: "every workload that uses the Secret runs with it"}
+	// A target that does not exist runs with nothing old. Were it not Ready, those who
+	// create workloads only once their Secrets are ready would wait forever.
+	if missing := inState(workloads, vaultv1alpha1.WorkloadNotFound); len(missing) > 0 {
+		return metav1.Condition{Status: metav1.ConditionTrue, Reason: vaultv1alpha1.ReasonWorkloadNotFound, Message: "there is no " + enumerate(missing)}
+	}
+	message := "every workload that uses the Secret runs with it"
+	if named {
+		message = "every workload that spec.rollout names is rolled; others are left alone"
+	}
+	return metav1.Condition{Status: metav1.ConditionTrue, Reason: vaultv1alpha1.ReasonRolledOut, Message: message}
+}
+
+// rolloutNames reports whether spec.rollout names workloads, so that use of the
+// Secret counts for nothing.
+func rolloutNames(object *vaultv1alpha1.VaultSecret) bool {
+	return len(object.Spec.Rollout.Targets) > 0 || object.Spec.Rollout.Selector != nil
 }
 
 func inState(workloads []vaultv1alpha1.WorkloadStatus, state vaultv1alpha1.WorkloadState) []string {
@@ -257,8 +284,8 @@ func (r *Reconciler) recordEvents(s *scope, f *failure) {
 		return
 	case f != nil:
 		return
-	case s.changed && len(s.rolled.Stamped) > 0:
-		r.event(s.object, corev1.EventTypeNormal, "ContentChanged", "Sync", syncedMessage(s)+"; rolling "+enumerate(s.rolled.Stamped))
+	case s.changed && len(toRoll(s)) > 0:
+		r.event(s.object, corev1.EventTypeNormal, "ContentChanged", "Sync", syncedMessage(s)+"; rolling "+enumerate(toRoll(s)))
 	case s.changed:
 		r.event(s.object, corev1.EventTypeNormal, "ContentChanged", "Sync", syncedMessage(s))
 	case s.restored && s.before.Status.ObservedGeneration == s.object.Generation:
@@ -271,12 +298,21 @@ func (r *Reconciler) recordEvents(s *scope, f *failure) {
 	}
 }
 
+// toRoll names the workloads that roll for the content, now or after the debounce.
+func toRoll(s *scope) []string {
+	return append(inState(s.object.Status.Workloads, vaultv1alpha1.WorkloadPending), s.rolled.Stamped...)
+}
+
 func (r *Reconciler) recordRollout(object *vaultv1alpha1.VaultSecret, before, now *metav1.Condition) {
 	switch {
 	case now.Reason == vaultv1alpha1.ReasonRolloutFailed, now.Reason == vaultv1alpha1.ReasonRolloutPaused:
 		r.event(object, corev1.EventTypeWarning, now.Reason, "Rollout", now.Message)
 	case now.Status == metav1.ConditionTrue && isRollout(before.Reason):
-		r.event(object, corev1.EventTypeNormal, vaultv1alpha1.ReasonRolledOut, "Rollout", "every workload that uses the Secret "+object.Status.Target.Name+" runs with it")
+		rolled := "every workload that uses the Secret " + object.Status.Target.Name + " runs with it"
+		if rolloutNames(object) {
+			rolled = "every workload that spec.rollout names runs with the Secret " + object.Status.Target.Name
+		}
+		r.event(object, corev1.EventTypeNormal, vaultv1alpha1.ReasonRolledOut, "Rollout", rolled)
 	}
 }
 
@@ -293,7 +329,7 @@ func (r *Reconciler) event(object *vaultv1alpha1.VaultSecret, kind, reason, acti
 
 func isRollout(reason string) bool {
 	switch reason {
-	case vaultv1alpha1.ReasonRollingOut, vaultv1alpha1.ReasonRolloutFailed, vaultv1alpha1.ReasonRolloutPaused:
+	case vaultv1alpha1.ReasonPending, vaultv1alpha1.ReasonRollingOut, vaultv1alpha1.ReasonRolloutFailed, vaultv1alpha1.ReasonRolloutPaused:
 		return true
 	default:
 		return false

@@ -265,7 +265,11 @@ func (r *Reconciler) withdraw(ctx context.Context, s *scope) error {
 		// The checksum stays: it tells later whether the content changed meanwhile.
 		s.object.Status.Target = &vaultv1alpha1.TargetStatus{Checksum: target.Checksum, ContentChangedAt: target.ContentChangedAt}
 	}
-	s.object.Status.Sources, s.object.Status.Version, s.object.Status.Workloads = nil, 0, nil
+	s.object.Status.Sources, s.object.Status.Version = nil, 0
+	// The workloads that are owed a rollout get it when the Secret comes back.
+	s.object.Status.Workloads = slices.DeleteFunc(s.object.Status.Workloads, func(w vaultv1alpha1.WorkloadStatus) bool {
+		return w.State != vaultv1alpha1.WorkloadPending
+	})
 	return nil
 }
 
@@ -282,18 +286,20 @@ func (r *Reconciler) roll(ctx context.Context, s *scope) error {
 		return nil
 	}
 	s.rolling = true
+	selection, err := rollout.SelectionOf(&s.object.Spec.Rollout)
+	if err != nil {
+		return &failure{reason: vaultv1alpha1.ReasonInvalidSpec, message: err.Error()}
+	}
 	target := rollout.Content{Secret: status.Target.Name, Checksum: s.checksum}
 	if at := status.Target.ContentChangedAt; at != nil {
 		target.ChangedAt = at.Time
 		target.Fresh = s.changed || r.Clock.Since(at.Time) < noticeTime
 	}
-	previous := status.Workloads
-	if s.changed {
-		previous = nil
-	}
-	report, err := r.roller.Roll(ctx, s.object.Namespace, target, previous)
-	s.rolled = report
-	status.Workloads = report.Workloads
-	r.metrics.rolloutsStarted.Add(float64(len(report.Stamped)))
+	s.rolled, err = r.roller.Roll(ctx, rollout.Request{
+		Namespace: s.object.Namespace, Content: target, Selection: selection, Debounce: debounce(s.object),
+		Previous: status.Workloads, Changed: s.changed, Now: r.Clock.Now(), Peers: r.peersOf(s.object),
+	})
+	status.Workloads = s.rolled.Workloads
+	r.metrics.rolloutsStarted.Add(float64(len(s.rolled.Stamped)))
 	return err
 }

@@ -189,6 +189,7 @@ func (w *world) startOperatorOf(cluster string, policies bool) *operator {
 		Controller: config.Controller{SkipNameValidation: new(true)},
 		Cache: cache.Options{
 			ByObject:          vaultsecret.CacheByObject(op.engine),
+			DefaultTransform:  vaultsecret.CacheTransform,
 			DefaultNamespaces: map[string]cache.Config{w.namespace: {}},
 		},
 	})

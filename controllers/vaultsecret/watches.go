@@ -3,6 +3,7 @@ package vaultsecret
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,10 +26,12 @@ const (
 	accountIndex = "coffer.serviceAccount" // VaultSecret by its service account
 	targetIndex  = "coffer.target"         // VaultSecret by the name of its Secret
 	uidIndex     = "coffer.uid"            // VaultSecret by its UID
-	ownerIndex   = "coffer.owner"          // Secret by the UID of its VaultSecret
+	// workloadIndex: VaultSecret by the workloads that its spec.rollout names.
+	workloadIndex = "coffer.workload"
+	ownerIndex    = "coffer.owner" // Secret by the UID of its VaultSecret
 )
 
-func addIndexes(mgr ctrl.Manager) error {
+func addIndexes(mgr ctrl.Manager, argoRollouts bool) error {
 	indexer := mgr.GetFieldIndexer()
 	ctx := context.Background() // it only bounds the making of informers
 	for field, extract := range map[string]func(*vaultv1alpha1.VaultSecret) []string{
@@ -36,6 +39,8 @@ func addIndexes(mgr ctrl.Manager) error {
 		accountIndex: func(o *vaultv1alpha1.VaultSecret) []string { return []string{o.Spec.ServiceAccountName} },
 		targetIndex:  func(o *vaultv1alpha1.VaultSecret) []string { return []string{targetName(o)} },
 		uidIndex:     func(o *vaultv1alpha1.VaultSecret) []string { return []string{string(o.UID)} },
+
+		workloadIndex: rolledWorkloads,
 	} {
 		err := indexer.IndexField(ctx, &vaultv1alpha1.VaultSecret{}, field, func(obj client.Object) []string {
 			return extract(obj.(*vaultv1alpha1.VaultSecret))
@@ -53,7 +58,7 @@ func addIndexes(mgr ctrl.Manager) error {
 	if err != nil {
 		return fmt.Errorf("index Secrets by owner: %w", err)
 	}
-	return rollout.AddIndexes(ctx, indexer)
+	return rollout.AddIndexes(ctx, indexer, rollout.Objects(argoRollouts))
 }
 
 // usedPaths are the vault paths and prefixes that the VaultSecret names, as written.
@@ -100,6 +105,8 @@ func specChanges() builder.Predicates {
 type watches struct {
 	reader  client.Reader
 	metrics *instruments
+	// argoRollouts says that there is the kind of Argo Rollouts.
+	argoRollouts bool
 }
 
 func (w watches) add(b *builder.Builder) {
@@ -107,7 +114,7 @@ func (w watches) add(b *builder.Builder) {
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.ofSecret)).
 		Watches(serviceAccountMetadata(), handler.EnqueueRequestsFromMapFunc(w.ofServiceAccount), builder.WithPredicates(existenceChanges())).
 		Watches(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(w.ofNamespace), builder.WithPredicates(environmentChanges()))
-	for _, obj := range rollout.Objects() {
+	for _, obj := range rollout.Objects(w.argoRollouts) {
 		b.Watches(obj, handler.EnqueueRequestsFromMapFunc(w.ofWorkload), builder.WithPredicates(rolloutChanges()))
 	}
 }
@@ -132,8 +139,8 @@ func environmentChanges() predicate.Predicate {
 	}
 }
 
-// rolloutChanges lets through a changed template and a changed state of the
-// rollout, and not every pod that comes or goes.
+// rolloutChanges lets through a changed template, changed labels and a changed state
+// of the rollout, and not every pod that comes or goes.
 func rolloutChanges() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := rollout.FromObject(e.ObjectOld)
@@ -146,7 +153,8 @@ func rolloutChanges() predicate.Predicate {
 		}
 		stateBefore, messageBefore := before.State()
 		stateNow, messageNow := now.State()
-		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || stateBefore != stateNow || messageBefore != messageNow
+		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+			!maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) || stateBefore != stateNow || messageBefore != messageNow
 	}}
 }
 
@@ -179,11 +187,12 @@ func (w watches) ofWorkload(ctx context.Context, obj client.Object) []reconcile.
 	if !ok {
 		return nil
 	}
-	var requests []reconcile.Request
-	for _, name := range rollout.SecretsOf(&workload.Template.Spec) {
-		requests = append(requests, w.list(ctx, client.InNamespace(obj.GetNamespace()), client.MatchingFields{targetIndex: name})...)
+	found, err := followed(ctx, w.reader, workload)
+	if err != nil {
+		log.FromContext(ctx).Error(err, "cannot list the VaultSecrets that an event concerns")
+		return nil
 	}
-	return requests
+	return requestsFor(found)
 }
 
 // list names the VaultSecrets that the options select. The cache answers, so an
@@ -194,9 +203,13 @@ func (w watches) list(ctx context.Context, options ...client.ListOption) []recon
 		log.FromContext(ctx).Error(err, "cannot list the VaultSecrets that an event concerns")
 		return nil
 	}
-	requests := make([]reconcile.Request, len(found.Items))
-	for i := range found.Items {
-		requests[i] = reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&found.Items[i])}
+	return requestsFor(found.Items)
+}
+
+func requestsFor(objects []vaultv1alpha1.VaultSecret) []reconcile.Request {
+	requests := make([]reconcile.Request, len(objects))
+	for i := range objects {
+		requests[i] = reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&objects[i])}
 	}
 	return requests
 }

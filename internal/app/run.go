@@ -125,7 +125,7 @@ func newManager(restConfig *rest.Config, engine *vault.Engine, c Config) (manage
 	restConfig.QPS = -1
 	mgr, err := ctrl.NewManager(restConfig, manager.Options{
 		Scheme:                        newScheme(),
-		Cache:                         cache.Options{ByObject: vaultsecret.CacheByObject(engine)},
+		Cache:                         cache.Options{ByObject: vaultsecret.CacheByObject(engine), DefaultTransform: vaultsecret.CacheTransform},
 		Metrics:                       metricsserver.Options{BindAddress: c.MetricsBindAddress},
 		HealthProbeBindAddress:        c.HealthProbeBindAddress,
 		LeaderElection:                c.LeaderElect,

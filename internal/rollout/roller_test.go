@@ -40,7 +40,7 @@ func TestFailedStampIsMadeUpFor(t *testing.T) {
 			return nil
 		},
 	})
-	for _, obj := range Objects() {
+	for _, obj := range Objects(false) {
 		builder.WithIndex(obj, SecretIndex, secretsOfObject)
 	}
 	for _, name := range []string{"a", "b"} {
@@ -52,14 +52,18 @@ func TestFailedStampIsMadeUpFor(t *testing.T) {
 		})
 	}
 	r := Roller{Client: builder.Build()}
+	req := Request{
+		Namespace: "n", Content: Content{Secret: "s", Checksum: "new", ChangedAt: changedAt, Fresh: true}, Changed: true, Now: changedAt,
+		Peers: func(context.Context, Workload) ([]Peer, error) { return nil, nil },
+	}
 
-	first, err := r.Roll(t.Context(), "n", Content{Secret: "s", Checksum: "new", ChangedAt: changedAt, Fresh: true}, nil)
+	first, err := r.Roll(t.Context(), req)
 	if err == nil {
 		t.Error("the failed stamp is not told")
 	}
 	want := Report{
 		Workloads: []vaultv1alpha1.WorkloadStatus{
-			{Kind: "Deployment", Name: "a", State: vaultv1alpha1.WorkloadRollingOut, Message: notStamped},
+			{Kind: "Deployment", Name: "a", State: vaultv1alpha1.WorkloadPending, Message: notStamped, PendingSince: microTime(changedAt), NotBefore: microTime(changedAt)},
 			{Kind: "Deployment", Name: "b", State: vaultv1alpha1.WorkloadRollingOut},
 		},
 		Stamped: []string{"Deployment/b"},
@@ -69,11 +73,71 @@ func TestFailedStampIsMadeUpFor(t *testing.T) {
 	}
 
 	failing = false
-	second, err := r.Roll(t.Context(), "n", Content{Secret: "s", Checksum: "new", ChangedAt: changedAt}, first.Workloads)
+	req.Content.Fresh, req.Changed, req.Previous, req.Now = false, false, first.Workloads, changedAt.Add(time.Hour)
+	second, err := r.Roll(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"Deployment/a"}, second.Stamped); diff != "" {
 		t.Errorf("second run stamped (-want +got):\n%s", diff)
+	}
+}
+
+// A workload that another wrote since it was read is not stamped over: it stays Pending
+// and is looked at again soon, and it is stamped by one write for all its Secrets.
+func TestStampLosesARace(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := appsv1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "d"}}
+	d.Spec.Template.Annotations = map[string]string{StampAnnotation("s"): "1", StampAnnotation("peer"): "1"}
+	patches := 0
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjects(d).WithInterceptorFuncs(interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			patches++
+			if patches == 1 {
+				other := &appsv1.Deployment{}
+				if err := c.Get(ctx, client.ObjectKeyFromObject(obj), other); err != nil {
+					return err
+				}
+				other.Spec.Template.Annotations[StampAnnotation("peer")] = "3"
+				if err := c.Update(ctx, other); err != nil {
+					return err
+				}
+			}
+			if err := c.Patch(ctx, obj, patch, opts...); err != nil {
+				return err
+			}
+			obj.SetGeneration(obj.GetGeneration() + 1)
+			return nil
+		},
+	})
+	for _, obj := range Objects(false) {
+		builder.WithIndex(obj, SecretIndex, secretsOfObject)
+	}
+	r := Roller{Client: builder.Build()}
+	peer := Peer{Secret: "peer", Checksum: "2"}
+	req := Request{
+		Namespace: "n", Content: Content{Secret: "s", Checksum: "2"}, Now: noon,
+		Selection: Selection{targets: []vaultv1alpha1.RolloutTarget{{Kind: KindDeployment, Name: "d"}}},
+		Peers:     func(context.Context, Workload) ([]Peer, error) { return []Peer{peer}, nil },
+	}
+	first, err := r.Roll(t.Context(), req)
+	if err != nil || len(first.Stamped) != 0 || first.Wake != staleDelay || first.Workloads[0].State != vaultv1alpha1.WorkloadPending {
+		t.Fatalf("a lost race gives %+v, %v", first, err)
+	}
+	peer.Checksum = "3"
+	req.Previous = first.Workloads
+	next, err := r.Roll(t.Context(), req)
+	if err != nil || len(next.Stamped) != 1 || next.Wake != 0 || next.Workloads[0].State != vaultv1alpha1.WorkloadRollingOut {
+		t.Fatalf("the next try gives %+v, %v", next, err)
+	}
+	if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(d), d); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{StampAnnotation("s"): "2", StampAnnotation("peer"): "3"}
+	if diff := cmp.Diff(want, d.Spec.Template.Annotations); diff != "" {
+		t.Errorf("stamps (-want +got):\n%s", diff)
 	}
 }

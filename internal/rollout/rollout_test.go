@@ -34,9 +34,9 @@ func TestSecretsOf(t *testing.T) {
 		"none": {corev1.PodSpec{
 			Containers: []corev1.Container{{Env: []corev1.EnvVar{{Name: "A", Value: "b"}}, EnvFrom: []corev1.EnvFromSource{
 				{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "config"}}}}}},
-			Volumes:          []corev1.Volume{{VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{}}}},
-			ImagePullSecrets: []corev1.LocalObjectReference{{Name: "pull"}},
+			Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{}}}},
 		}, nil},
+		"image pull":     {corev1.PodSpec{ImagePullSecrets: []corev1.LocalObjectReference{{Name: "s"}, {}}}, []string{"s"}},
 		"env":            {corev1.PodSpec{Containers: []corev1.Container{{}, {Env: secretKey("s")}}}, []string{"s"}},
 		"envFrom":        {corev1.PodSpec{Containers: []corev1.Container{{EnvFrom: secretEnv("s")}}}, []string{"s"}},
 		"init env":       {corev1.PodSpec{InitContainers: []corev1.Container{{Env: secretKey("s")}}}, []string{"s"}},
@@ -214,5 +214,18 @@ func TestState(t *testing.T) {
 	check("daemon set on delete", n(func(d *appsv1.DaemonSet) {
 		d.Spec.UpdateStrategy.Type, d.Status.UpdatedNumberScheduled = appsv1.OnDeleteDaemonSetStrategyType, 1
 	}), paused, "OnDelete")
+	argo := func(observed, phase string) Workload {
+		u := newArgoRollout()
+		u.SetGeneration(2)
+		u.SetNamespace("n")
+		u.SetName("r")
+		u.Object["status"] = map[string]any{"observedGeneration": observed, "phase": phase}
+		return Workload{KindArgoRollout, u, &corev1.PodTemplateSpec{}}
+	}
+	check("argo rollout complete", argo("2", "Healthy"), current, "")
+	check("argo rollout not observed", argo("1", "Healthy"), rolling, "")
+	check("argo rollout updating", argo("2", "Progressing"), rolling, "")
+	check("argo rollout failed", argo("2", "Degraded"), failed, "kubectl argo rollouts get rollout -n n r")
+	check("argo rollout at a step", argo("2", "Paused"), paused, "kubectl argo rollouts promote -n n r")
 	check("daemon set without nodes", n(func(d *appsv1.DaemonSet) { d.Status = appsv1.DaemonSetStatus{ObservedGeneration: 2} }), current, "")
 }

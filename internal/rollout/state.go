@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
@@ -21,6 +22,8 @@ func (w Workload) State() (vaultv1alpha1.WorkloadState, string) {
 		return statefulSetState(o)
 	case *appsv1.DaemonSet:
 		return daemonSetState(o)
+	case *unstructured.Unstructured:
+		return argoRolloutState(o)
 	default:
 		return vaultv1alpha1.WorkloadRollingOut, ""
 	}
@@ -118,22 +121,28 @@ func resume(command, namespace, kind, name string) string {
 	return strings.Join([]string{command, "-n", namespace, kind + "/" + name}, " ")
 }
 
-// Strip drops from a cached Deployment, StatefulSet or DaemonSet what this
-// package does not read, to keep the cache small. It is a
+// Strip drops from a cached Deployment, StatefulSet, DaemonSet or Argo Rollout what this
+// package does not read, to keep the cache small: of its metadata it keeps the labels,
+// for selectors. It is a
 // k8s.io/client-go/tools/cache.TransformFunc; the result must not be written back.
 func Strip(obj any) (any, error) {
 	var template *corev1.PodTemplateSpec
 	switch o := obj.(type) {
 	case *appsv1.Deployment:
-		o.ManagedFields, o.Annotations, o.Labels = nil, nil, nil
+		o.ManagedFields, o.Annotations = nil, nil
 		template = &o.Spec.Template
 	case *appsv1.StatefulSet:
-		o.ManagedFields, o.Annotations, o.Labels = nil, nil, nil
+		o.ManagedFields, o.Annotations = nil, nil
 		o.Spec.VolumeClaimTemplates = nil
 		template = &o.Spec.Template
 	case *appsv1.DaemonSet:
-		o.ManagedFields, o.Annotations, o.Labels = nil, nil, nil
+		o.ManagedFields, o.Annotations = nil, nil
 		template = &o.Spec.Template
+	case *unstructured.Unstructured:
+		if o.GroupVersionKind() != ArgoRollout {
+			return obj, nil
+		}
+		return stripArgoRollout(o)
 	default:
 		return obj, nil
 	}

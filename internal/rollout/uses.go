@@ -8,8 +8,8 @@ import (
 
 // SecretsOf returns the sorted names of the Secrets whose content pod takes in,
 // by env, envFrom, Secret volumes or projected volumes, in containers, init
-// containers and ephemeral containers. Image pull secrets are left out: the
-// kubelet reads them anew for each pull.
+// containers and ephemeral containers, or to pull its images. Those of its service
+// account's imagePullSecrets are not in a pod template, and so not among them.
 func SecretsOf(pod *corev1.PodSpec) []string {
 	var names []string
 	add := func(name string) {
@@ -28,6 +28,9 @@ func SecretsOf(pod *corev1.PodSpec) []string {
 	}
 	for i := range pod.EphemeralContainers {
 		secretsOfContainer(pod.EphemeralContainers[i].Env, pod.EphemeralContainers[i].EnvFrom, add)
+	}
+	for _, pull := range pod.ImagePullSecrets {
+		add(pull.Name)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

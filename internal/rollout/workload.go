@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
@@ -19,10 +20,11 @@ const (
 	KindDeployment  = "Deployment"
 	KindStatefulSet = "StatefulSet"
 	KindDaemonSet   = "DaemonSet"
+	KindArgoRollout = "Rollout"
 )
 
-// Workload is a Deployment, StatefulSet or DaemonSet, seen as what owns a pod
-// template.
+// Workload is a Deployment, StatefulSet, DaemonSet or Argo Rollout, seen as what owns
+// a pod template.
 type Workload struct {
 	Kind     string
 	Object   client.Object
@@ -38,6 +40,8 @@ func FromObject(obj client.Object) (w Workload, ok bool) {
 		return Workload{KindStatefulSet, o, &o.Spec.Template}, true
 	case *appsv1.DaemonSet:
 		return Workload{KindDaemonSet, o, &o.Spec.Template}, true
+	case *unstructured.Unstructured:
+		return fromArgoRollout(o)
 	default:
 		return Workload{}, false
 	}

@@ -20,7 +20,7 @@ serviceAccountName: api
 path: a/b
 target: {name: db, type: kubernetes.io/basic-auth, labels: {a: b}, annotations: {c: d}, template: {DSN: "{{ .user }}"}}
 deletionPolicy: Retain
-rollout: {mode: None}
+rollout: {mode: None, targets: [{kind: Deployment, name: a}, {kind: DaemonSet, name: a}, {kind: Rollout, name: a}], selector: {matchLabels: {a: b}}, debounce: 5m}
 refreshInterval: 0s
 suspend: true`},
 		{name: "a path of 16 segments", spec: `{serviceAccountName: api, path: ` + strings.Repeat("a/", 15) + `a}`},
@@ -45,6 +45,16 @@ suspend: true`},
 		{name: "a target outside", spec: `{serviceAccountName: api, path: a, target: {name: ../x}}`, want: "spec.target.name"},
 		{name: "a negative interval", spec: `{serviceAccountName: api, path: a, refreshInterval: -1s}`, want: "cannot be negative"},
 		{name: "an interval that is none", spec: `{serviceAccountName: api, path: a, refreshInterval: often}`, want: "refreshInterval"},
+		{name: "a selector by expressions", spec: `{serviceAccountName: api, path: a, rollout: {selector: {matchExpressions: [{key: a, operator: Exists}, {key: b, operator: NotIn, values: [c]}]}}}`},
+		{name: "an empty selector", spec: `{serviceAccountName: api, path: a, rollout: {selector: {}}}`, want: "name at least one label"},
+		{name: "an unknown operator", spec: `{serviceAccountName: api, path: a, rollout: {selector: {matchExpressions: [{key: a, operator: Is}]}}}`, want: "In, NotIn, Exists or DoesNotExist"},
+		{name: "In without values", spec: `{serviceAccountName: api, path: a, rollout: {selector: {matchExpressions: [{key: a, operator: In}]}}}`, want: "In and NotIn need at least one entry"},
+		{name: "Exists with values", spec: `{serviceAccountName: api, path: a, rollout: {selector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}}`, want: "Exists and DoesNotExist take none"},
+		{name: "a target of no such kind", spec: `{serviceAccountName: api, path: a, rollout: {targets: [{kind: Job, name: a}]}}`, want: "Unsupported value"},
+		{name: "a target without a name", spec: `{serviceAccountName: api, path: a, rollout: {targets: [{kind: Deployment}]}}`, want: "name"},
+		{name: "a target twice", spec: `{serviceAccountName: api, path: a, rollout: {targets: [{kind: Deployment, name: a}, {kind: Deployment, name: a}]}}`, want: "Duplicate value"},
+		{name: "a negative debounce", spec: `{serviceAccountName: api, path: a, rollout: {debounce: -1s}}`, want: "between 0s, for a rollout at once, and 5m"},
+		{name: "a long debounce", spec: `{serviceAccountName: api, path: a, rollout: {debounce: 5m1s}}`, want: "between 0s, for a rollout at once, and 5m"},
 		{name: "an unknown policy", spec: `{serviceAccountName: api, path: a, deletionPolicy: Keep}`, want: "Unsupported value"},
 	})
 }
