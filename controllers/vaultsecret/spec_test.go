@@ -161,7 +161,10 @@ func TestValuesAreBounded(t *testing.T) {
 	if !strings.Contains(said, "more than 8 MiB") {
 		t.Errorf("the message is %q", said)
 	}
-	if got := op.engine.reads.Load(); got == 0 || got%9 != 0 {
-		t.Errorf("%d values were read, want the 9 that are too much each time", got)
-	}
+	w.eventually(func() string { // another look may be under way
+		if got := op.engine.reads.Load(); got == 0 || got%9 != 0 {
+			return fmt.Sprintf("%d values were read, want the 9 that are too much each time", got)
+		}
+		return ""
+	})
 }

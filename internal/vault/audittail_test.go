@@ -111,7 +111,12 @@ func quiet(t *testing.T) (*vaulttest.Env, int64) {
 	t.Helper()
 	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	env.Put(t, "a/b", "v")
-	eventually(t, "the anchor of the start", func() bool { return len(auditRows(t, env, `WHERE action = 'anchor'`)) > 0 })
+	conn := connect(t, env)
+	eventually(t, "the anchor of the start", func() bool {
+		var anchored bool
+		err := conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM audit WHERE action = 'anchor')`).Scan(&anchored)
+		return err == nil && anchored
+	})
 	return env, lastAudit(t, env).ID
 }
 

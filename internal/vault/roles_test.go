@@ -104,6 +104,8 @@ func TestRoleThatMayEraseIsNamed(t *testing.T) {
 		"trigger":   {`GRANT TRIGGER ON audit TO ` + app, `REVOKE TRIGGER ON audit FROM ` + app, "it may TRIGGER audit"},
 		"member":    {`GRANT ` + env.Roles.OwnerName + ` TO ` + app, `REVOKE ` + env.Roles.OwnerName + ` FROM ` + app, "it owns the table audit"},
 		"schema":    {`GRANT CREATE ON SCHEMA public TO PUBLIC`, `REVOKE CREATE ON SCHEMA public FROM PUBLIC`, "it may CREATE in the schema public"},
+		"roles":     {`ALTER ROLE ` + app + ` CREATEROLE`, `ALTER ROLE ` + app + ` NOCREATEROLE`, "it may create roles"},
+		"programs":  {`GRANT pg_execute_server_program TO ` + app, `REVOKE pg_execute_server_program FROM ` + app, "it is a member of pg_execute_server_program"},
 		"superuser": {`ALTER ROLE ` + app + ` SUPERUSER`, `ALTER ROLE ` + app + ` NOSUPERUSER`, "it is a superuser"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -194,8 +194,8 @@ const queryErasure = `WITH log AS (
 		WHERE c.oid IN ('audit'::regclass, 'audit_writers'::regclass) OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'audit'::regclass))
 	SELECT reason FROM (
 		SELECT 1, 'it is a superuser' FROM pg_roles WHERE rolname = session_user AND rolsuper
-		UNION ALL SELECT 1, 'it may create roles' FROM pg_roles WHERE rolname = session_user AND rolcreaterole
-		UNION ALL SELECT 1, 'it is a member of ' || rolname FROM pg_roles
+		UNION ALL SELECT 2, 'it may create roles' FROM pg_roles WHERE rolname = session_user AND rolcreaterole
+		UNION ALL SELECT 2, 'it is a member of ' || rolname FROM pg_roles
 			WHERE rolname IN ('pg_execute_server_program', 'pg_write_server_files') AND pg_has_role(session_user, oid, 'MEMBER')
 		UNION ALL SELECT 2, 'it owns the table ' || name FROM log WHERE pg_has_role(session_user, relowner, 'MEMBER')
 		UNION ALL SELECT 3, 'it owns the schema ' || nspname FROM pg_namespace WHERE nspname = current_schema() AND pg_has_role(session_user, nspowner, 'MEMBER')
