@@ -31,6 +31,7 @@ const (
 	ruleDestroyed     = "the version is destroyed"
 	ruleNoLabel       = "no version has the label"
 	ruleIsCurrent     = "the version is the current one"
+	ruleNotPossible   = "the path is not in a state for it"
 	// The row of an idempotency key says which version a write made.
 	ruleIdempotencyMAC = "the idempotency key's row fails its integrity check"
 	ruleKeyReused      = "the idempotency key was used for another request"

@@ -65,6 +65,9 @@ func TestLabelsMove(t *testing.T) {
 	ctx, path := t.Context(), vaulttest.Path(t, "a/b")
 	_, err := env.Engine.Put(ctx, env.Admin, secret.PutRequest{Path: path, Pending: true})
 	wantError(t, err, secret.ErrInvalid)
+	if last := lastAudit(t, env); last.Action != audit.Put || last.Decision != audit.Failed || last.Path != "a/b" {
+		t.Errorf("a write that was found impossible under the lock: %+v", last)
+	}
 	env.Put(t, "a/b", "one")
 	for _, label := range []secret.Label{secret.Previous, secret.Pending} {
 		_, err := read(t, env.Engine, env.Admin, labelRef(t, "a/b", label))

@@ -94,6 +94,8 @@ func (e *Engine) recordFailedWrite(ctx context.Context, r request, err error) er
 	switch {
 	case errors.Is(err, secret.ErrConflict), errors.Is(err, secret.ErrVersionNotFound), errors.Is(err, secret.ErrTampered):
 		return e.record(ctx, r.fail(err, ruleOf(err)))
+	case errors.Is(err, secret.ErrInvalid):
+		return e.record(ctx, r.fail(err, ruleNotPossible))
 	case errors.Is(err, secret.ErrDenied):
 		return e.record(ctx, r.deny(ruleMissing))
 	}
