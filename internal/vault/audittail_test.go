@@ -111,12 +111,7 @@ func quiet(t *testing.T) (*vaulttest.Env, int64) {
 	t.Helper()
 	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	env.Put(t, "a/b", "v")
-	conn := connect(t, env)
-	eventually(t, "the anchor of the start", func() bool {
-		var anchored bool
-		err := conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM audit WHERE action = 'anchor')`).Scan(&anchored)
-		return err == nil && anchored
-	})
+	awaitAnchor(t, env)
 	return env, lastAudit(t, env).ID
 }
 

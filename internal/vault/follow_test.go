@@ -278,7 +278,7 @@ func TestFollowTakesManyChangesAtOnce(t *testing.T) {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for !ok() {

@@ -28,10 +28,22 @@ func chained(t testing.TB) *vaulttest.Env {
 	t.Helper()
 	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	env.Put(t, "a/b", "v")
+	awaitAnchor(t, env) // it takes a lane: what is written meanwhile would go to another
 	for range 6 {
 		wantRead(t, env.Engine, env.Admin, ref(t, "a/b", 0), "v")
 	}
 	return env
+}
+
+// awaitAnchor waits until the engine has written the anchor of its start.
+func awaitAnchor(t testing.TB, env *vaulttest.Env) {
+	t.Helper()
+	conn := connect(t, env)
+	eventually(t, "the anchor of the start", func() bool {
+		var anchored bool
+		err := conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM audit WHERE action = 'anchor')`).Scan(&anchored)
+		return err == nil && anchored
+	})
 }
 
 // TestVerifyFindsNothingInATrueLog written by two replicas at the same time.
