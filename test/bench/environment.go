@@ -64,7 +64,7 @@ func newEnvironment(ctx context.Context, profiles string) (_ *environment, err e
 	if e.root, err = newRoot(e.dir); err != nil {
 		return nil, err
 	}
-	if e.engine, _, err = e.open(ctx, e.dsn, e.redisURL, 64<<20); err != nil {
+	if e.engine, err = e.open(ctx, e.dsn, e.redisURL, 64<<20); err != nil {
 		return nil, err
 	}
 	if err := allow(ctx, e.engine); err != nil {
@@ -108,18 +108,23 @@ func (e *environment) startServers(ctx context.Context) (err error) {
 	return nil
 }
 
-// open returns an engine on the vault in a database, and its metrics.
-func (e *environment) open(ctx context.Context, dsn, redisURL string, cacheBytes uint64) (*vault.Engine, *prometheus.Registry, error) {
+// open returns an engine on the vault in a database, which ends with the environment.
+func (e *environment) open(ctx context.Context, dsn, redisURL string, cacheBytes uint64) (*vault.Engine, error) {
+	engine, _, closeEngine, err := e.openMetered(ctx, dsn, redisURL, cacheBytes)
+	if err == nil {
+		e.closers = append(e.closers, func() error { closeEngine(); return nil })
+	}
+	return engine, err
+}
+
+// openMetered returns an engine, its metrics, and what closes it: each holds connections.
+func (e *environment) openMetered(ctx context.Context, dsn, redisURL string, cacheBytes uint64) (*vault.Engine, *prometheus.Registry, func(), error) {
 	registry := prometheus.NewRegistry()
 	engine, closeEngine, err := vault.Open(ctx, vault.Options{
 		DatabaseURL: dsn, RedisURL: redisURL, Root: e.root, CacheBytes: cacheBytes,
 		Logger: slog.New(slog.DiscardHandler), Registerer: registry,
 	})
-	if err != nil {
-		return nil, nil, err
-	}
-	e.closers = append(e.closers, func() error { closeEngine(); return nil })
-	return engine, registry, nil
+	return engine, registry, closeEngine, err
 }
 
 func (e *environment) close() error {

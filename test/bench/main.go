@@ -66,8 +66,8 @@ func run(ctx context.Context, p plan, only, profiles string, out io.Writer) (err
 			continue
 		}
 		line, err := f.line(ctx, p)
-		if err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+		if err != nil { // what was measured before is worth having
+			return errors.Join(table.Flush(), fmt.Errorf("%s: %w", f.name, err))
 		}
 		fmt.Fprintln(table, line)
 	}

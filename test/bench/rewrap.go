@@ -46,7 +46,7 @@ func (e *environment) newRewrapVault(ctx context.Context) (*rewrapVault, error) 
 		return nil, err
 	}
 	v := &rewrapVault{}
-	if v.engine, _, err = e.open(ctx, dsn, "", 0); err != nil {
+	if v.engine, err = e.open(ctx, dsn, "", 0); err != nil {
 		return nil, err
 	}
 	if err := allow(ctx, v.engine); err != nil {

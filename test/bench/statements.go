@@ -38,10 +38,11 @@ func (e *environment) statements() []figure {
 // statementsPerRead is what a thousand reads and more sent, each. What the engine asks by
 // itself meanwhile, such as for its keyset, is among it.
 func (e *environment) statementsPerRead(ctx context.Context, redisURL string, cacheBytes uint64, callers int) (float64, error) {
-	engine, registry, err := e.open(ctx, e.dsn, redisURL, cacheBytes)
+	engine, registry, closeEngine, err := e.openMetered(ctx, e.dsn, redisURL, cacheBytes)
 	if err != nil {
 		return 0, err
 	}
+	defer closeEngine()
 	paths := make([]secret.Path, callers)
 	for i := range paths {
 		name := fmt.Sprintf("bench/statements/%d", i)
