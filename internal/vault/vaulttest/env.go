@@ -42,6 +42,7 @@ type Env struct {
 	clock      func() time.Time
 	cacheBytes uint64
 	retention  int
+	end        func() // closes Engine
 
 	mu      sync.Mutex
 	allowed map[string][]policy.Rule // by cluster
@@ -93,7 +94,7 @@ func StartWith(t testing.TB, c Config) *Env {
 	if env.RedisURL == "" && !c.NoRedis {
 		env.RedisURL = testkit.Redis(t)
 	}
-	env.Engine = env.Open(t)
+	env.Engine, env.end = env.open(t)
 	env.AllowAll(t, env.Admin, "**", "sys/**")
 	return env
 }
@@ -101,6 +102,15 @@ func StartWith(t testing.TB, c Config) *Env {
 // Open returns another engine on the vault, as another replica is. It is closed
 // with the test.
 func (e *Env) Open(t testing.TB) *vault.Engine {
+	t.Helper()
+	engine, _ := e.open(t)
+	return engine
+}
+
+// CloseFirst closes Engine, which then has written its last.
+func (e *Env) CloseFirst() { e.end() }
+
+func (e *Env) open(t testing.TB) (*vault.Engine, func()) {
 	t.Helper()
 	options := vault.Options{
 		DatabaseURL: e.DSN, RedisURL: e.RedisURL, Root: e.Root, Clock: e.clock, CacheBytes: e.cacheBytes,
@@ -113,8 +123,9 @@ func (e *Env) Open(t testing.TB) *vault.Engine {
 	if err != nil {
 		t.Fatalf("open an engine: %v", err)
 	}
-	t.Cleanup(closeEngine)
-	return engine
+	end := sync.OnceFunc(closeEngine)
+	t.Cleanup(end)
+	return engine, end
 }
 
 // AllowAll adds a rule to the policies of caller's cluster: caller may do

@@ -185,7 +185,12 @@ func (s *suite) errorsAreTranslated(t *testing.T) {
 	defer cancel()
 	away := s.broken
 	for name, ask := range map[string]func() error{
-		"InTx":         func() error { return away.InTx(ctx, func(*store.Tx) error { return nil }) },
+		"InTx": func() error {
+			return away.InTx(ctx, func(tx *store.Tx) error { // one without a statement asks nothing of the database
+				_, err := tx.IdempotencyKey(ctx, []byte("none"))
+				return err
+			})
+		},
 		"Ping":         func() error { return away.Ping(ctx) },
 		"Heads":        func() error { _, err := away.Heads(ctx, store.Wanted{Path: "a"}); return err },
 		"Box":          func() error { _, err := away.Box(ctx, store.ID{}, 1); return err },
