@@ -130,11 +130,12 @@ test-e2e: ## Run the end-to-end tests on the local cluster.
 	$(LOCAL) test-e2e | tee dist/test-e2e.log
 
 .PHONY: faults
-faults: ## Kill the engine at each failpoint, take its servers away; print which promises held. FAULTS_RUN, FAULTS_SEED repeat one.
+faults: ## Kill the engine and the operator at each failpoint, take the servers away; print which promises held. FAULTS_RUN, FAULTS_SEED repeat one.
 	mkdir -p dist
 	rm -f dist/faults.txt
 	@# In its folder, and without a package named, go test prints each line when its fault is over.
-	cd test/faults && FAULTS_TABLE=$(CURDIR)/dist/faults.txt $(GO) test -count=1 -timeout 15m -parallel 4 -tags failpoints
+	assets="$${KUBEBUILDER_ASSETS:-$$($(LOCAL) assets)}"; \
+	cd test/faults && KUBEBUILDER_ASSETS="$$assets" FAULTS_TABLE=$(CURDIR)/dist/faults.txt $(GO) test -count=1 -timeout 15m -parallel 4 -tags failpoints
 
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZTIME (10s).

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/failpoint"
 )
 
 // conflictDelay is how long a reconcile that lost a race waits for the cache to
@@ -137,10 +138,12 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
 	if apiequality.Semantic.DeepEqual(s.before.Status, s.object.Status) {
 		return nil
 	}
+	failpoint.Hit(statusWriting, failpoint.BeforeWrite)
 	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
 	if err := r.Status().Patch(ctx, s.object, patch); err != nil {
 		return fmt.Errorf("write the status: %w", err)
 	}
+	failpoint.Hit(statusWriting, failpoint.AfterWrite)
 	return nil
 }
 

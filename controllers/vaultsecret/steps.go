@@ -16,6 +16,7 @@ import (
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/controllers/vaultsecret/content"
+	"github.com/coffer-vault/coffer/internal/failpoint"
 	"github.com/coffer-vault/coffer/internal/rollout"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
@@ -77,9 +78,11 @@ func (r *Reconciler) sync(ctx context.Context, s *scope) error {
 	s.checksum = contentChecksum(r.Vault, s.object.Namespace, targetName(s.object), data)
 	s.restored = s.drifted()
 	keys := slices.Sorted(maps.Keys(data))
+	failpoint.Hit(syncing, failpoint.BeforeWrite)
 	if err := r.write(ctx, s, s.existing, data); err != nil {
 		return err
 	}
+	failpoint.Hit(syncing, failpoint.AfterWrite)
 	s.written = true
 	r.noteContent(s, keys)
 	r.metrics.propagated(s.key(), r.Clock.Now())

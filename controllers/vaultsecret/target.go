@@ -15,6 +15,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/failpoint"
+)
+
+// Flows of failpoints: the writes of a reconcile.
+const (
+	syncing       = "secret-write"
+	removal       = "secret-delete"
+	statusWriting = "status-write"
 )
 
 // applyMetadata makes the metadata of target what the VaultSecret wants of it, and
@@ -163,6 +171,7 @@ func (r *Reconciler) replace(ctx context.Context, s *scope, existing *corev1.Sec
 	if err := r.remove(ctx, existing); err != nil {
 		return err
 	}
+	failpoint.Hit(syncing, failpoint.Removed)
 	err = r.Create(ctx, target)
 	if apierrors.IsAlreadyExists(err) {
 		return errConflict
@@ -228,6 +237,7 @@ func (r *Reconciler) writeMetadata(ctx context.Context, s *scope) error {
 
 // remove deletes exactly the Secret that was looked at.
 func (r *Reconciler) remove(ctx context.Context, target *corev1.Secret) error {
+	failpoint.Hit(removal, failpoint.BeforeWrite)
 	err := r.Delete(ctx, target,
 		client.Preconditions{UID: &target.UID, ResourceVersion: &target.ResourceVersion},
 		// The cache need not have the Secret, and would then be waited for in vain.
@@ -235,5 +245,6 @@ func (r *Reconciler) remove(ctx context.Context, target *corev1.Secret) error {
 	if err := client.IgnoreNotFound(err); err != nil {
 		return writeFailure("delete the Secret "+target.Name, err)
 	}
+	failpoint.Hit(removal, failpoint.AfterWrite)
 	return nil
 }

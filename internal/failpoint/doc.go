@@ -17,3 +17,13 @@ const (
 	// AfterCommit: committed, and neither announced nor answered.
 	AfterCommit = "after-commit"
 )
+
+// The steps of a write to the API server of Kubernetes.
+const (
+	// BeforeWrite: all is decided, and nothing is sent.
+	BeforeWrite = "before-write"
+	// AfterWrite: the API server has it, and nothing else followed.
+	AfterWrite = "after-write"
+	// Removed: what is to be made anew is gone, and not there again.
+	Removed = "removed"
+)

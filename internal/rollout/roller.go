@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/failpoint"
 )
 
 // SecretIndex is the field index of each kind of workload by the names of the
@@ -219,6 +220,9 @@ func statusOf(previous []vaultv1alpha1.WorkloadStatus, w Workload) vaultv1alpha1
 	return vaultv1alpha1.WorkloadStatus{}
 }
 
+// stamping is the flow of failpoints.
+const stamping = "stamp"
+
 // stamp sets these annotations of the pod template in one write; stamped is false
 // when the workload is gone. It fails with a conflict when the workload was written
 // since it was read: what another stamped meanwhile must not be taken back.
@@ -235,6 +239,7 @@ func (r Roller) stamp(ctx context.Context, w Workload, stamps map[string]string)
 	// A copy takes the answer: the object may be shared with the cache.
 	obj := w.Object.DeepCopyObject().(client.Object)
 	before := obj.GetGeneration()
+	failpoint.Hit(stamping, failpoint.BeforeWrite)
 	err = r.Client.Patch(ctx, obj, client.RawPatch(types.MergePatchType, patch))
 	if apierrors.IsNotFound(err) {
 		return false, nil
@@ -242,5 +247,6 @@ func (r Roller) stamp(ctx context.Context, w Workload, stamps map[string]string)
 	if err != nil {
 		return false, fmt.Errorf("stamp %s %s/%s so that its pods roll: %w", w.Kind, obj.GetNamespace(), obj.GetName(), err)
 	}
+	failpoint.Hit(stamping, failpoint.AfterWrite)
 	return obj.GetGeneration() != before, nil
 }
