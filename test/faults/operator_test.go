@@ -78,7 +78,6 @@ type operator struct {
 	cluster    client.WithWatch
 	clientset  kubernetes.Interface
 	engine     *vault.Engine
-	tenants    int
 }
 
 func newOperator(t *testing.T) *operator {
