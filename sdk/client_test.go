@@ -320,7 +320,7 @@ func TestValuesDoNotPrint(t *testing.T) {
 	request := sdk.PutRequest{Value: []byte(canary)}
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "found", found, "request", request)
-	printed := fmt.Sprintf("%v %+v %#v %s %v %+v %#v %s", found, found, found, found, request, request, request, request) + log.String()
+	printed := fmt.Sprintf("%v %+v %#v %s %d %x %q %v %+v %#v %s %d %x %q", found, found, found, found, found, found, found, request, request, request, request, request, request, request) + log.String()
 	for _, form := range []string{canary, "aHVudGVyMg", fmt.Sprint([]byte(canary)), "0x68"} {
 		if strings.Contains(printed, form) {
 			t.Errorf("printed as %s", form)

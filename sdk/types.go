@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 )
@@ -41,8 +42,8 @@ type Secret struct {
 // String names the secret without its value.
 func (s Secret) String() string { return fmt.Sprintf("%s@%d", s.Path, s.Version) }
 
-// GoString is String, so that %#v does not print the value.
-func (s Secret) GoString() string { return s.String() }
+// Format prints String whatever the verb is, so that none prints the value.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // LogValue implements slog.LogValuer without the value.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
@@ -71,8 +72,8 @@ type PutRequest struct {
 // String describes the request without its value.
 func (r PutRequest) String() string { return fmt.Sprintf("a value of %d bytes", len(r.Value)) }
 
-// GoString is String, so that %#v does not print the value.
-func (r PutRequest) GoString() string { return r.String() }
+// Format prints String whatever the verb is, so that none prints the value.
+func (r PutRequest) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
 
 // LogValue implements slog.LogValuer without the value.
 func (r PutRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }

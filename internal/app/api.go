@@ -12,13 +12,8 @@ import (
 	"time"
 )
 
-// Timeouts of the API server. Handlers have their own, shorter deadline; these
-// bound what a slow or idle client can hold.
 const (
 	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 30 * time.Second
-	writeTimeout      = 60 * time.Second
-	idleTimeout       = 2 * time.Minute
 	shutdownTimeout   = 15 * time.Second
 	// drainDelay is how long a stopping server goes on accepting connections while
 	// it says that it is not ready: the time Services take to stop sending it new
@@ -27,6 +22,12 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
+// timeouts bound what a slow or idle client can hold. Handlers have their own, shorter
+// deadline.
+type timeouts struct{ header, read, write, idle time.Duration }
+
+var apiTimeouts = timeouts{header: readHeaderTimeout, read: 30 * time.Second, write: 60 * time.Second, idle: 2 * time.Minute}
+
 // apiServer serves the API over TLS. It is a manager.Runnable that runs on every
 // replica, leader or not.
 type apiServer struct {
@@ -34,8 +35,9 @@ type apiServer struct {
 	getCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	listener       net.Listener
 	logger         *slog.Logger
-	// drain is drainDelay but in tests.
-	drain time.Duration
+	// timeouts is apiTimeouts, and drain drainDelay, but in tests.
+	timeouts timeouts
+	drain    time.Duration
 
 	serving atomic.Bool
 }
@@ -67,10 +69,10 @@ func (s *apiServer) Start(ctx context.Context) error {
 	server := &http.Server{
 		Handler:           s.handler,
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: s.getCertificate},
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: s.timeouts.header,
+		ReadTimeout:       s.timeouts.read,
+		WriteTimeout:      s.timeouts.write,
+		IdleTimeout:       s.timeouts.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}

@@ -67,7 +67,7 @@ func setupAPI(ctx context.Context, mgr manager.Manager, engine *vault.Engine, c 
 	handler := server.New(server.Config{
 		Vault: engine, Authenticator: authenticator, Logger: logger, Registerer: metrics.Registry,
 	})
-	api := &apiServer{handler: handler, getCertificate: getCertificate, listener: listener, logger: logger, drain: drainDelay}
+	api := &apiServer{handler: handler, getCertificate: getCertificate, listener: listener, logger: logger, timeouts: apiTimeouts, drain: drainDelay}
 	if err := mgr.AddReadyzCheck("api", api.ready); err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func serveWaitingProbes(ctx context.Context, address string, reason error) (func
 	if err != nil {
 		return nil, fmt.Errorf("listen for the probes (--health-probe-bind-address): %w", err)
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: readHeaderTimeout}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: apiTimeouts.read, WriteTimeout: apiTimeouts.write, IdleTimeout: apiTimeouts.idle}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -34,9 +34,11 @@ var (
 // most acceptedFor. Refusals are kept only to take the edge off a client that retries
 // in a loop: a token can become valid.
 const (
-	acceptedFor   = 10 * time.Second
-	refusedFor    = time.Second
-	cacheEntries  = 4096
+	acceptedFor  = 10 * time.Second
+	refusedFor   = time.Second
+	cacheEntries = 4096
+	// knownFor is how long it is remembered that a token was accepted: Known.
+	knownFor      = time.Hour
 	reviewTimeout = 10 * time.Second
 	// maxReviews is how many reviews are asked for at a time: who sends garbage must not
 	// make Coffer a burden to the API server.
@@ -67,10 +69,11 @@ type Authenticator struct {
 	defaultEnvironment string
 
 	// The caches are keyed by the SHA-256 of the token, so that memory holds no token
-	// for longer than its request. They are two so that garbage cannot push
+	// for longer than its request. They are apart so that garbage cannot push
 	// callers out.
 	accepted *cache.LRUExpireCache
 	refused  *cache.LRUExpireCache
+	known    *cache.LRUExpireCache
 	flights  singleflight.Group
 	reviews  *semaphore.Weighted
 }
@@ -84,6 +87,7 @@ func New(o Options) *Authenticator {
 		client: o.Client, audience: o.Audience, cluster: o.Cluster, defaultEnvironment: o.DefaultEnvironment,
 		accepted: cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
 		refused:  cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
+		known:    cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
 		reviews:  semaphore.NewWeighted(maxReviews),
 	}
 }
@@ -118,6 +122,13 @@ func (a *Authenticator) Authenticate(ctx context.Context, token string) (secret.
 	return caller, nil
 }
 
+// Known reports whether the token was good when it was last checked, lately. It says nothing of
+// now, and is for telling who has been a caller from who sends garbage.
+func (a *Authenticator) Known(token string) bool {
+	_, ok := a.known.Get(sha256.Sum256([]byte(token)))
+	return ok
+}
+
 func (a *Authenticator) cached(key [sha256.Size]byte) (secret.Caller, bool) {
 	entry, ok := a.accepted.Get(key)
 	if !ok {
@@ -138,8 +149,10 @@ func (a *Authenticator) shareReview(ctx context.Context, key [sha256.Size]byte, 
 		switch {
 		case err == nil:
 			a.accepted.Add(key, caller, acceptedFor)
+			a.known.Add(key, struct{}{}, knownFor)
 		case errors.Is(err, ErrUnauthenticated):
 			a.refused.Add(key, struct{}{}, refusedFor)
+			a.known.Remove(key)
 		}
 		return caller, err
 	})

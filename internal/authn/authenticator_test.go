@@ -123,12 +123,19 @@ func TestAuthenticateForgetsDeletedAccounts(t *testing.T) {
 	if _, err := a.Authenticate(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
+	clock.SetTime(clock.Now().Add(time.Minute))
+	if !a.Known(old) || a.Known("made.up.token") {
+		t.Errorf("known: %v, and a made up token %v", a.Known(old), a.Known("made.up.token"))
+	}
 	must(t, c.Delete(t.Context(), sa))
 	renewed := accountIn(t, c, sa.Namespace)
 	waitUntilRefused(t, c, old)
 	clock.SetTime(clock.Now().Add(10*time.Second + time.Millisecond))
 	if caller, err := a.Authenticate(t.Context(), old); !errors.Is(err, authn.ErrUnauthenticated) {
 		t.Errorf("the token of the deleted account: got %v, %v", caller, err)
+	}
+	if a.Known(old) {
+		t.Error("a token that is refused is still known")
 	}
 	got, err := a.Authenticate(t.Context(), token(t, c, renewed, audience))
 	must(t, err)

@@ -26,6 +26,8 @@ func (everyone) Authenticate(context.Context, string) (secret.Caller, error) {
 	return secret.Caller{Kind: secret.KindUser, Name: "fuzz"}, nil
 }
 
+func (everyone) Known(string) bool { return true }
+
 func (everyone) Environment(context.Context, string) (string, error) { return "", nil }
 
 // strict is a vault that fails the test when something reaches it that its types

@@ -73,6 +73,8 @@ type Vault interface {
 // Authenticator says who a bearer token belongs to; *authn.Authenticator is one.
 type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (secret.Caller, error)
+	// Known reports whether a token was accepted lately.
+	Known(token string) bool
 	// Environment is the environment that callers of the namespace have.
 	Environment(ctx context.Context, namespace string) (string, error)
 }

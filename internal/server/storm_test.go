@@ -26,6 +26,9 @@ func (byToken) Authenticate(_ context.Context, token string) (secret.Caller, err
 	return vaulttest.ServiceAccount(token, "api", ""), nil
 }
 
+// Known implements server.Authenticator.
+func (byToken) Known(string) bool { return true }
+
 func (byToken) Environment(context.Context, string) (string, error) { return "", nil }
 
 // TestAStormLeavesOthersTheirAnswers: while one caller has hundreds of requests under

@@ -215,6 +215,9 @@ func (byToken) Authenticate(_ context.Context, token string) (secret.Caller, err
 	return user(token), nil
 }
 
+// Known implements server.Authenticator.
+func (byToken) Known(string) bool { return true }
+
 // Environment implements server.Authenticator.
 func (byToken) Environment(context.Context, string) (string, error) { return "", nil }
 

@@ -17,6 +17,10 @@ const (
 	// redisPause is how long Redis is left alone after it failed.
 	redisPause = time.Second
 
+	// maxBox bounds what is read of a box, in bytes: more than the largest value's box has. Who writes Redis
+	// can put half a GiB there, and the client makes room for what is announced.
+	maxBox = 1<<20 + 4<<10
+
 	keyPrefix = "coffer:sealed:"
 )
 
@@ -44,12 +48,13 @@ func isHealthy(err error) bool {
 // Name implements Layer.
 func (*Redis) Name() string { return "redis" }
 
-// Get implements Layer. Redis has no box when it does not answer in time.
+// Get implements Layer. Redis has no box when it does not answer in time. A box that is too long comes
+// cut off, which its reader finds out as of any other false one.
 func (r *Redis) Get(ctx context.Context, name string) (box []byte, ok bool) {
 	box, err := r.do(ctx, func(ctx context.Context) ([]byte, error) {
-		return r.client.Get(ctx, keyPrefix+name).Bytes()
+		return r.client.GetRange(ctx, keyPrefix+name, 0, maxBox-1).Bytes()
 	})
-	return box, err == nil
+	return box, err == nil && len(box) > 0 // a key that is missing reads as empty
 }
 
 // Put implements Layer: it keeps box for some minutes, if it can.

@@ -78,19 +78,12 @@ func (w *RedisWaker) read(ctx context.Context, client redis.UniversalClient, las
 	if last == "" {
 		return newestEntry(ctx, client)
 	}
-	streams, err := client.XRead(ctx, &redis.XReadArgs{Streams: []string{Stream, last}, Count: streamLength, Block: blockFor}).Result()
-	if errors.Is(err, redis.Nil) {
-		return newestEntry(ctx, client)
-	}
-	if err != nil {
+	// That there is one is enough to know, and an entry may be large when somebody else wrote it.
+	err := client.XRead(ctx, &redis.XReadArgs{Streams: []string{Stream, last}, Count: 1, Block: blockFor}).Err()
+	if err != nil && !errors.Is(err, redis.Nil) {
 		return "", err
 	}
-	for _, stream := range streams {
-		if n := len(stream.Messages); n > 0 {
-			last = stream.Messages[n-1].ID
-		}
-	}
-	return last, nil
+	return newestEntry(ctx, client)
 }
 
 // newestEntry is the id of the stream's newest entry, below all others when it is
