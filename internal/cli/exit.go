@@ -83,6 +83,9 @@ func nextStep(cmd *cobra.Command, err error) string {
   kubectl -n coffer-system get configmap coffer-ca -o jsonpath='{.data.ca\.crt}' > ca.crt
   export COFFER_CACERT=$PWD/ca.crt`
 	}
+	if _, ok := errors.AsType[*findingsError](err); ok {
+		return `What each finding means and what to do: "When the audit log is not as it was written" in docs/operations.md.`
+	}
 	answer, ok := errors.AsType[*sdk.Error](err)
 	if !ok {
 		return ""

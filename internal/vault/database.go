@@ -75,5 +75,11 @@ func (e *Engine) isErasable() bool {
 	return reason == nil || *reason != ""
 }
 
+// foundErasable reports whether it is known that the role of the process may change the log.
+func (e *Engine) foundErasable() bool {
+	reason := e.erasable.Load()
+	return reason != nil && *reason != ""
+}
+
 // ErrOwner is an error of Open that waiting does not mend: the database roles are not as they must be.
 var ErrOwner = store.ErrOwner

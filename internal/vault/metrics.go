@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/cache"
@@ -37,109 +38,103 @@ type metrics struct {
 	tailWaiting     prometheus.Gauge
 }
 
-// newMetrics registers the metrics; statements is read when they are.
+// newMetrics makes the metrics, and registers them where there is a registerer; statements is read when they are.
 func newMetrics(registerer prometheus.Registerer, statements func() uint64) *metrics {
+	factory := promauto.With(registerer)
 	m := &metrics{
-		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		operations: factory.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "coffer", Subsystem: "engine", Name: "operation_seconds",
 			Help:    "Time of the engine's operations, by operation and result.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}, []string{"operation", "result"}),
-		cache: prometheus.NewCounterVec(prometheus.CounterOpts{
+		cache: factory.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "coffer", Subsystem: "engine", Name: "cache_reads_total",
 			Help: "Questions to the cache by layer (memory, redis) and how it answered: hit, miss, or bad when what it held did not open.",
 		}, []string{"layer", "result"}),
-		announcements: prometheus.NewCounterVec(prometheus.CounterOpts{
+		announcements: factory.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "coffer", Subsystem: "engine", Name: "announcements_total",
 			Help: "Changes announced on Redis, by result: ok or failed.",
 		}, []string{"result"}),
-		revision: prometheus.NewGauge(prometheus.GaugeOpts{
+		revision: factory.NewGauge(prometheus.GaugeOpts{
 			Namespace: "coffer", Subsystem: "keyring", Name: "revision",
 			Help: "Revision of the keyset in use; the same on every replica, some seconds after a change.",
 		}),
-		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+		reloads: factory.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "coffer", Subsystem: "keyring", Name: "reloads_total",
 			Help: "Changed keysets that were taken up (ok), or could not be, by result.",
 		}, []string{"result"}),
-		rewrapped: prometheus.NewCounter(prometheus.CounterOpts{
+		rewrapped: factory.NewCounter(prometheus.CounterOpts{
 			Namespace: "coffer", Subsystem: "keyring", Name: "rewrapped_versions_total",
 			Help: "Versions whose data key was wrapped anew under the primary key.",
 		}),
+		delivery: factory.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "coffer", Subsystem: "changes", Name: "delivery_seconds",
+			Help:    "Time from the writing of a change, just before its commit, to the return of the handler that took it.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
+		}),
 	}
-	m.auditLog()
-	m.auditStorage()
-	m.delivery = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Namespace: "coffer", Subsystem: "changes", Name: "delivery_seconds",
-		Help:    "Time from the writing of a change, just before its commit, to the return of the handler that took it.",
-		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
-	})
-	behind := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	m.auditLog(factory)
+	m.auditStorage(factory)
+	factory.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "coffer", Subsystem: "changes", Name: "lag_seconds",
 		Help: "How far the follower may be behind: time since it last had every change; 0 where nothing follows.",
 	}, func() float64 { return m.lag.worst().Seconds() })
-	sent := prometheus.NewCounterFunc(prometheus.CounterOpts{
+	factory.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "coffer", Subsystem: "engine", Name: "database_statements_total",
 		Help: "Statements sent to Postgres.",
 	}, func() float64 { return float64(statements()) })
-	if registerer != nil {
-		registerer.MustRegister(m.operations, m.cache, m.announcements, sent, m.revision, m.reloads, m.rewrapped)
-		registerer.MustRegister(m.flushEntries, m.flushSeconds, m.flushWaiting, m.verifiedAt, m.findings, m.databaseOlder)
-		registerer.MustRegister(m.monthsMissing, m.unverifiedParts, m.erasable)
-		registerer.MustRegister(m.tailRows, m.tailWaiting)
-		registerer.MustRegister(m.delivery, behind)
-	}
 	return m
 }
 
 // auditLog makes the metrics of what is written to the audit log, verified in it and printed of it.
-func (m *metrics) auditLog() {
-	m.flushEntries = prometheus.NewHistogram(prometheus.HistogramOpts{
+func (m *metrics) auditLog(factory promauto.Factory) {
+	m.flushEntries = factory.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "flush_entries",
 		Help:    "Audit entries written by one flush.",
 		Buckets: prometheus.ExponentialBuckets(1, 2, 10), // to audit.MaxBatch
 	})
-	m.flushSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+	m.flushSeconds = factory.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "flush_seconds",
 		Help:    "Time of one flush of audit entries.",
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 	})
-	m.flushWaiting = prometheus.NewGauge(prometheus.GaugeOpts{
+	m.flushWaiting = factory.NewGauge(prometheus.GaugeOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "queue_entries",
 		Help: "Audit entries that waited behind the last flush.",
 	})
-	m.verifiedAt = prometheus.NewGauge(prometheus.GaugeOpts{
+	m.verifiedAt = factory.NewGauge(prometheus.GaugeOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "verified_timestamp_seconds",
 		Help: "When this replica last verified the whole audit log; 0 when never.",
 	})
-	m.findings = prometheus.NewGauge(prometheus.GaugeOpts{
+	m.findings = factory.NewGauge(prometheus.GaugeOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "findings",
 		Help: "What the last verification of the audit log found wrong.",
 	})
-	m.databaseOlder = prometheus.NewGauge(prometheus.GaugeOpts{
+	m.databaseOlder = factory.NewGauge(prometheus.GaugeOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "database_older",
 		Help: "1 when the database lacks audit rows that the exported heads know.",
 	})
-	m.tailRows = prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.tailRows = factory.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "tail_rows_total",
 		Help: "Audit rows of this process by what became of them on standard output: printed, lost, or unknown when it is not known that they were written.",
 	}, []string{"result"})
-	m.tailWaiting = prometheus.NewGauge(prometheus.GaugeOpts{
+	m.tailWaiting = factory.NewGauge(prometheus.GaugeOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "tail_waiting_rows",
 		Help: "Durable audit rows of this process that wait to be printed on standard output.",
 	})
 }
 
 // auditStorage makes the metrics of how the audit log is kept.
-func (m *metrics) auditStorage() {
-	m.monthsMissing = prometheus.NewGauge(prometheus.GaugeOpts{
+func (m *metrics) auditStorage(factory promauto.Factory) {
+	m.monthsMissing = factory.NewGauge(prometheus.GaugeOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "months_missing",
 		Help: "Of this month and the two that follow, those without a partition of the audit log; 0 in good order.",
 	})
-	m.unverifiedParts = prometheus.NewGauge(prometheus.GaugeOpts{
+	m.unverifiedParts = factory.NewGauge(prometheus.GaugeOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "retention_refused",
 		Help: "Months of the audit log that are old enough to be dropped, and are kept because they fail their integrity check.",
 	})
-	m.erasable = prometheus.NewGauge(prometheus.GaugeOpts{
+	m.erasable = factory.NewGauge(prometheus.GaugeOpts{
 		Namespace: "coffer", Subsystem: "audit", Name: "role_may_erase",
 		Help: "1 when the database role of the process may change or remove rows of the audit log.",
 	})

@@ -90,8 +90,9 @@ func (e *Engine) makeMonths(ctx context.Context) error {
 			e.logger.InfoContext(ctx, "audit rows were moved to the partition of their month", "month", m.String(), "rows", moved)
 		}
 	}
-	if len(toMake) > 0 && e.owner != e.store {
-		// A new table may have got rights by the database's default privileges.
+	if e.owner != e.store && (len(toMake) > 0 || e.foundErasable()) {
+		// A new table may have got rights by the database's default privileges, and any by hand. What was found is taken away after it
+		// was said.
 		errs = append(errs, e.owner.GrantTo(ctx, e.store))
 	}
 	if parts, err = e.owner.AuditParts(ctx); err != nil {

@@ -93,6 +93,94 @@ func TestOrdinaryRoleCanOnlyAddToTheLog(t *testing.T) {
 	}
 }
 
+// granted are the rights that the ordinary role or everybody was granted in the schema, also on a column, and on the schema itself.
+func granted(t testing.TB, env *vaulttest.Env) []string {
+	t.Helper()
+	return texts(t, env, `SELECT name || ': ' || string_agg(DISTINCT privilege_type, ' ' ORDER BY privilege_type) FROM (
+			SELECT relname::text AS name, relacl AS acl FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'S')
+			UNION ALL SELECT relname || '.' || attname, attacl FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'public'::regnamespace
+			UNION ALL SELECT 'schema ' || nspname, nspacl FROM pg_namespace WHERE nspname = 'public') things,
+		aclexplode(acl) WHERE grantee IN (0, $1::text::regrole) GROUP BY name ORDER BY name COLLATE "C"`, env.Roles.OrdinaryName)
+}
+
+// TestOrdinaryRoleHasTheseRights and no others, whatever it or everybody was granted before, by hand or as tables and
+// sequences were made: a start puts it right, and so does the making of a month.
+func TestOrdinaryRoleHasTheseRights(t *testing.T) {
+	clock := &setClock{now: time.Now()}
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true, Clock: clock.Now})
+	want := []string{
+		"amendments: INSERT SELECT",
+		"audit: INSERT SELECT",
+		"audit_id: USAGE",
+		"audit_writers: INSERT SELECT UPDATE",
+		"changes: DELETE INSERT SELECT UPDATE",
+		"changes_position_seq: USAGE",
+		"changes_removed: DELETE INSERT SELECT UPDATE",
+		"goose_db_version: SELECT",
+		"goose_db_version_id_seq: USAGE",
+		"idempotency_keys: DELETE INSERT SELECT UPDATE",
+		"key_encryption_keys: DELETE INSERT SELECT UPDATE",
+		"policies: DELETE INSERT SELECT UPDATE",
+		"policy_sets: DELETE INSERT SELECT UPDATE",
+		"replicas: DELETE INSERT SELECT UPDATE",
+		"schema public: USAGE", // everybody's, by Postgres itself
+		"secret_versions: INSERT SELECT UPDATE",
+		"secrets: INSERT SELECT UPDATE",
+		"vault: INSERT SELECT UPDATE",
+	}
+	if diff := cmp.Diff(want, granted(t, env)); diff != "" {
+		t.Fatalf("at first (-want +got)\n%s", diff)
+	}
+	app := env.Roles.OrdinaryName
+	exec(t, env, `GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC, `+app+`; GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC, `+app+`;
+		GRANT UPDATE (caller) ON audit TO `+app+`; GRANT UPDATE (caller) ON audit_first TO PUBLIC; GRANT CREATE ON SCHEMA public TO `+app+`;
+		REVOKE INSERT ON audit FROM `+app+`; REVOKE USAGE ON SEQUENCE audit_id FROM `+app)
+	env.Open(t)
+	if diff := cmp.Diff(want, granted(t, env)); diff != "" {
+		t.Errorf("after a start (-want +got)\n%s", diff)
+	}
+	exec(t, env, `ALTER DEFAULT PRIVILEGES FOR ROLE `+env.Roles.OwnerName+` GRANT ALL ON TABLES TO PUBLIC, `+app)
+	made := len(parts(t, env))
+	clock.Set(time.Now().AddDate(0, 2, 0))
+	maintain(t, env.Engine)
+	if len(parts(t, env)) == made {
+		t.Fatal("no month was made")
+	}
+	if diff := cmp.Diff(want, granted(t, env)); diff != "" {
+		t.Errorf("after months were made (-want +got)\n%s", diff)
+	}
+	exec(t, env, `GRANT DELETE ON audit TO `+app)
+	maintain(t, env.Engine)
+	if report := verify(t, env, env.Engine); !report.Erasable {
+		t.Error("a right by hand is not found before it is taken away")
+	}
+	maintain(t, env.Engine)
+	if diff := cmp.Diff(want, granted(t, env)); diff != "" {
+		t.Errorf("after it was found (-want +got)\n%s", diff)
+	}
+	if report := verify(t, env, env.Engine); report.Erasable {
+		t.Error("a right that was taken away is reported")
+	}
+}
+
+// TestRightsWhileAMonthIsDropped: those of a partition that goes meanwhile are not in the way.
+func TestRightsWhileAMonthIsDropped(t *testing.T) {
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+	made := parts(t, env)
+	commit := holds(t, env, `DROP TABLE `+made[len(made)-2]) // the one after is audit_first
+	ordinary, err := store.Open(t.Context(), env.Roles.Ordinary)
+	must(t, err)
+	defer ordinary.Close()
+	owner := ownerStore(t, env)
+	given := make(chan error, 1)
+	go func() { given <- owner.GrantTo(t.Context(), ordinary) }()
+	if !waits(t, env, `a.usename = '`+env.Roles.OwnerName+`'`, given) {
+		t.Error("nothing was waited for")
+	}
+	commit()
+	must(t, <-given)
+}
+
 // TestRoleThatMayEraseIsNamed in the log and in the report of a verification, with the reason.
 func TestRoleThatMayEraseIsNamed(t *testing.T) {
 	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
@@ -177,11 +265,29 @@ func TestRolesThatDoNotFit(t *testing.T) {
 	if _, _, err := openAs(t, env, fresh.Ordinary, ""); !errors.Is(err, vault.ErrOwner) {
 		t.Errorf("a new database and a role without rights: %v", err)
 	}
-	exec(t, env, `CREATE SCHEMA elsewhere AUTHORIZATION `+env.Roles.OwnerName+`; GRANT USAGE ON SCHEMA elsewhere TO `+env.Roles.OrdinaryName+`;
-		ALTER ROLE `+env.Roles.OrdinaryName+` SET search_path = elsewhere`)
-	if _, _, err := openAs(t, env, env.Roles.Ordinary, env.Roles.Owner); !errors.Is(err, vault.ErrOwner) || !strings.Contains(err.Error(), "search_path") {
-		t.Errorf("a role that looks in another schema: %v", err)
+	exec(t, env, `CREATE SCHEMA elsewhere AUTHORIZATION `+env.Roles.OwnerName+`; GRANT USAGE ON SCHEMA elsewhere TO `+env.Roles.OrdinaryName)
+	for _, path := range []string{"elsewhere", "elsewhere, public"} { // by the second it would find the tables, and back up none
+		exec(t, env, `ALTER ROLE `+env.Roles.OrdinaryName+` SET search_path = `+path)
+		if _, _, err := openAs(t, env, env.Roles.Ordinary, env.Roles.Owner); !errors.Is(err, vault.ErrOwner) || !strings.Contains(err.Error(), "search_path = \"public\"") {
+			t.Errorf("a role whose search path is %s: %v", path, err)
+		}
 	}
+}
+
+// TestOwnerOwnsEverything: what ALTER TABLE … OWNER, table by table, leaves out is named.
+func TestOwnerOwnsEverything(t *testing.T) {
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+	owner := ownerStore(t, env)
+	must(t, owner.CheckOwner(t.Context()))
+	for _, thing := range []string{"TABLE secrets", "TABLE audit", "TABLE audit_first", "SEQUENCE audit_id"} {
+		_, name, _ := strings.Cut(thing, " ")
+		exec(t, env, `ALTER `+thing+` OWNER TO `+env.Roles.OrdinaryName)
+		if err := owner.CheckOwner(t.Context()); !errors.Is(err, vault.ErrOwner) || !strings.Contains(err.Error(), name+" belongs to "+env.Roles.OrdinaryName) {
+			t.Errorf("%s of the ordinary role: %v", thing, err)
+		}
+		exec(t, env, `ALTER `+thing+` OWNER TO `+env.Roles.OwnerName)
+	}
+	must(t, owner.CheckOwner(t.Context()))
 }
 
 // TestOrdinaryRoleAlone: without its owner a vault is served, and the months are not made, which is said.

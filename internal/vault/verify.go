@@ -28,7 +28,9 @@ func (e *Engine) VerifyAudit(ctx context.Context, caller secret.Caller, progress
 // be; its error ends the verification.
 //
 // Nothing can be said of rows from before the log was chained. Rows cut off the end of a writer are found when its
-// stored head, an anchor of another writer, or an exported head is still there.
+// stored head, an anchor of another writer, or an exported head is still there. They are truncated while the writer has
+// written nothing since; those of a process that runs are missing, since it goes on behind them, at the latest with the row of the
+// verification itself.
 //
 // Errors: secret.ErrDenied, secret.ErrTampered, secret.ErrUnavailable.
 func (e *Engine) Verification(ctx context.Context, caller secret.Caller) (

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -103,6 +104,43 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 			if last := lastAudit(t, env); last.Action != audit.Verify || last.Decision != audit.Failed {
 				t.Errorf("audit row: %+v", last)
 			}
+		})
+	}
+}
+
+// TestVerifyNamesTheEndOfAWriter as truncated when the writer has written nothing since, as that of a replica that ended, and
+// as missing when it has: a replica that runs writes on, at the latest the row of the verification itself.
+func TestVerifyNamesTheEndOfAWriter(t *testing.T) {
+	for name, c := range map[string]struct {
+		ends bool
+		want audit.Kind
+	}{"of a replica that ended": {true, audit.Truncated}, "of a replica that runs": {false, audit.Missing}} {
+		t.Run(name, func(t *testing.T) {
+			env := chained(t)
+			by := env.Engine
+			if c.ends {
+				by = env.Open(t)
+				env.CloseFirst()
+			}
+			var writer string
+			var last int64
+			var before time.Time
+			must(t, connect(t, env).QueryRow(t.Context(), longest+`, gone AS (DELETE FROM audit USING lane WHERE writer = w AND seq > n - 2)
+				SELECT w::text, n, at FROM audit, lane WHERE writer = w AND seq = n - 2`).Scan(&writer, &last, &before))
+			settles(t, "to find rows "+string(c.want), func() error { // an anchor may have the lane at first
+				report := verify(t, env, by)
+				if len(report.Findings) != 1 {
+					t.Fatalf("findings: %+v", report.Findings)
+				}
+				f := report.Findings[0]
+				if f.Writer != writer || f.First != last-1 || f.Last != last || f.After == nil || !f.After.Equal(before) {
+					t.Fatalf("it is not rows %d and %d of writer %s, after %s: %+v", last-1, last, writer, before, f)
+				}
+				if f.Kind != c.want || (f.Before == nil) != c.ends {
+					return fmt.Errorf("%+v", f)
+				}
+				return nil
+			})
 		})
 	}
 }

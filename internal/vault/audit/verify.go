@@ -18,7 +18,7 @@ const (
 	Changed Kind = "changed"
 	// Missing: rows between two others of their writer are not there.
 	Missing Kind = "missing"
-	// Truncated: rows at the end of a writer, or all of them, are not there.
+	// Truncated: rows at the end of a writer, or all of them, are not there. They are Missing once the writer writes again.
 	Truncated Kind = "truncated"
 	// Replaced: the row is one that this vault made, but not the one that belongs here.
 	Replaced Kind = "replaced"

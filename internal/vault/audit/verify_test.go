@@ -1,9 +1,7 @@
 package audit_test
 
 import (
-	"crypto/sha256"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -14,29 +12,13 @@ import (
 // TestRowsThatAnAnchorKnew are missing when later rows of their writer are there, and truncated when none is, each once
 // however many know them.
 func TestRowsThatAnAnchorKnew(t *testing.T) {
-	chain := audit.Chain{MAC: func(purpose string, parts ...[]byte) [audit.MACSize]byte {
-		h := sha256.New()
-		h.Write([]byte(purpose))
-		for _, part := range parts {
-			h.Write([]byte{byte(len(part))})
-			h.Write(part)
-		}
-		return [audit.MACSize]byte(h.Sum(nil))
-	}}
 	writer, other := uuid.UUID{1}, uuid.UUID{2}
-	var log []audit.Row
-	heads := map[uuid.UUID]audit.Head{writer: {Writer: writer}, other: {Writer: other}}
-	write := func(w uuid.UUID, anchored ...audit.Head) {
-		row := audit.Row{Entry: audit.Entry{ID: int64(len(log) + 1), At: time.Unix(int64(len(log)), 0)}, Heads: audit.FormatHeads(anchored)}
-		chain.Link(heads[w], &row)
-		heads[w] = row.Head()
-		log = append(log, row)
-	}
-	write(writer)
-	write(writer)
-	write(other, heads[writer])
-	write(writer)
-	write(writer)
+	log := newBook()
+	log.write(writer)
+	log.write(writer)
+	log.write(other, log.heads[writer])
+	log.write(writer)
+	log.write(writer)
 	for name, c := range map[string]struct {
 		gone func(*audit.Row) bool
 		want []string
@@ -51,13 +33,13 @@ func TestRowsThatAnAnchorKnew(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := audit.NewVerifier(chain)
-			for i := range log {
-				if log[i].Writer == other || !c.gone(&log[i]) {
-					v.Row(&log[i])
+			for i := range log.rows {
+				if r := &log.rows[i]; r.Writer == other || !c.gone(r) {
+					v.Row(r)
 				}
 			}
 			v.Stored([]audit.StoredHead{
-				{Head: heads[writer], Seal: chain.Seal(heads[writer]), Anchored: 2}, {Head: heads[other], Seal: chain.Seal(heads[other])},
+				{Head: log.heads[writer], Seal: chain.Seal(log.heads[writer]), Anchored: 2}, {Head: log.heads[other], Seal: chain.Seal(log.heads[other])},
 			})
 			var got []string
 			for _, f := range v.Report().Findings {

@@ -34,6 +34,9 @@ const (
 // codeDuplicateTable is duplicate_table.
 const codeDuplicateTable = "42P07"
 
+// errRowsCame says that a month had no rows to move, and then some came while it was made.
+var errRowsCame = errors.New("rows of the month came meanwhile")
+
 // ErrBusy says that another replica changes the partitions of the log just now.
 var ErrBusy = errors.New("another replica is at it")
 
@@ -91,6 +94,13 @@ func (s *Store) StrayMonths(ctx context.Context, t time.Time) ([]audit.Month, er
 //
 // Errors: ErrBusy, secret.ErrUnavailable.
 func (s *Store) MakeAuditMonth(ctx context.Context, m audit.Month) (moved int64, err error) {
+	if moved, err = s.makeAuditMonth(ctx, m); errors.Is(err, errRowsCame) {
+		return s.makeAuditMonth(ctx, m)
+	}
+	return moved, err
+}
+
+func (s *Store) makeAuditMonth(ctx context.Context, m audit.Month) (moved int64, err error) {
 	err = s.inTx(ctx, func(t *Tx) error {
 		if err := t.lockParts(ctx); err != nil {
 			return err
@@ -123,56 +133,61 @@ func (t *Tx) lockParts(ctx context.Context) error {
 
 // makeMonth makes the partition as a table of its own and fills it while everybody works on.
 // Then, behind a lock, it takes what came meanwhile and attaches the table. When there were no rows to move, only who
-// reads the whole log or writes rows of no month meets that lock.
-func (t *Tx) makeMonth(ctx context.Context, m audit.Month) (int64, error) {
+// reads the whole log or writes rows of no month meets that lock; when some come all the same it returns errRowsCame.
+func (t *Tx) makeMonth(ctx context.Context, m audit.Month) (moved int64, err error) {
 	name := partPrefix + strings.ReplaceAll(m.String(), "-", "_")
 	at := fmt.Sprintf("at >= '%s' AND at < '%s'", stamp(m.Start()), stamp(m.End()))
 	table := quote(name)
-	exec := func(sql string) (int64, error) {
-		tag, err := t.tx.Exec(ctx, sql)
-		var pgErr *pgconn.PgError
-		if errors.As(err, &pgErr) && pgErr.Code == codeDuplicateTable {
-			return 0, fmt.Errorf("make the partition %s of the audit log: a table of that name is there, which is no partition of it: rename or drop that table: %w", name, err)
+	// exec runs statements until one fails, and returns how many rows the last was about.
+	exec := func(statements ...string) (rows int64, err error) {
+		for _, sql := range statements {
+			tag, err := t.tx.Exec(ctx, sql)
+			var pgErr *pgconn.PgError
+			if errors.As(err, &pgErr) && pgErr.Code == codeDuplicateTable {
+				return 0, fmt.Errorf("make the partition %s of the audit log: a table of that name is there, which is no partition of it: rename or drop that table: %w", name, err)
+			}
+			if err != nil {
+				return 0, translate("make the partition "+name+" of the audit log", err)
+			}
+			rows = tag.RowsAffected()
 		}
-		return tag.RowsAffected(), translate("make the partition "+name+" of the audit log", err)
+		return rows, nil
 	}
-	for _, sql := range []string{
-		"CREATE TABLE " + table + " (LIKE audit INCLUDING ALL)",
-		"REVOKE ALL ON " + table + " FROM PUBLIC",
+	copied, err := exec(
+		"CREATE TABLE "+table+" (LIKE audit INCLUDING ALL)",
+		"REVOKE ALL ON "+table+" FROM PUBLIC",
 		// With it Postgres need not read the table to know that it fits.
-		"ALTER TABLE " + table + " ADD CONSTRAINT audit_month CHECK (" + at + ")",
-	} {
-		if _, err := exec(sql); err != nil {
-			return 0, err
-		}
-	}
-	copied, err := exec("INSERT INTO " + table + " SELECT * FROM audit_default WHERE " + at)
+		"ALTER TABLE "+table+" ADD CONSTRAINT audit_month CHECK ("+at+")",
+		"INSERT INTO "+table+" SELECT * FROM audit_default WHERE "+at,
+	)
 	if err != nil {
 		return 0, err
 	}
 	lock := "LOCK TABLE audit_default IN ACCESS EXCLUSIVE MODE"
 	if copied > 0 {
-		// Rows of the month may be on their way. One that had found its way to no month already would be refused there.
+		// Nobody may have looked up where rows are and not have got there yet: a reader would look for the rows where they
+		// were, and a writer be refused there.
 		lock = "LOCK TABLE ONLY audit IN ACCESS EXCLUSIVE MODE; " + lock
 	}
-	moved := int64(0)
-	for _, sql := range []string{
+	came, err := exec(
 		lock,
-		"SET LOCAL statement_timeout = " + milliseconds(moveTimeout),
-		"INSERT INTO " + table + " SELECT * FROM audit_default d WHERE " + at + " AND NOT EXISTS (SELECT FROM " + table + " m WHERE m.id = d.id AND m.at = d.at)",
-		"DELETE FROM audit_default WHERE " + at,
-		fmt.Sprintf("ALTER TABLE audit ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')", table, stamp(m.Start()), stamp(m.End())),
-		"ALTER TABLE " + table + " DROP CONSTRAINT audit_month",
-	} {
-		n, err := exec(sql)
-		if err != nil {
-			return 0, err
-		}
-		if strings.HasPrefix(sql, "DELETE") {
-			moved = n
-		}
+		"SET LOCAL statement_timeout = "+milliseconds(moveTimeout),
+		"INSERT INTO "+table+" SELECT * FROM audit_default d WHERE "+at+" AND NOT EXISTS (SELECT FROM "+table+" m WHERE m.id = d.id AND m.at = d.at)",
+	)
+	if err == nil && came > 0 && copied == 0 {
+		err = errRowsCame
 	}
-	return moved, nil
+	if err != nil {
+		return 0, err
+	}
+	if moved, err = exec("DELETE FROM audit_default WHERE " + at); err != nil {
+		return 0, err
+	}
+	_, err = exec(
+		fmt.Sprintf("ALTER TABLE audit ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')", table, stamp(m.Start()), stamp(m.End())),
+		"ALTER TABLE "+table+" DROP CONSTRAINT audit_month",
+	)
+	return moved, err
 }
 
 // stamp writes a time as SQL takes it, whatever DateStyle and time zone are.

@@ -104,7 +104,7 @@ func (s *Store) GrantTo(ctx context.Context, ordinary *Store) error {
 	if err != nil {
 		return err
 	}
-	return s.sameTables(ctx, ordinary, role)
+	return s.sameSchema(ctx, ordinary, role)
 }
 
 // sameDatabase makes sure that both stores are connected to one database: a lock that one takes is
@@ -126,20 +126,20 @@ func (t *Tx) sameDatabase(ctx context.Context, ordinary *Store) error {
 	return nil
 }
 
-// sameTables makes sure that both roles find the same tables, whatever their search paths are.
-func (s *Store) sameTables(ctx context.Context, ordinary *Store, role string) error {
-	const find = `SELECT coalesce(to_regclass('audit')::oid, 0), coalesce(current_schema()::text, '')`
-	var ours, theirs uint32
-	var ourSchema, theirSchema string
-	if err := s.pool.QueryRow(ctx, find).Scan(&ours, &ourSchema); err != nil {
+// sameSchema makes sure that both roles find the same tables, whatever their search paths are: the owner has made them in
+// the first schema of its own.
+func (s *Store) sameSchema(ctx context.Context, ordinary *Store, role string) error {
+	const find = `SELECT coalesce(current_schema()::text, '')`
+	var ours, theirs string
+	if err := s.pool.QueryRow(ctx, find).Scan(&ours); err != nil {
 		return translate("compare the schemas", err)
 	}
-	if err := ordinary.pool.QueryRow(ctx, find).Scan(&theirs, &theirSchema); err != nil {
+	if err := ordinary.pool.QueryRow(ctx, find).Scan(&theirs); err != nil {
 		return translate("compare the schemas", err)
 	}
-	if ours != theirs || ourSchema != theirSchema {
+	if ours != theirs {
 		return fmt.Errorf("%w: the tables are in the schema %q, and the role %s looks in %q; run: ALTER ROLE %s SET search_path = %s",
-			ErrOwner, ourSchema, role, theirSchema, quote(role), quote(ourSchema))
+			ErrOwner, ours, role, theirs, quote(role), quote(ours))
 	}
 	return nil
 }
@@ -171,8 +171,8 @@ func (t *Tx) grants(ctx context.Context, role string) ([]string, error) {
 func grantsOn(table string, sequence, partition bool, role string) []string {
 	name := quote(table)
 	if sequence {
-		// SELECT is for a backup, which keeps the last number of each.
-		return []string{"REVOKE ALL ON SEQUENCE " + name + " FROM PUBLIC, " + role, "GRANT SELECT, USAGE ON SEQUENCE " + name + " TO " + role}
+		// With it a backup reads the last number of each too.
+		return []string{"REVOKE ALL ON SEQUENCE " + name + " FROM PUBLIC, " + role, "GRANT USAGE ON SEQUENCE " + name + " TO " + role}
 	}
 	rights, known := tableRights[table]
 	switch {
