@@ -26,6 +26,10 @@ type scope struct {
 	versions []secret.Metadata // authorise: one for each of refs
 	inputs   string            // authorise: the keyed checksum of spec and versions
 
+	// reads are what is opened for each of refs, which are opened themselves when nil:
+	// the versions to which turnBack takes the Secret back.
+	reads []secret.Ref
+
 	existing *corev1.Secret // inspect: the target as cached, without data; nil when there is none
 	// adopted says that existing belonged to nobody, and agrees to be taken over.
 	adopted bool
@@ -36,6 +40,9 @@ type scope struct {
 	written, changed, restored bool
 
 	rolled rollout.Report // roll
+	// rejecting says that this run decided to roll back, noWayBack why it could not.
+	rejecting bool
+	noWayBack string
 	// rolling says that workloads are looked after at all, cameToRollout that all
 	// steps before the rollout are done: a failure is then one of the rollout.
 	rolling, cameToRollout bool
