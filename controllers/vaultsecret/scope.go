@@ -19,6 +19,10 @@ type scope struct {
 	object *vaultv1alpha1.VaultSecret
 	before *vaultv1alpha1.VaultSecret
 
+	// inForce says that the VaultPolicies of the cluster were in force before the vault
+	// was asked: a denial means what it says.
+	inForce bool
+
 	caller secret.Caller // identify
 
 	refs     []secret.Ref      // authorise: those that the spec names, then what prefixes gave
