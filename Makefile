@@ -135,6 +135,9 @@ faults: ## Kill the engine at each failpoint, take its servers away; print which
 	rm -f dist/faults.txt
 	@# In its folder, and without a package named, go test prints each line when its fault is over.
 	cd test/faults && FAULTS_TABLE=$(CURDIR)/dist/faults.txt $(GO) test -count=1 -timeout 15m -parallel 4 -tags failpoints
+	@# The operator too, at each step of a rollback, on a kube-apiserver.
+	[ -n "$$FAULTS_RUN" ] || KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$$($(LOCAL) assets)}" \
+		$(GO) test -count=1 -timeout 10m -tags failpoints -run '^TestKilled' ./controllers/vaultsecret
 
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZTIME (10s).
