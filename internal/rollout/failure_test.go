@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ import (
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
 
-// stamped are a Deployment and a StatefulSet that carry the stamp "new" for the Secret s.
+// stampedMeta is that of a template, or a pod, with the stamp "new" for the Secret s.
 func stampedMeta() metav1.ObjectMeta {
 	return metav1.ObjectMeta{Annotations: map[string]string{StampAnnotation("s"): "new"}, Labels: map[string]string{"app": "x"}}
 }
@@ -234,7 +235,7 @@ func TestTurns(t *testing.T) {
 		"failed":           {[]vaultv1alpha1.WorkloadStatus{failed}, "failed"},
 		"the failed first": {[]vaultv1alpha1.WorkloadStatus{rolling, failed}, "failed"},
 	} {
-		got := turnOf(Request{OneByOne: true}, append(free[:len(free):len(free)], test.more...))
+		got := turnOf(Request{OneByOne: true}, append(slices.Clip(free), test.more...))
 		if got == nil && test.want != "" || got != nil && got.Name != test.want {
 			t.Errorf("%s: %+v, want %q", name, got, test.want)
 		}
