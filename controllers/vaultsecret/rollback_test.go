@@ -543,3 +543,87 @@ func TestRollbackIsFinished(t *testing.T) {
 		}
 	})
 }
+
+// Content of many paths goes back as a whole: what prefixes gave, with what the spec
+// pins; where a path is gone meanwhile there is no way back.
+func TestManyPathsRollBack(t *testing.T) {
+	t.Parallel()
+	w, _ := newRunningWorld(t)
+	w.put(database, "one")
+	w.rotate(database, "two")
+	w.put("production/partners/a", "a1")
+	w.put("production/partners/b", "b1")
+	object := w.vaultSecret("payments", func(s *vaultv1alpha1.VaultSecretSpec) {
+		s.Path = database
+		s.DataFrom = []vaultv1alpha1.VaultSecretDataFrom{{Prefix: "production/partners/"}}
+		s.Data = []vaultv1alpha1.VaultSecretData{{Key: "previous", Path: database, Version: 1}}
+	})
+	d := w.deployment("api", envFrom("payments"))
+	w.ready(w.rolledOutFirst(object, d))
+	good := map[string]string{"value": "two", "previous": "one", "a": "a1", "b": "b1"}
+	w.holds("payments", good)
+
+	w.rotate(database, "three")
+	w.rotate("production/partners/b", "b2")
+	w.holds("payments", map[string]string{"value": "three", "previous": "one", "a": "a1", "b": "b2"})
+	w.stamped(d, "payments")
+	w.missesDeadline(d)
+	w.holds("payments", good)
+	w.stampIs(d, "payments", "")
+	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonRolledBack)
+	said := rolledOutMessage(object)
+	for _, want := range []string{
+		"back to " + database + " version 2, production/partners/b version 1;", database + " version 3, production/partners/b version 2 is refused",
+	} {
+		if !strings.Contains(said, want) {
+			t.Errorf("RolledOut does not say %q: %s", want, said)
+		}
+	}
+	if object.Status.Version != 2 {
+		t.Errorf("the status says version %d", object.Status.Version)
+	}
+
+	// What may be read no more is not kept for the sake of what worked.
+	must(t, w.vault.Engine.Delete(t.Context(), w.vault.Admin, vaulttest.Path(t, "production/partners/a")))
+	w.holds("payments", map[string]string{"value": "three", "previous": "one", "b": "b2"})
+	w.stamped(d, "payments")
+	w.missesDeadline(d)
+	w.eventually(func() string {
+		refreshed(w, object)
+		if said := rolledOutMessage(object); !strings.HasPrefix(said, "False/RolloutFailed") || !strings.Contains(said, "cannot be read any more") {
+			return "RolledOut is " + said
+		}
+		return ""
+	})
+}
+
+// Two operators at once decide once and roll once; what somebody puts over the last good
+// content is undone with that, and not with what is refused.
+func TestTwoOperatorsRollBack(t *testing.T) {
+	t.Parallel()
+	w, first := newRunningWorld(t)
+	second := w.startOperator()
+	w.put(database, "one")
+	object := w.ofPath("payments", database)
+	d := w.deployment("api", envFrom("payments"))
+	w.ready(w.rolledOutFirst(object, d))
+	w.knownGood(object, 1)
+	w.rotate(database, "two")
+	w.stampIs(d, "payments", w.stampOf(object, "two"))
+	w.missesDeadline(d)
+	w.isBack(object, "one", 1)
+	w.stampIs(d, "payments", "")
+	w.rolledOut(d)
+	w.workloadsAre(object, deploymentIn("api", vaultv1alpha1.WorkloadCurrent))
+
+	s := w.secret("payments")
+	change(w, s, func(s *corev1.Secret) { s.Data["value"] = []byte("edited") })
+	w.isBack(object, "one", 1)
+	if got := refreshed(w, d).Generation; got != 3 {
+		t.Errorf("the Deployment was changed %d times, want forth and back", got-1)
+	}
+	const metric = "coffer_rollouts_rolled_back_total"
+	if got := first.counter(t, metric) + second.counter(t, metric); got != 1 {
+		t.Errorf("%d rollbacks are counted, want 1", got)
+	}
+}
