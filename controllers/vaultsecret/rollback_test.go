@@ -463,10 +463,11 @@ func (w *world) askAgainUntil(object *vaultv1alpha1.VaultSecret, ok func() strin
 }
 
 // Two Secrets that changed in one rollout go back in one, also when only pods tell of
-// it, and to the very template; one that did not change stays.
+// it and only one of them looks at these soon, and to the very template; one that did
+// not change stays.
 func TestSeveralRollBackTogether(t *testing.T) {
 	t.Parallel()
-	w, _ := newRunningWorld(t)
+	w, op := newRunningWorld(t)
 	trio := newTrio(w, 3*time.Second)
 	for _, object := range trio.objects {
 		w.knownGood(object, 1)
@@ -480,6 +481,20 @@ func TestSeveralRollBackTogether(t *testing.T) {
 	for _, object := range trio.objects[:2] {
 		w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
 	}
+	op.stop()
+	late := refreshed(w, trio.objects[1])
+	since := metav1.NewMicroTime(time.Now().Add(-time.Hour).Truncate(time.Microsecond))
+	late.Status.Workloads[0].RollingSince = &since // which is looked at every half minute
+	if err := w.client.Status().Update(t.Context(), late); err != nil {
+		t.Fatal(err)
+	}
+	again := w.startOperator()
+	w.eventually(func() string {
+		if got := again.syncs(t, "Unchanged"); got < len(trioNames) {
+			return fmt.Sprintf("the new operator has looked %d times", got)
+		}
+		return ""
+	})
 	w.crashingPod(trio.deployment)
 	for i, object := range trio.objects[:2] {
 		w.isBack(object, "first", 1)
