@@ -99,8 +99,11 @@ const (
 	ReasonPending = "Pending"
 	// ReasonRollingOut: pods are being replaced.
 	ReasonRollingOut = "RollingOut"
-	// ReasonRolloutFailed: a workload missed its progress deadline.
+	// ReasonRolloutFailed: a rollout missed its deadline, or its new pods crash.
 	ReasonRolloutFailed = "RolloutFailed"
+	// ReasonRolledBack: a rollout failed, so the Secret holds the versions that all
+	// workloads last ran with, and newer ones are refused.
+	ReasonRolledBack = "RolledBack"
 	// ReasonRolloutPaused: a workload waits for a person.
 	ReasonRolloutPaused = "RolloutPaused"
 	// ReasonEnforced: the engine enforces this generation of the VaultPolicy.

@@ -284,7 +284,26 @@ type VaultSecretRollout struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('5m')",message="debounce is between 0s, for a rollout at once, and 5m"
 	Debounce *metav1.Duration `json:"debounce,omitempty"`
+
+	// OnFailure says what happens when new versions do not work, that is when a rollout
+	// that they began misses its deadline or its new pods crash: Rollback (used when
+	// empty) takes the Secret and the workloads back to the versions that all of them
+	// last ran with, and refuses the new ones until a newer one appears; Hold rolls one
+	// workload after another and begins no further one; Ignore goes on.
+	// +optional
+	OnFailure RolloutFailurePolicy `json:"onFailure,omitempty"`
 }
+
+// RolloutFailurePolicy says what happens when a rollout fails.
+// +kubebuilder:validation:Enum=Rollback;Hold;Ignore
+type RolloutFailurePolicy string
+
+// The policies for failed rollouts.
+const (
+	OnFailureRollback RolloutFailurePolicy = "Rollback"
+	OnFailureHold     RolloutFailurePolicy = "Hold"
+	OnFailureIgnore   RolloutFailurePolicy = "Ignore"
+)
 
 // RolloutTarget names a workload of the namespace.
 type RolloutTarget struct {
@@ -357,6 +376,17 @@ type VaultSecretStatus struct {
 	// +listType=atomic
 	Workloads []WorkloadStatus `json:"workloads,omitempty"`
 
+	// LastGood is what the Secret held when every workload last ran with it: what a
+	// failed rollout goes back to. Only with spec.rollout.onFailure Rollback.
+	// +optional
+	LastGood *GoodContent `json:"lastGood,omitempty"`
+
+	// Rejected is set while the Secret holds older versions than the vault, since a
+	// rollout of those named here failed. It goes when a source has another version,
+	// the spec changes, or the annotation vault.coffer.dev/refresh-requested-at does.
+	// +optional
+	Rejected *RejectedContent `json:"rejected,omitempty"`
+
 	// LastSyncTime is when the Secret was last written.
 	// +optional
 	LastSyncTime *metav1.Time `json:"lastSyncTime,omitempty"`
@@ -377,6 +407,47 @@ type SourceStatus struct {
 	// RotatedAt is when that version was written.
 	// +optional
 	RotatedAt *metav1.Time `json:"rotatedAt,omitempty"`
+}
+
+// SourceVersion is a version of a path.
+type SourceVersion struct {
+	// Path in the vault.
+	Path string `json:"path"`
+	// Version of it.
+	Version int64 `json:"version"`
+}
+
+// GoodContent is content that every workload ran with.
+type GoodContent struct {
+	// Sources are the versions that it was made from, in the order of status.sources.
+	// +listType=atomic
+	Sources []SourceVersion `json:"sources"`
+	// Inputs is the keyed checksum of the spec and the versions that it was made from.
+	Inputs string `json:"inputs"`
+	// Checksum is the keyed checksum of the content.
+	Checksum string `json:"checksum"`
+	// Unstamped are the workloads, as kind/name, whose pod template had no stamp for the
+	// Secret: going back takes it away again, so that their old pods fit.
+	// +optional
+	// +listType=atomic
+	Unstamped []string `json:"unstamped,omitempty"`
+}
+
+// RejectedContent is content whose rollout failed.
+type RejectedContent struct {
+	// Sources are the versions that it was made from.
+	// +listType=atomic
+	Sources []SourceVersion `json:"sources"`
+	// RejectedAt is when it was decided to go back.
+	RejectedAt metav1.Time `json:"rejectedAt"`
+	// Message says which rollout failed, and why.
+	Message string `json:"message"`
+	// Generation is that of the spec then.
+	Generation int64 `json:"generation"`
+	// RefreshRequest is the annotation vault.coffer.dev/refresh-requested-at then, at
+	// most its first 256 bytes.
+	// +optional
+	RefreshRequest string `json:"refreshRequest,omitempty"`
 }
 
 // TargetStatus is the written Secret.
@@ -415,6 +486,11 @@ type WorkloadStatus struct {
 	// others may make it longer. Of state Pending only.
 	// +optional
 	NotBefore *metav1.MicroTime `json:"notBefore,omitempty"`
+	// RollingSince is when the operator saw the rollout begin that it began itself. It
+	// stays until that has succeeded: all pods run with the content, and none of them
+	// crashed for a while. Never with spec.rollout.onFailure Ignore.
+	// +optional
+	RollingSince *metav1.MicroTime `json:"rollingSince,omitempty"`
 }
 
 // WorkloadState is how far a workload has rolled.
@@ -430,7 +506,7 @@ const (
 	WorkloadPending WorkloadState = "Pending"
 	// WorkloadRollingOut: pods are being replaced.
 	WorkloadRollingOut WorkloadState = "RollingOut"
-	// WorkloadFailed: the rollout missed its progress deadline.
+	// WorkloadFailed: the rollout missed its deadline, or its new pods crash.
 	WorkloadFailed WorkloadState = "Failed"
 	// WorkloadPaused: a paused Deployment, or the OnDelete strategy: the pods
 	// change when a person lets them.

@@ -106,7 +106,11 @@ func TestArgoRollouts(t *testing.T) {
 	w.argoPhase(u, "Paused")
 	is(vaultv1alpha1.WorkloadPaused)
 	w.argoPhase(u, "Degraded")
-	is(vaultv1alpha1.WorkloadFailed)
+	w.isBack(object, "one", 1)
+	w.stampIs(u, "payments", "")
+	w.argoPhase(u, "Healthy")
+	w.rotate(database, "three")
+	w.stampIs(u, "payments", w.stampOf(object, "three"))
 	w.argoPhase(u, "Healthy")
 	w.ready(object)
 

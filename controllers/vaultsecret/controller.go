@@ -28,6 +28,7 @@ import (
 // +kubebuilder:rbac:groups="",resources=serviceaccounts;namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=argoproj.io,resources=rollouts,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list
 // +kubebuilder:rbac:groups="";events.k8s.io,resources=events,verbs=create;patch
 
 // name of the controller, in logs, metrics, events and managed fields.
@@ -113,7 +114,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 		Client: consistent, APIReader: mgr.GetAPIReader(), Vault: opts.Vault,
 		Cluster: opts.Cluster, DefaultEnvironment: opts.DefaultEnvironment, PoliciesInForce: opts.PoliciesInForce,
 		Recorder: mgr.GetEventRecorder(name), Clock: clock.RealClock{},
-		roller: rollout.Roller{Client: consistent, ArgoRollouts: argoRollouts}, metrics: instruments,
+		roller: rollout.Roller{Client: consistent, Pods: mgr.GetAPIReader(), ArgoRollouts: argoRollouts}, metrics: instruments,
 	}
 	if err := addIndexes(mgr, argoRollouts); err != nil {
 		return err
@@ -185,6 +186,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	s := newScope(object)
+	s.inForce = r.PoliciesInForce()
 	return r.finish(ctx, s, r.run(ctx, s))
 }
 
@@ -196,6 +198,7 @@ func (r *Reconciler) run(ctx context.Context, s *scope) error {
 	for _, step := range []func(context.Context, *scope) error{
 		r.identify,  // who asks
 		r.authorise, // may it, and which versions
+		r.turnBack,  // or those before, when they failed
 		r.inspect,   // what is there
 		r.sync,      // make the Secret right
 		r.prune,     // take earlier targets away

@@ -18,9 +18,10 @@ import (
 const defaultDebounce = 2 * time.Second
 
 // debounce is how long a changed Secret waits for further changes before it rolls
-// workloads; 0 is not at all.
+// workloads; 0 is not at all. A rollback waits as long as those of the other Secrets of a
+// workload may take to be decided, so that they go in one rollout, and no longer.
 func debounce(object *vaultv1alpha1.VaultSecret) time.Duration {
-	if object.Spec.Rollout.Debounce != nil {
+	if object.Spec.Rollout.Debounce != nil && object.Status.Rejected == nil {
 		return object.Spec.Rollout.Debounce.Duration
 	}
 	return defaultDebounce
@@ -121,6 +122,7 @@ func (r *Reconciler) peer(ctx context.Context, key client.ObjectKey, w rollout.W
 		return nil, nil
 	}
 	peer := &rollout.Peer{Secret: target.Name, Checksum: target.Annotations[vaultv1alpha1.ChecksumAnnotation]}
+	peer.Unstamped = unstamped(object, peer.Checksum)
 	// Between the write of the Secret and that of its status the change is not noted.
 	if noted := object.Status.Target; noted != nil && noted.Name == target.Name {
 		peer.Owed = noted.Checksum != "" && noted.Checksum != peer.Checksum

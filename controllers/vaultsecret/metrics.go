@@ -15,6 +15,8 @@ type instruments struct {
 	syncs             *prometheus.CounterVec
 	rolloutsStarted   prometheus.Counter
 	rolloutsCoalesced prometheus.Counter
+	rolloutsFailed    prometheus.Counter
+	rolledBack        prometheus.Counter
 	propagation       prometheus.Histogram
 
 	mu        sync.Mutex
@@ -37,6 +39,14 @@ func newInstruments(registerer prometheus.Registerer) (*instruments, error) {
 			Name: "coffer_rollouts_coalesced_total",
 			Help: "Changes of a Secret that a workload got with another change, in one rollout.",
 		}),
+		rolloutsFailed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "coffer_rollouts_failed_total",
+			Help: "Rollouts of workloads that missed their deadline or whose new pods crash.",
+		}),
+		rolledBack: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "coffer_rollouts_rolled_back_total",
+			Help: "Secrets taken back to the last good versions since a rollout of newer ones failed.",
+		}),
 		propagation: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "coffer_propagation_seconds",
 			Help:    "Time from the commit of a change in the vault to the written Secret.",
@@ -48,6 +58,8 @@ func newInstruments(registerer prometheus.Registerer) (*instruments, error) {
 	m.syncs, err = register(registerer, m.syncs, err)
 	m.rolloutsStarted, err = register(registerer, m.rolloutsStarted, err)
 	m.rolloutsCoalesced, err = register(registerer, m.rolloutsCoalesced, err)
+	m.rolloutsFailed, err = register(registerer, m.rolloutsFailed, err)
+	m.rolledBack, err = register(registerer, m.rolledBack, err)
 	m.propagation, err = register(registerer, m.propagation, err)
 	return m, err
 }
@@ -98,6 +110,10 @@ func (m *instruments) finished(s *scope, f *failure) {
 	m.syncs.WithLabelValues(reason).Inc()
 	// Only now: a run whose status could not be written sees the same change again.
 	m.rolloutsCoalesced.Add(float64(s.rolled.Coalesced))
+	m.rolloutsFailed.Add(float64(newlyFailed(s.before.Status.Workloads, s.object.Status.Workloads)))
+	if s.rejecting {
+		m.rolledBack.Inc()
+	}
 	if f == nil || !f.retry {
 		m.take(s.key())
 	}

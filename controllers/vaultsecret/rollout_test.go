@@ -82,7 +82,7 @@ func TestRotationRolls(t *testing.T) {
 		{Kind: "Deployment", Name: "by-env", State: vaultv1alpha1.WorkloadRollingOut},
 		{Kind: "Deployment", Name: "by-volume", State: vaultv1alpha1.WorkloadRollingOut},
 	}
-	if diff := cmp.Diff(want, object.Status.Workloads); diff != "" {
+	if diff := cmp.Diff(want, object.Status.Workloads, cmpopts.IgnoreFields(vaultv1alpha1.WorkloadStatus{}, "RollingSince")); diff != "" {
 		t.Errorf("workloads (-want +got):\n%s", diff)
 	}
 	if note := w.hasEvent(object, "ContentChanged"); !strings.Contains(note, "Deployment/both, Deployment/by-env, Deployment/by-volume") {
@@ -211,7 +211,7 @@ func TestRolloutOfOtherKinds(t *testing.T) {
 			{Kind: "DaemonSet", Name: "daemon", State: vaultv1alpha1.WorkloadPaused},
 			{Kind: "Deployment", Name: "paused", State: vaultv1alpha1.WorkloadPaused},
 			{Kind: "StatefulSet", Name: "set", State: vaultv1alpha1.WorkloadRollingOut},
-		}, refreshed(w, object).Status.Workloads, cmpopts.IgnoreFields(vaultv1alpha1.WorkloadStatus{}, "Message"))
+		}, refreshed(w, object).Status.Workloads, cmpopts.IgnoreFields(vaultv1alpha1.WorkloadStatus{}, "Message", "RollingSince"))
 	})
 	w.hasEvent(object, vaultv1alpha1.ReasonRolloutPaused)
 }

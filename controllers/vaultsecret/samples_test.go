@@ -25,9 +25,10 @@ func TestSamples(t *testing.T) {
 		"everything": {
 			"DB_user": "payments", "DB_password": "p/w", "PARTNER_acme_token": "a", "PARTNER_north_west_id": "1", "STRIPE": "s",
 		},
-		"api-tls":         {"tls.crt": properties["certificate"], "tls.key": properties["key"]},
-		"database-rolled": {"user": "payments", "password": "p/w"},
-		"registry":        {".dockerconfigjson": `{"auths": {"registry.example.com": {"username": "payments", "password": "r"}}}` + "\n"},
+		"api-tls":           {"tls.crt": properties["certificate"], "tls.key": properties["key"]},
+		"database-verified": {"user": "payments", "password": "p/w"},
+		"database-rolled":   {"user": "payments", "password": "p/w"},
+		"registry":          {".dockerconfigjson": `{"auths": {"registry.example.com": {"username": "payments", "password": "r"}}}` + "\n"},
 		"database-files": {
 			"DSN": "postgres://payments:p%2Fw@db.payments:5432/payments", ".pgpass": "db.payments:5432:payments:payments:p/w\n",
 			"config.json": `{"user": "payments", "password": "p/w"}` + "\n",

@@ -19,12 +19,20 @@ type scope struct {
 	object *vaultv1alpha1.VaultSecret
 	before *vaultv1alpha1.VaultSecret
 
+	// inForce says that the VaultPolicies of the cluster were in force before the vault
+	// was asked: a denial means what it says.
+	inForce bool
+
 	caller secret.Caller // identify
 
 	refs     []secret.Ref      // authorise: those that the spec names, then what prefixes gave
 	named    int               // authorise: how many of refs the spec names
 	versions []secret.Metadata // authorise: one for each of refs
 	inputs   string            // authorise: the keyed checksum of spec and versions
+
+	// reads are what is opened for each of refs, which are opened themselves when nil:
+	// the versions to which turnBack takes the Secret back.
+	reads []secret.Ref
 
 	existing *corev1.Secret // inspect: the target as cached, without data; nil when there is none
 	// adopted says that existing belonged to nobody, and agrees to be taken over.
@@ -36,6 +44,9 @@ type scope struct {
 	written, changed, restored bool
 
 	rolled rollout.Report // roll
+	// rejecting says that this run decided to roll back, noWayBack why it could not.
+	rejecting bool
+	noWayBack string
 	// rolling says that workloads are looked after at all, cameToRollout that all
 	// steps before the rollout are done: a failure is then one of the rollout.
 	rolling, cameToRollout bool

@@ -55,7 +55,7 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	if err != nil {
 		f = failureOf(err)
 	}
-	if f != nil && f.reason == vaultv1alpha1.ReasonDenied && !r.PoliciesInForce() {
+	if f != nil && f.reason == vaultv1alpha1.ReasonDenied && !s.inForce {
 		f.revoked, f.recheck = false, policyInterval
 		f.message += "; the VaultPolicies of the cluster are not yet in force, and until they are no Secret is taken away"
 	}
@@ -77,6 +77,9 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
+	if s.rejecting {
+		failpoint.Hit(rollbackFlow, failpoint.Decided)
+	}
 	r.metrics.finished(s, f)
 	r.recordEvents(s, f)
 	return r.result(s, f, err)
@@ -91,8 +94,13 @@ func noteRefresh(object *vaultv1alpha1.VaultSecret) {
 	if object.Spec.Suspend {
 		return
 	}
+	object.Status.LastRefreshRequest = refreshRequest(object)
+}
+
+// refreshRequest is the annotation, as far as the status repeats it.
+func refreshRequest(object *vaultv1alpha1.VaultSecret) string {
 	request := object.Annotations[vaultv1alpha1.RefreshAnnotation]
-	object.Status.LastRefreshRequest = strings.ToValidUTF8(request[:min(len(request), maxRefreshRequest)], "")
+	return strings.ToValidUTF8(request[:min(len(request), maxRefreshRequest)], "")
 }
 
 // interrupted is the error of a reconcile whose time is over; nil when the operator
@@ -188,7 +196,11 @@ func syncedMessage(s *scope) string {
 	for i, source := range status.Sources {
 		versions[i] = fmt.Sprintf("%s version %d", source.Path, source.Version)
 	}
-	return fmt.Sprintf("the Secret %s holds %s", status.Target.Name, enumerate(versions))
+	message := fmt.Sprintf("the Secret %s holds %s", status.Target.Name, enumerate(versions))
+	if s.reads != nil && status.Rejected != nil {
+		message += "; " + refusal(status) + ", since its rollout failed"
+	}
+	return message
 }
 
 // rolledOut sums up the workloads: the worst state counts.
@@ -196,6 +208,9 @@ func rolledOut(s *scope, f *failure) metav1.Condition {
 	if !s.rolling {
 		return metav1.Condition{Status: metav1.ConditionTrue, Reason: vaultv1alpha1.ReasonRolloutDisabled,
 			Message: "spec.rollout.mode is None: workloads are left alone"}
+	}
+	if s.object.Status.Rejected != nil {
+		return rolledBack(s.object)
 	}
 	if f != nil && f.retry {
 		return metav1.Condition{Status: metav1.ConditionFalse, Reason: vaultv1alpha1.ReasonRolloutFailed,
@@ -222,10 +237,14 @@ func rolledOut(s *scope, f *failure) metav1.Condition {
 		{vaultv1alpha1.WorkloadFailed, vaultv1alpha1.ReasonRolloutFailed, "the rollout failed of "},
 		{vaultv1alpha1.WorkloadPaused, vaultv1alpha1.ReasonRolloutPaused, "waiting for a person to roll "},
 		{vaultv1alpha1.WorkloadRollingOut, vaultv1alpha1.ReasonRollingOut, "rolling "},
-		{vaultv1alpha1.WorkloadPending, vaultv1alpha1.ReasonPending, "waiting for further changes (spec.rollout.debounce) before rolling "},
+		{vaultv1alpha1.WorkloadPending, vaultv1alpha1.ReasonPending, "waiting for further changes (spec.rollout.debounce), or for another workload, before rolling "},
 	} {
 		if names := inState(workloads, worst.state); len(names) > 0 {
-			return metav1.Condition{Status: metav1.ConditionFalse, Reason: worst.reason, Message: worst.doing + enumerate(names)}
+			message := worst.doing + enumerate(names)
+			if worst.state == vaultv1alpha1.WorkloadFailed && s.noWayBack != "" {
+				message += "; " + s.noWayBack
+			}
+			return metav1.Condition{Status: metav1.ConditionFalse, Reason: worst.reason, Message: message}
 		}
 	}
 	// A target that does not exist runs with nothing old. Were it not Ready, those who
@@ -279,6 +298,9 @@ func (r *Reconciler) recordEvents(s *scope, f *failure) {
 	}
 	before, now := ready(s.before), ready(s.object)
 	changed := now != nil && (before == nil || before.Reason != now.Reason || before.Status != now.Status)
+	if s.rejecting {
+		r.event(s.object, corev1.EventTypeWarning, vaultv1alpha1.ReasonRolledBack, "Rollout", rolledBack(s.object).Message)
+	}
 	switch {
 	case s.object.Spec.Suspend:
 		return
@@ -332,7 +354,7 @@ func (r *Reconciler) event(object *vaultv1alpha1.VaultSecret, kind, reason, acti
 
 func isRollout(reason string) bool {
 	switch reason {
-	case vaultv1alpha1.ReasonPending, vaultv1alpha1.ReasonRollingOut, vaultv1alpha1.ReasonRolloutFailed, vaultv1alpha1.ReasonRolloutPaused:
+	case vaultv1alpha1.ReasonPending, vaultv1alpha1.ReasonRollingOut, vaultv1alpha1.ReasonRolloutFailed, vaultv1alpha1.ReasonRolloutPaused, vaultv1alpha1.ReasonRolledBack:
 		return true
 	default:
 		return false

@@ -84,6 +84,7 @@ func (r *Reconciler) sync(ctx context.Context, s *scope) error {
 	}
 	failpoint.Hit(syncing, failpoint.AfterWrite)
 	s.written = true
+	s.hitRollback(failpoint.SecretWritten)
 	r.noteContent(s, keys)
 	r.metrics.propagated(s.key(), r.Clock.Now())
 	return nil
@@ -143,12 +144,16 @@ func (r *Reconciler) open(ctx context.Context, s *scope) (map[string][]byte, err
 	}()
 	size := 0
 	for i, ref := range s.refs {
-		opened, err := r.Vault.Read(ctx, s.caller, ref)
+		asks := ref
+		if s.reads != nil {
+			asks = s.reads[i]
+		}
+		opened, err := r.Vault.Read(ctx, s.caller, asks)
 		if errors.Is(err, secret.ErrDenied) && i >= s.named {
 			return nil, errConflict // gone from below the prefix since it was resolved
 		}
 		if err != nil {
-			return nil, r.vaultError(ctx, s, asked{refs: []secret.Ref{ref}}, err)
+			return nil, r.vaultError(ctx, s, asked{refs: []secret.Ref{asks}}, err)
 		}
 		values[ref] = opened.Value
 		s.versions[i] = opened.Metadata
@@ -285,7 +290,7 @@ func (r *Reconciler) roll(ctx context.Context, s *scope) error {
 	s.cameToRollout = true
 	status := &s.object.Status
 	if s.object.Spec.Rollout.Mode == vaultv1alpha1.RolloutNone {
-		status.Workloads = nil
+		status.Workloads, status.LastGood = nil, nil
 		return nil
 	}
 	s.rolling = true
@@ -293,7 +298,7 @@ func (r *Reconciler) roll(ctx context.Context, s *scope) error {
 	if err != nil {
 		return &failure{reason: vaultv1alpha1.ReasonInvalidSpec, message: err.Error()}
 	}
-	target := rollout.Content{Secret: status.Target.Name, Checksum: s.checksum}
+	target := rollout.Content{Secret: status.Target.Name, Checksum: s.checksum, Unstamped: unstamped(s.object, s.checksum)}
 	if at := status.Target.ContentChangedAt; at != nil {
 		target.ChangedAt = at.Time
 		target.Fresh = s.changed || r.Clock.Since(at.Time) < noticeTime
@@ -301,8 +306,13 @@ func (r *Reconciler) roll(ctx context.Context, s *scope) error {
 	s.rolled, err = r.roller.Roll(ctx, rollout.Request{
 		Namespace: s.object.Namespace, Content: target, Selection: selection, Debounce: debounce(s.object),
 		Previous: status.Workloads, Changed: s.changed, Now: r.Clock.Now(), Peers: r.peersOf(s.object),
+		Watch:    status.Rejected == nil && onFailure(s.object) != vaultv1alpha1.OnFailureIgnore,
+		OneByOne: onFailure(s.object) == vaultv1alpha1.OnFailureHold,
 	})
+	if len(s.rolled.Stamped) > 0 {
+		s.hitRollback(failpoint.Stamped)
+	}
 	status.Workloads = s.rolled.Workloads
 	r.metrics.rolloutsStarted.Add(float64(len(s.rolled.Stamped)))
-	return err
+	return errors.Join(err, r.verify(ctx, s))
 }

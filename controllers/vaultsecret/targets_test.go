@@ -17,7 +17,7 @@ import (
 func (w *world) workloadsAre(object *vaultv1alpha1.VaultSecret, want ...vaultv1alpha1.WorkloadStatus) {
 	w.t.Helper()
 	w.eventually(func() string {
-		return cmp.Diff(want, refreshed(w, object).Status.Workloads, cmpopts.IgnoreFields(vaultv1alpha1.WorkloadStatus{}, "Message"), cmpopts.EquateEmpty())
+		return cmp.Diff(want, refreshed(w, object).Status.Workloads, cmpopts.IgnoreFields(vaultv1alpha1.WorkloadStatus{}, "Message", "RollingSince"), cmpopts.EquateEmpty())
 	})
 }
 

@@ -111,6 +111,7 @@ type watches struct {
 
 func (w watches) add(b *builder.Builder) {
 	b.Watches(&vaultv1alpha1.VaultSecret{}, w.targetLeft()).
+		Watches(&vaultv1alpha1.VaultSecret{}, handler.EnqueueRequestsFromMapFunc(w.ofRollback), builder.WithPredicates(rollbackBegins())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.ofSecret)).
 		Watches(serviceAccountMetadata(), handler.EnqueueRequestsFromMapFunc(w.ofServiceAccount), builder.WithPredicates(existenceChanges())).
 		Watches(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(w.ofNamespace), builder.WithPredicates(environmentChanges()))
@@ -212,4 +213,56 @@ func requestsFor(objects []vaultv1alpha1.VaultSecret) []reconcile.Request {
 		requests[i] = reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&objects[i])}
 	}
 	return requests
+}
+
+// rollbackBegins lets through that it was decided to take a Secret back.
+func rollbackBegins() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, ok := e.ObjectOld.(*vaultv1alpha1.VaultSecret)
+			if !ok {
+				return false
+			}
+			now, ok := e.ObjectNew.(*vaultv1alpha1.VaultSecret)
+			return ok && before.Status.Rejected == nil && now.Status.Rejected != nil
+		},
+	}
+}
+
+// ofRollback finds the VaultSecrets whose content changed in the rollout that failed, so
+// that they look at it too before it is gone, and all go back in one.
+func (w watches) ofRollback(ctx context.Context, obj client.Object) []reconcile.Request {
+	object, ok := obj.(*vaultv1alpha1.VaultSecret)
+	if !ok {
+		return nil
+	}
+	var all vaultv1alpha1.VaultSecretList
+	if err := w.reader.List(ctx, &all, client.InNamespace(object.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "cannot list the VaultSecrets that an event concerns")
+		return nil
+	}
+	var involved []vaultv1alpha1.VaultSecret
+	for i := range all.Items {
+		if all.Items[i].UID != object.UID && rollTogether(&all.Items[i], object) {
+			involved = append(involved, all.Items[i])
+		}
+	}
+	return requestsFor(involved)
+}
+
+// rollTogether reports whether a rollout of one workload is under way for both.
+func rollTogether(a, b *vaultv1alpha1.VaultSecret) bool {
+	for _, of := range a.Status.Workloads {
+		if of.RollingSince == nil {
+			continue
+		}
+		for _, other := range b.Status.Workloads {
+			if other.RollingSince != nil && other.Kind == of.Kind && other.Name == of.Name {
+				return true
+			}
+		}
+	}
+	return false
 }

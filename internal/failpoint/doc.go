@@ -27,3 +27,14 @@ const (
 	// Removed: what is to be made anew is gone, and not there again.
 	Removed = "removed"
 )
+
+// The steps of the operation "rollback", by which the operator takes a Secret and its
+// workloads back to older versions.
+const (
+	// Decided: the status says so, and the Secret is not written.
+	Decided = "decided"
+	// SecretWritten: the Secret holds the older versions, and no workload is stamped.
+	SecretWritten = "secret-written"
+	// Stamped: workloads are stamped, and the status does not say so.
+	Stamped = "stamped"
+)

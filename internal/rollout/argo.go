@@ -88,6 +88,11 @@ func stripArgoRollout(u *unstructured.Unstructured) (*unstructured.Unstructured,
 			}
 		}
 	}
+	if selector, found, err := unstructured.NestedMap(u.Object, "spec", "selector"); err == nil && found {
+		if err := unstructured.SetNestedMap(kept.Object, selector, "spec", "selector"); err != nil {
+			return nil, err
+		}
+	}
 	if ok {
 		stripTemplate(w.Template)
 		template, err := runtime.DefaultUnstructuredConverter.ToUnstructured(w.Template)

@@ -16,6 +16,10 @@
 //     stamp for that change is Pending, and the workload is older than the change:
 //     its pods may have started with the old content.
 //
+// A rollout that a stamp began can be watched (see [Request]) until it has succeeded or
+// failed (see [Report]): by the workload's state, and by its new pods, those that carry
+// the stamp. They are listed while the rollout is under way and only then.
+//
 // Everything is derived from the objects and the last written status, so that a
 // crash between the write of a Secret and the stamp loses nothing, and a restart
 // rolls nothing.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -24,6 +25,9 @@ const SecretIndex = "coffer.secrets"
 // usable: set Client, whose cache must have the index that AddIndexes adds.
 type Roller struct {
 	Client client.Client
+	// Pods reads from the API server, not from a cache. It is asked only for a Request
+	// that wants its rollouts watched.
+	Pods client.Reader
 	// ArgoRollouts says that the kind ArgoRollout exists and is to be looked after.
 	ArgoRollouts bool
 }
@@ -41,7 +45,12 @@ type Request struct {
 	Previous []vaultv1alpha1.WorkloadStatus
 	// Changed says that the content is other than that of the last report.
 	Changed bool
-	Now     time.Time
+	// Watch asks for the rollouts that Coffer begins to be watched until they have
+	// succeeded or failed (see Report), by their pods too.
+	Watch bool
+	// OneByOne begins a rollout only when those before it have succeeded. It wants Watch.
+	OneByOne bool
+	Now      time.Time
 	// Peers finds the other Secrets that a workload follows. It is asked only when a
 	// stamp is due.
 	Peers func(context.Context, Workload) ([]Peer, error)
@@ -51,6 +60,8 @@ type Request struct {
 type Peer struct {
 	// Secret is its name, and Checksum that of its present content.
 	Secret, Checksum string
+	// Unstamped is that of the content (see Content).
+	Unstamped []string
 	// Owed says that the workload is to be stamped for it also when it has no stamp.
 	Owed bool
 	// Wait is that of the workload for it; nil when it makes nobody wait.
@@ -64,6 +75,12 @@ type Report struct {
 	Workloads []vaultv1alpha1.WorkloadStatus
 	// Stamped names the workloads that this call began to roll, as kind/name.
 	Stamped []string
+	// Unstamped names those that have, and need, no stamp.
+	Unstamped []string
+	// Failed are those of Workloads whose rollout, begun by Coffer, failed.
+	Failed []vaultv1alpha1.WorkloadStatus
+	// Good says that there are workloads, and the rollout of each has succeeded.
+	Good bool
 	// Coalesced counts the changes of content that got no rollout of their own.
 	Coalesced int
 	// Wake is after how long Roll is to be called again; 0 when only events matter.
@@ -104,23 +121,51 @@ func secretsOfObject(obj client.Object) []string {
 	return SecretsOf(&w.Template.Spec)
 }
 
-// Roll stamps every workload that needs it and has waited enough, and says how far
-// each workload that follows the Secret has come. Errors of single workloads are
-// joined, and do not keep the others from being rolled.
+// Roll stamps every workload that needs it, has waited enough and, with OneByOne, whose
+// turn it is, and says how far each workload that follows the Secret has come. Errors of
+// single workloads are joined, and do not keep the others from being rolled.
 func (r Roller) Roll(ctx context.Context, req Request) (Report, error) {
 	workloads, missing, err := r.selected(ctx, req.Namespace, req.Content.Secret, req.Selection)
 	if err != nil {
 		return Report{Workloads: req.Previous}, err
 	}
-	var report Report
+	report := Report{Workloads: make([]vaultv1alpha1.WorkloadStatus, len(workloads))}
 	var errs []error
-	for _, w := range workloads {
-		status, err := r.follow(ctx, req, w, &report)
+	needing := map[int]Workload{}
+	for i, w := range workloads {
+		status, latest, err := r.follow(ctx, req, w, &report)
 		errs = append(errs, err)
-		report.Workloads = append(report.Workloads, status)
+		report.Workloads[i] = status
+		if latest != nil {
+			needing[i] = *latest
+		}
+	}
+	for i := range workloads {
+		w, needs := needing[i]
+		if !needs {
+			continue
+		}
+		status, err := r.advance(ctx, req, w, turnOf(req, report.Workloads), &report)
+		errs = append(errs, err)
+		report.Workloads[i] = status
 	}
 	report.Workloads = append(report.Workloads, missing...)
+	report.Failed, report.Good = outcome(report.Workloads)
 	return report, errors.Join(errs...)
+}
+
+// turnOf is the workload whose rollout has to succeed before another begins, one that
+// failed rather than one that may yet succeed; nil when there is none.
+func turnOf(req Request, workloads []vaultv1alpha1.WorkloadStatus) *vaultv1alpha1.WorkloadStatus {
+	if !req.OneByOne {
+		return nil
+	}
+	for _, blocks := range []func(vaultv1alpha1.WorkloadStatus) bool{failed, underWay} {
+		if i := slices.IndexFunc(workloads, blocks); i >= 0 {
+			return &workloads[i]
+		}
+	}
+	return nil
 }
 
 // notStamped is the message of a workload whose stamp failed.
@@ -129,9 +174,9 @@ const notStamped = "the pod template could not be stamped; it is tried again"
 // staleDelay is how long a stamp that lost a race waits for the cache to see what won.
 const staleDelay = 50 * time.Millisecond
 
-// follow brings one workload a step on.
-func (r Roller) follow(ctx context.Context, req Request, w Workload, report *Report) (vaultv1alpha1.WorkloadStatus, error) {
-	status := vaultv1alpha1.WorkloadStatus{Kind: w.Kind, Name: w.Object.GetName()}
+// follow says how far a workload has come that needs no stamp. One that needs it is
+// returned as it is now.
+func (r Roller) follow(ctx context.Context, req Request, w Workload, report *Report) (vaultv1alpha1.WorkloadStatus, *Workload, error) {
 	last := statusOf(req.Previous, w)
 	owed := last.State == vaultv1alpha1.WorkloadPending
 	if w.NeedsStamp(req.Content, owed) {
@@ -141,23 +186,77 @@ func (r Roller) follow(ctx context.Context, req Request, w Workload, report *Rep
 		case err == nil:
 			w = latest
 		case !apierrors.IsNotFound(err):
-			status = pending(status, last, req.Changed, req.Debounce, req.Now)
+			status := pending(newStatus(w), last, req.Changed, req.Debounce, req.Now)
 			status.Message = notStamped
-			return status, err
+			return status, nil, err
 		}
 	}
-	if !w.NeedsStamp(req.Content, owed) {
-		if last.State == vaultv1alpha1.WorkloadCurrent && !req.Changed {
-			status.State = vaultv1alpha1.WorkloadCurrent
-			return status, nil
-		}
-		status.State, status.Message = w.State()
-		return status, nil
+	if w.NeedsStamp(req.Content, owed) {
+		return newStatus(w), &w, nil
 	}
-	if owed && req.Changed {
+	if w.Stamp(req.Content.Secret) == "" {
+		report.Unstamped = append(report.Unstamped, w.Kind+"/"+w.Object.GetName())
+	}
+	// Stamped, by whomever, for a change that this status does not tell of yet.
+	begun := (owed || req.Changed) && w.Stamp(req.Content.Secret) != ""
+	if req.Watch && (begun || last.RollingSince != nil && !req.Changed) {
+		status, err := r.watch(ctx, req, w, last, report)
+		return status, nil, err
+	}
+	status := newStatus(w)
+	if last.State == vaultv1alpha1.WorkloadCurrent && !req.Changed {
+		status.State = vaultv1alpha1.WorkloadCurrent
+		return status, nil, nil
+	}
+	status.State, status.Message = w.State()
+	return status, nil, nil
+}
+
+func newStatus(w Workload) vaultv1alpha1.WorkloadStatus {
+	return vaultv1alpha1.WorkloadStatus{Kind: w.Kind, Name: w.Object.GetName()}
+}
+
+// watch looks after a rollout that Coffer began.
+func (r Roller) watch(ctx context.Context, req Request, w Workload, last vaultv1alpha1.WorkloadStatus, report *Report) (vaultv1alpha1.WorkloadStatus, error) {
+	since := req.Now
+	if last.RollingSince != nil && !req.Changed {
+		since = last.RollingSince.Time
+	}
+	pods, err := r.look(ctx, w, req.Content, req.Now)
+	if err != nil {
+		return unseen(w, last, since), err
+	}
+	status := judge(w, pods, since)
+	if delay := nextLook(status, req.Now); delay > 0 {
+		report.wakeIn(delay)
+	}
+	return status, nil
+}
+
+// unseen is the status of a rollout whose pods could not be looked at: it has neither
+// failed nor succeeded by that.
+func unseen(w Workload, last vaultv1alpha1.WorkloadStatus, since time.Time) vaultv1alpha1.WorkloadStatus {
+	status := newStatus(w)
+	status.RollingSince = microTime(since)
+	status.State, status.Message = w.State()
+	if failed(last) {
+		status.State, status.Message = last.State, last.Message
+	}
+	return status
+}
+
+// advance begins the rollout of a workload that needs a stamp, when it has waited
+// enough. before is one whose rollout has to succeed first; nil when there is none.
+func (r Roller) advance(ctx context.Context, req Request, w Workload, before *vaultv1alpha1.WorkloadStatus, report *Report) (vaultv1alpha1.WorkloadStatus, error) {
+	last := statusOf(req.Previous, w)
+	if last.State == vaultv1alpha1.WorkloadPending && req.Changed {
 		report.Coalesced++
 	}
-	status = pending(status, last, req.Changed, req.Debounce, req.Now)
+	status := pending(newStatus(w), last, req.Changed, req.Debounce, req.Now)
+	if before != nil {
+		status.Message = held(*before)
+		return status, nil
+	}
 	own := WaitOf(status, req.Debounce)
 	if delay := due(own, nil).Sub(req.Now); delay > 0 {
 		report.wakeIn(delay)
@@ -172,28 +271,44 @@ func (r Roller) follow(ctx context.Context, req Request, w Workload, report *Rep
 		report.wakeIn(delay)
 		return status, nil
 	}
-	return r.begin(ctx, w, status, stampsOf(w, req.Content, peers), report)
+	return r.begin(ctx, req, w, status, stampsOf(w, req.Content, peers), report)
 }
 
-// stampsOf are the annotations that the workload is to get: the Secret's, and those
-// of its peers whose change would roll it next.
-func stampsOf(w Workload, content Content, peers []Peer) map[string]string {
-	stamps := map[string]string{StampAnnotation(content.Secret): content.Checksum}
+// held says what a workload waits for whose turn it is not.
+func held(before vaultv1alpha1.WorkloadStatus) string {
+	name := before.Kind + "/" + before.Name
+	if failed(before) {
+		return "held, since the rollout of " + name + " failed: mend that, write a newer version, or set spec.rollout.onFailure to Ignore to go on"
+	}
+	return "its turn comes when the rollout of " + name + " has succeeded (spec.rollout.onFailure is Hold)"
+}
+
+// stampsOf are the annotations that the workload is to get, null for one that is to go:
+// the Secret's, and those of its peers whose change would roll it next.
+func stampsOf(w Workload, content Content, peers []Peer) map[string]*string {
+	stamps := map[string]*string{StampAnnotation(content.Secret): content.stampOf(w)}
 	for _, peer := range peers {
 		if peer.needs(w) {
-			stamps[StampAnnotation(peer.Secret)] = peer.Checksum
+			stamps[StampAnnotation(peer.Secret)] = peer.content().stampOf(w)
 		}
 	}
 	return stamps
 }
 
+func (p Peer) content() Content {
+	return Content{Secret: p.Secret, Checksum: p.Checksum, Unstamped: p.Unstamped}
+}
+
 func (p Peer) needs(w Workload) bool {
 	stamp := w.Stamp(p.Secret)
+	if p.content().stampOf(w) == nil {
+		return stamp != ""
+	}
 	return stamp != p.Checksum && (stamp != "" || p.Owed)
 }
 
 // begin stamps the workload, whose status so far is Pending.
-func (r Roller) begin(ctx context.Context, w Workload, status vaultv1alpha1.WorkloadStatus, stamps map[string]string, report *Report) (vaultv1alpha1.WorkloadStatus, error) {
+func (r Roller) begin(ctx context.Context, req Request, w Workload, status vaultv1alpha1.WorkloadStatus, stamps map[string]*string, report *Report) (vaultv1alpha1.WorkloadStatus, error) {
 	stamped, err := r.stamp(ctx, w, stamps)
 	if apierrors.IsConflict(err) {
 		report.wakeIn(staleDelay)
@@ -207,7 +322,13 @@ func (r Roller) begin(ctx context.Context, w Workload, status vaultv1alpha1.Work
 		report.Stamped = append(report.Stamped, w.Kind+"/"+status.Name)
 		report.Coalesced += len(stamps) - 1
 	}
-	return vaultv1alpha1.WorkloadStatus{Kind: status.Kind, Name: status.Name, State: vaultv1alpha1.WorkloadRollingOut}, nil
+	begun := newStatus(w)
+	begun.State = vaultv1alpha1.WorkloadRollingOut
+	if req.Watch {
+		begun.RollingSince = microTime(req.Now)
+		report.wakeIn(minLook)
+	}
+	return begun, nil
 }
 
 // statusOf is the last status of the workload; the zero value when there is none.
@@ -223,10 +344,11 @@ func statusOf(previous []vaultv1alpha1.WorkloadStatus, w Workload) vaultv1alpha1
 // stamping is the flow of failpoints.
 const stamping = "stamp"
 
-// stamp sets these annotations of the pod template in one write; stamped is false
-// when the workload is gone. It fails with a conflict when the workload was written
-// since it was read: what another stamped meanwhile must not be taken back.
-func (r Roller) stamp(ctx context.Context, w Workload, stamps map[string]string) (stamped bool, err error) {
+// stamp sets these annotations of the pod template, and takes those away that are nil,
+// in one write; stamped is false when the workload is gone. It fails with a conflict
+// when the workload was written since it was read: what another stamped meanwhile must
+// not be taken back.
+func (r Roller) stamp(ctx context.Context, w Workload, stamps map[string]*string) (stamped bool, err error) {
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]string{"resourceVersion": w.Object.GetResourceVersion()},
 		"spec": map[string]any{"template": map[string]any{

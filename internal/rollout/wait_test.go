@@ -85,7 +85,7 @@ func TestStampsOf(t *testing.T) {
 	got := stampsOf(w, Content{Secret: "own", Checksum: "2"}, []Peer{
 		{Secret: "old", Checksum: "2"}, {Secret: "same", Checksum: "1", Owed: true}, {Secret: "owed", Checksum: "2", Owed: true}, {Secret: "first", Checksum: "1"},
 	})
-	want := map[string]string{StampAnnotation("own"): "2", StampAnnotation("old"): "2", StampAnnotation("owed"): "2"}
+	want := map[string]*string{StampAnnotation("own"): new("2"), StampAnnotation("old"): new("2"), StampAnnotation("owed"): new("2")}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("stamps (-want +got):\n%s", diff)
 	}

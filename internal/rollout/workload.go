@@ -58,6 +58,17 @@ type Content struct {
 	// Fresh says that the change is just now, or so short ago that a workload which
 	// already used the Secret may come to notice only now.
 	Fresh bool
+	// Unstamped are the workloads, as kind/name, that ran with this content before and
+	// had no stamp for it: they are to have none, so that their old pods fit.
+	Unstamped []string
+}
+
+// stampOf is the stamp that the workload is to have; nil for none.
+func (c Content) stampOf(w Workload) *string {
+	if slices.Contains(c.Unstamped, w.Kind+"/"+w.Object.GetName()) {
+		return nil
+	}
+	return &c.Checksum
 }
 
 // Uses reports whether the workload's pods take in the Secret of that name.
@@ -71,15 +82,19 @@ func (w Workload) Stamp(secretName string) string {
 	return w.Template.Annotations[StampAnnotation(secretName)]
 }
 
-// NeedsStamp reports whether the workload's pods may run with other content than
-// c. owed says that the workload was to be stamped before and could not be.
+// NeedsStamp reports whether the workload's stamp is to be changed, since its pods may
+// run with other content than c. owed says that the workload was to be stamped before and could not be.
 //
 // A workload made in the very second of the change (the granularity of
 // creationTimestamp) counts as older: one rollout too many beats a stale pod. Long
 // after the change a workload without a stamp is one that came to use the Secret
 // later, or whose template was replaced: its pods are younger than the content.
 func (w Workload) NeedsStamp(c Content, owed bool) bool {
-	if stamp := w.Stamp(c.Secret); stamp != "" {
+	stamp := w.Stamp(c.Secret)
+	if c.stampOf(w) == nil {
+		return stamp != ""
+	}
+	if stamp != "" {
 		return stamp != c.Checksum
 	}
 	if c.ChangedAt.IsZero() || !c.Fresh && !owed {

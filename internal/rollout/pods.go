@@ -1,0 +1,159 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// settledAfter is how long a new pod must have been ready before it counts as one
+	// that works: without a readiness probe a pod is ready before it crashes.
+	settledAfter = 30 * time.Second
+	// ripeAfter is the age at which a pod that is not ready, and does not crash, no
+	// longer keeps a rollout that is complete from counting as a success.
+	ripeAfter = 5 * time.Minute
+	// stuckAfter is how long a new pod of a StatefulSet or DaemonSet may take to be
+	// ready: as long as a Deployment's default progress deadline.
+	stuckAfter = 10 * time.Minute
+	// crashes is how many restarts make a crash loop: many a program is started a
+	// second time because what it needs came later.
+	crashes = 2
+)
+
+// Bounds of a look at the pods of one workload: pods of a page, and pages. Where there
+// are more pods, the first tell for all.
+const (
+	podPage  = 500
+	podPages = 4
+)
+
+// sighting is what was seen of the pods of a workload's present template.
+type sighting struct {
+	// crash says which container crashes and where to look; empty when none does. It
+	// names no pod, so that it stays the same while pods come and go.
+	crash string
+	// stuck says that a pod is not ready for stuckAfter.
+	stuck bool
+	// settled says that every pod works; so does no pod.
+	settled bool
+}
+
+// sight looks at those of pods that were made from a template with this stamp for the
+// Secret.
+func sight(w Workload, secretName, stamp string, pods []corev1.Pod, now time.Time) sighting {
+	seen := sighting{settled: true}
+	for i := range pods {
+		pod := &pods[i]
+		if pod.Annotations[StampAnnotation(secretName)] != stamp || !pod.DeletionTimestamp.IsZero() || pod.Status.Phase == corev1.PodSucceeded {
+			continue
+		}
+		ready, since := readiness(pod)
+		age := now.Sub(pod.CreationTimestamp.Time)
+		works := ready && now.Sub(since) >= settledAfter
+		if !works && seen.crash == "" {
+			seen.crash = crashOf(w, pod)
+		}
+		if !works && (ready || age < ripeAfter) {
+			seen.settled = false
+		}
+		if !ready && now.Sub(since) >= stuckAfter {
+			seen.stuck = true
+		}
+	}
+	return seen
+}
+
+// readiness tells whether the pod is ready, and since when it is or is not.
+func readiness(pod *corev1.Pod) (ready bool, since time.Time) {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady && !condition.LastTransitionTime.IsZero() {
+			return condition.Status == corev1.ConditionTrue, condition.LastTransitionTime.Time
+		}
+	}
+	return false, pod.CreationTimestamp.Time
+}
+
+// crashOf says which container of the pod crashes again and again; empty when none
+// does. Of what the container left behind it tells the exit code only: its message may
+// hold anything.
+func crashOf(w Workload, pod *corev1.Pod) string {
+	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		for i := range statuses {
+			container := &statuses[i]
+			looping := container.State.Waiting != nil && container.State.Waiting.Reason == "CrashLoopBackOff"
+			last := container.LastTerminationState.Terminated
+			if container.State.Terminated != nil {
+				last = container.State.Terminated
+			}
+			failing := container.RestartCount >= crashes && last != nil && last.ExitCode != 0
+			if !looping && !failing {
+				continue
+			}
+			code := ""
+			if last != nil {
+				code = fmt.Sprintf(" with exit code %d", last.ExitCode)
+			}
+			return fmt.Sprintf("the container %s of a new pod crashes%s; kubectl logs -n %s -l %s -c %s --previous",
+				container.Name, code, pod.Namespace, metav1.FormatLabelSelector(selectorOf(w)), container.Name)
+		}
+	}
+	return ""
+}
+
+// look lists the pods of the workload, live and a bounded number of them, since no
+// cache of all pods is worth the few moments in which they matter.
+func (r Roller) look(ctx context.Context, w Workload, content Content, now time.Time) (sighting, error) {
+	selector, err := metav1.LabelSelectorAsSelector(selectorOf(w))
+	if err != nil || selector.Empty() {
+		selector = labels.Nothing()
+	}
+	var pods []corev1.Pod
+	next := ""
+	for range podPages {
+		var page corev1.PodList
+		err := r.Pods.List(ctx, &page, client.InNamespace(w.Object.GetNamespace()),
+			client.MatchingLabelsSelector{Selector: selector}, client.Limit(podPage), client.Continue(next))
+		if err != nil {
+			return sighting{}, fmt.Errorf("list the pods of %s %s/%s: %w", w.Kind, w.Object.GetNamespace(), w.Object.GetName(), err)
+		}
+		pods = append(pods, page.Items...)
+		if next = page.Continue; next == "" {
+			break
+		}
+	}
+	return sight(w, content.Secret, w.Stamp(content.Secret), pods, now), nil
+}
+
+// selectorOf is the label selector of the workload's pods; nil when there is none.
+func selectorOf(w Workload) *metav1.LabelSelector {
+	switch o := w.Object.(type) {
+	case *appsv1.Deployment:
+		return o.Spec.Selector
+	case *appsv1.StatefulSet:
+		return o.Spec.Selector
+	case *appsv1.DaemonSet:
+		return o.Spec.Selector
+	case *unstructured.Unstructured:
+		fields, found, err := unstructured.NestedMap(o.Object, "spec", "selector")
+		if err != nil || !found {
+			return nil
+		}
+		selector := &metav1.LabelSelector{}
+		// Its CustomResourceDefinition does not check it to the last.
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(fields, selector); err != nil {
+			return nil
+		}
+		return selector
+	default:
+		return nil
+	}
+}
