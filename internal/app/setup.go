@@ -45,8 +45,10 @@ func setupControllers(mgr manager.Manager, engine *vault.Engine, c Config) error
 	}); err != nil {
 		return fmt.Errorf("prepare the VaultSecret controller: %w", err)
 	}
-	if err := setupClusterVaultSecrets(mgr); err != nil {
-		return err
+	if !c.limited() { // a selector of namespaces has to see all of them
+		if err := setupClusterVaultSecrets(mgr); err != nil {
+			return err
+		}
 	}
 	if err := vaultpolicy.Setup(mgr, vaultpolicy.Options{
 		Engine: engine, Cluster: c.ClusterName, OnSync: func() { policiesInForce.Store(true) },
@@ -78,6 +80,7 @@ func setupAPI(ctx context.Context, mgr manager.Manager, engine *vault.Engine, c 
 	}
 	authenticator := authn.New(authn.Options{
 		Client: mgr.GetClient(), Audience: c.TokenAudience, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
+		Namespaces: c.knownNamespaces(),
 	})
 	handler := server.New(server.Config{
 		Vault: engine, Authenticator: authenticator, Logger: logger, Registerer: metrics.Registry,
