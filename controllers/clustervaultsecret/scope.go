@@ -22,6 +22,8 @@ type scope struct {
 	own map[types.NamespacedName]*vaultv1alpha1.VaultSecret // gather: the VaultSecrets of object, as cached
 
 	outcomes []outcome // sync: one for each of matched that is still there
+	// raced says that a namespace has none because something changed meanwhile.
+	raced bool
 	// failures are the errors after which another try may succeed soon.
 	failures []error
 	// recheck is when to look again at what no event ends; 0 is never.

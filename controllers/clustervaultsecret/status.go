@@ -36,6 +36,9 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	if err != nil && !isInvalid {
 		return ctrl.Result{}, err // nothing was found out
 	}
+	if s.raced {
+		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+	}
 	if wait := settling(s.outcomes, r.Clock.Now()); wait > 0 {
 		s.lookAgain(wait)
 	} else if err := r.writeStatus(ctx, s, invalid); err != nil {

@@ -116,15 +116,14 @@ func TestNote(t *testing.T) {
 		recheck  time.Duration
 		failures int
 	}{
-		"terminating":   {terminating, "", 0, 0},
-		"no namespace":  {apierrors.NewNotFound(resource, quoted), "", 0, 0},
-		"foreign":       {errNotOwned, vaultv1alpha1.ReasonVaultSecretNotOwned, 0, 0},
-		"raced":         {apierrors.NewConflict(resource, "registry", errors.New(quoted)), vaultv1alpha1.ReasonProgressing, conflictDelay, 0},
-		"there already": {apierrors.NewAlreadyExists(resource, quoted), vaultv1alpha1.ReasonProgressing, conflictDelay, 0},
-		"invalid":       {apierrors.NewInvalid(schema.GroupKind{}, quoted, nil), vaultv1alpha1.ReasonVaultSecretWriteFailed, recheckInterval, 0},
-		"forbidden":     {apierrors.NewForbidden(resource, "registry", errors.New(quoted)), vaultv1alpha1.ReasonVaultSecretWriteFailed, recheckInterval, 0},
-		"away":          {apierrors.NewServiceUnavailable(quoted), vaultv1alpha1.ReasonVaultSecretWriteFailed, 0, 1},
-		"broken":        {errors.New(quoted), vaultv1alpha1.ReasonVaultSecretWriteFailed, 0, 1},
+		"terminating":  {terminating, "", 0, 0},
+		"no namespace": {apierrors.NewNotFound(resource, quoted), "", 0, 0},
+		"foreign":      {errNotOwned, vaultv1alpha1.ReasonVaultSecretNotOwned, 0, 0},
+		"raced":        {errRaced, "", 0, 0},
+		"invalid":      {apierrors.NewInvalid(schema.GroupKind{}, quoted, nil), vaultv1alpha1.ReasonVaultSecretWriteFailed, recheckInterval, 0},
+		"forbidden":    {apierrors.NewForbidden(resource, "registry", errors.New(quoted)), vaultv1alpha1.ReasonVaultSecretWriteFailed, recheckInterval, 0},
+		"away":         {apierrors.NewServiceUnavailable(quoted), vaultv1alpha1.ReasonVaultSecretWriteFailed, 0, 1},
+		"broken":       {errors.New(quoted), vaultv1alpha1.ReasonVaultSecretWriteFailed, 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScope(&vaultv1alpha1.ClusterVaultSecret{ObjectMeta: metav1.ObjectMeta{Name: "registry"}})
@@ -135,6 +134,9 @@ func TestNote(t *testing.T) {
 				if strings.Contains(o.Message, quoted) {
 					t.Errorf("the outcome quotes the API server: %s", o.Message)
 				}
+			}
+			if s.raced != errors.Is(test.err, errRaced) {
+				t.Errorf("raced is %t", s.raced)
 			}
 			if reason != test.reason || s.recheck != test.recheck || len(s.failures) != test.failures {
 				t.Errorf("reason %q, recheck %v, failures %d", reason, s.recheck, len(s.failures))

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
@@ -77,7 +78,9 @@ func (r *Reconciler) sync(ctx context.Context, s *scope) error {
 		} else {
 			err = r.create(ctx, s, key)
 		}
-		s.note(namespace, err)
+		if s.note(namespace, err) {
+			log.FromContext(ctx).Info("the API server refuses the VaultSecret of a namespace", "vaultSecretNamespace", namespace, "error", err.Error())
+		}
 	}
 	return nil
 }
@@ -95,7 +98,9 @@ func (r *Reconciler) create(ctx context.Context, s *scope, key types.NamespacedN
 	if err := apply(s.object, child); err != nil {
 		return err
 	}
-	if err := r.Create(ctx, child); err != nil {
+	if err := r.Create(ctx, child); apierrors.IsAlreadyExists(err) {
+		return errRaced
+	} else if err != nil {
 		return fmt.Errorf("create the VaultSecret %s: %w", key, err)
 	}
 	s.observe(child)
@@ -112,7 +117,9 @@ func (r *Reconciler) update(ctx context.Context, s *scope, cached *vaultv1alpha1
 		if !apiequality.Semantic.DeepEqual(cached, child) {
 			// The resource version of the cached object makes this fail when anybody wrote
 			// since.
-			if err := r.Update(ctx, child); err != nil {
+			if err := r.Update(ctx, child); apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+				return errRaced
+			} else if err != nil {
 				return fmt.Errorf("update the VaultSecret %s: %w", client.ObjectKeyFromObject(child), err)
 			}
 		}

@@ -346,6 +346,27 @@ func TestManyNamespaces(t *testing.T) {
 	}
 }
 
+// What the API server refuses is said of the namespace, without its words, and ends when
+// the template is corrected.
+func TestRefusedVaultSecret(t *testing.T) {
+	w := newWorld(t)
+	namespace := w.namespace(w.team, "api")
+	w.put("one", namespace)
+	op := w.startOperator()
+	object := w.clusterVaultSecret("registry", func(s *vaultv1alpha1.ClusterVaultSecretSpec) {
+		s.Template.Metadata.Labels = map[string]string{"team": "no label's value"}
+	})
+	w.outcomes(object, vaultv1alpha1.ReasonNamespacesNotReady, namespace+": VaultSecretWriteFailed")
+	if message := object.Status.Namespaces[0].Message; !strings.Contains(message, "correct spec.template") || strings.Contains(message, "no label's") {
+		t.Errorf("the message is %q", message)
+	}
+	if !strings.Contains(op.logs.String(), "metadata.labels") {
+		t.Error("the log does not say what the API server refused")
+	}
+	change(w, object, func(o *vaultv1alpha1.ClusterVaultSecret) { o.Spec.Template.Metadata.Labels["team"] = "platform" })
+	w.outcomes(object, vaultv1alpha1.ReasonSynced, namespace+": Synced")
+}
+
 // What a ClusterVaultSecret that is being deleted has is left to the garbage
 // collector, and nothing is made for it.
 func TestDeletion(t *testing.T) {

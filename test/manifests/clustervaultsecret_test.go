@@ -52,6 +52,17 @@ template:
 	})
 }
 
+// kubectl knows the short name, and its table has the columns of
+// docs/reference/clustervaultsecret.md.
+func TestClusterVaultSecretColumns(t *testing.T) {
+	config := cluster(t)
+	made(t)(everywhere(t, config).Create(t.Context(), clusterVaultSecret("columns", "api"), metav1.CreateOptions{}))
+	header, _, _ := strings.Cut(kubectl(t, config, "get", "cvsec", "columns"), "\n")
+	if got, want := strings.Join(strings.Fields(header), " "), "NAME READY STATUS NAMESPACES SYNCED AGE"; got != want {
+		t.Errorf("the columns are %s, want %s", got, want)
+	}
+}
+
 // TestWhoMayNameAnAccountInEveryNamespace: all of these may write ClusterVaultSecrets.
 // A right in one namespace, however great, is not enough.
 func TestWhoMayNameAnAccountInEveryNamespace(t *testing.T) {
