@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -250,7 +249,7 @@ func startOperatorOf(t *testing.T, env *vaulttest.Env, name string) client.Clien
 	}
 	eventually(t, "the roles of "+name, nil, func() error {
 		checked := c
-		return limitTo(t.Context(), direct, &checked, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		return limitTo(t.Context(), direct, &checked, slog.New(slog.DiscardHandler))
 	})
 	mgr, err := newManager(asOperator, engine, c)
 	if err != nil {
