@@ -199,6 +199,11 @@ func TestHandEditIsPutBack(t *testing.T) {
 	if w.child(namespace, "registry").UID == before.UID {
 		t.Error("it was not deleted")
 	}
+
+	// Without the owner it is no longer ours to write.
+	w.outcomes(object, vaultv1alpha1.ReasonSynced, namespace+": Synced")
+	change(w, w.child(namespace, "registry"), func(child *vaultv1alpha1.VaultSecret) { child.OwnerReferences = nil })
+	w.outcomes(object, vaultv1alpha1.ReasonNamespacesNotReady, namespace+": VaultSecretNotOwned")
 }
 
 // The template's spec reaches the VaultSecrets whole, and so does each change of it;
