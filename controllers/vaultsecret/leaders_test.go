@@ -10,7 +10,10 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/watch"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -84,6 +87,10 @@ func (w *world) elected(g *gate) func(*rest.Config, *ctrl.Options) {
 		election := rest.CopyConfig(w.config)
 		election.Wrap(g.wrap)
 		asOperator.Wrap(g.wrap)
+		// The election registers types, while other tests read the scheme that all share.
+		options.Scheme = runtime.NewScheme()
+		utilruntime.Must(clientgoscheme.AddToScheme(options.Scheme))
+		utilruntime.Must(vaultv1alpha1.AddToScheme(options.Scheme))
 		options.LeaderElection, options.LeaderElectionConfig = true, election
 		options.LeaderElectionID, options.LeaderElectionNamespace = "leader", w.namespace
 		// As short as a loaded machine allows.
