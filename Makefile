@@ -86,6 +86,9 @@ manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's ClusterRole, fo
 	cp config/crd/bases/*.yaml charts/coffer/files/crds/
 	cp config/rbac/role.yaml charts/coffer/files/role.yaml
 	cp config/admission/policy.yaml charts/coffer/files/admission.yaml
+	cp config/admission/cluster_policy.yaml charts/coffer/files/admission_cluster.yaml
+	mkdir -p charts/coffer/files/limited
+	cp config/limited/*.yaml charts/coffer/files/limited/
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the Go code.

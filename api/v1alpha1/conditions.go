@@ -14,7 +14,8 @@ const (
 	// written from: it changes with the vault's keys.
 	VaultAnnotation = "vault.coffer.dev/vault"
 	// ManagedMetadataAnnotation on a Secret names the labels and annotations that
-	// came from spec.target.
+	// came from spec.target; on a VaultSecret, those that came from the template of a
+	// ClusterVaultSecret.
 	ManagedMetadataAnnotation = "vault.coffer.dev/managed-metadata"
 	// OwnerUIDAnnotation on a Secret is the UID of the VaultSecret that owns a
 	// retained Secret, which has no owner reference so that it is not garbage
@@ -111,4 +112,17 @@ const (
 	// ReasonBlocked: another VaultPolicy that denies something is invalid, so no
 	// change of policy takes effect.
 	ReasonBlocked = "Blocked"
+	// ReasonNoNamespaces: no namespace has the labels of a ClusterVaultSecret's selector.
+	ReasonNoNamespaces = "NoNamespaces"
+	// ReasonNamespacesNotReady: in some namespaces of a ClusterVaultSecret the
+	// VaultSecret is not ready.
+	ReasonNamespacesNotReady = "NamespacesNotReady"
+	// ReasonProgressing: a VaultSecret of a ClusterVaultSecret has no outcome yet.
+	ReasonProgressing = "Progressing"
+	// ReasonVaultSecretNotOwned: a VaultSecret of the name is not the
+	// ClusterVaultSecret's.
+	ReasonVaultSecretNotOwned = "VaultSecretNotOwned"
+	// ReasonVaultSecretWriteFailed: the API server refused the VaultSecret of a
+	// namespace.
+	ReasonVaultSecretWriteFailed = "VaultSecretWriteFailed"
 )

@@ -1,5 +1,5 @@
-// Package v1alpha1 holds Coffer's Kubernetes API: VaultSecret and VaultPolicy in
-// the group vault.coffer.dev.
+// Package v1alpha1 holds Coffer's Kubernetes API: VaultSecret, ClusterVaultSecret
+// and VaultPolicy in the group vault.coffer.dev.
 //
 // +kubebuilder:object:generate=true
 // +groupName=vault.coffer.dev
@@ -23,6 +23,7 @@ var AddToScheme = SchemeBuilder.AddToScheme
 func addKnownTypes(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion,
 		&VaultSecret{}, &VaultSecretList{},
+		&ClusterVaultSecret{}, &ClusterVaultSecretList{},
 		&VaultPolicy{}, &VaultPolicyList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)

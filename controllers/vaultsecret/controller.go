@@ -102,7 +102,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	if err != nil {
 		return fmt.Errorf("register the metrics: %w", err)
 	}
-	consistent, err := newClient(mgr)
+	consistent, err := NewClient(mgr)
 	if err != nil {
 		return err
 	}
@@ -135,10 +135,10 @@ func installed(mapper meta.RESTMapper, kind schema.GroupVersionKind) (bool, erro
 	return true, nil
 }
 
-// newClient makes a client that waits for the cache to show its own writes: a
+// NewClient makes a client that waits for the cache to show its own writes: a
 // reconcile that follows at once on another must not take the state before it for
 // a change, read the vault again and audit it.
-func newClient(mgr ctrl.Manager) (client.Client, error) {
+func NewClient(mgr ctrl.Manager) (client.Client, error) {
 	c, err := client.New(mgr.GetConfig(), client.Options{
 		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
 		FieldOwner: fieldOwner, Log: mgr.GetLogger(),

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
 	"github.com/coffer-vault/coffer/internal/vault/address"
@@ -42,7 +44,9 @@ type Config struct {
 	// CacheSize bounds the sealed values kept in memory, in bytes.
 	CacheSize resource.QuantityValue
 
-	ClusterName        string
+	ClusterName string
+	// WatchNamespaces are those to work in, sorted; all of the cluster when empty.
+	WatchNamespaces    stringList
 	DefaultEnvironment string
 	LeaderElect        bool
 	LeaderElectionID   string
@@ -105,6 +109,8 @@ func ParseConfig(args []string, getenv func(string) string, output io.Writer) (C
 		return Config{}, err
 	}
 	c.OwnerFiles.CA = c.DatabaseFiles.CA
+	slices.Sort(c.WatchNamespaces)
+	c.WatchNamespaces = slices.Compact(c.WatchNamespaces)
 	return c, c.validate()
 }
 
@@ -118,6 +124,7 @@ func (c *Config) bind(fs *flag.FlagSet) {
 	c.CacheSize.Quantity = resource.MustParse(defaultCacheSize)
 	fs.Var(&c.CacheSize, "cache-size", "bytes of sealed values kept in memory, such as 64Mi; 0 keeps none")
 	fs.StringVar(&c.ClusterName, "cluster-name", "default", "name of this cluster among those that share the database")
+	fs.Var(&c.WatchNamespaces, "watch-namespaces", "namespace to work in, with rights that are limited to it; may be repeated or hold a list. All of the cluster when empty")
 	fs.StringVar(&c.DefaultEnvironment, "default-environment", "", "environment of namespaces without the label vault.coffer.dev/environment; none when empty")
 	fs.BoolVar(&c.LeaderElect, "leader-elect", true, "let one replica at a time reconcile; all serve the API")
 	fs.StringVar(&c.LeaderElectionID, "leader-election-id", "coffer.vault.coffer.dev", "name of the lease")
@@ -186,6 +193,11 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--audit-log is %q: write stdout, or leave it out", c.AuditLog)
 	case c.ClusterName == "":
 		return errors.New("--cluster-name is empty: name this cluster, such as default")
+	}
+	for _, name := range c.WatchNamespaces {
+		if len(validation.IsDNS1123Label(name)) > 0 {
+			return fmt.Errorf("--watch-namespaces has %q, which no namespace can be called: write names such as payments,checkout", name)
+		}
 	}
 	return nil
 }

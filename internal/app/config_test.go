@@ -26,12 +26,13 @@ func TestParseConfigPrefersTheCommandLine(t *testing.T) {
 	c, err := ParseConfig(
 		[]string{"--root-key-file=/k", "--api-tls-san=10.0.0.1", "--api-tls-san=a.example,b.example", "--log-level=debug"},
 		environment("POD_NAMESPACE", "coffer-system", "COFFER_ROOT_KEY_FILE", "/other", "COFFER_CLUSTER_NAME", "east",
-			"COFFER_DATABASE_URL", "postgres://x", "COFFER_LEADER_ELECT", "false"), io.Discard)
+			"COFFER_DATABASE_URL", "postgres://x", "COFFER_LEADER_ELECT", "false",
+			"COFFER_WATCH_NAMESPACES", "payments, checkout,payments"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []any{c.Root.KeyFile, c.ClusterName, c.DatabaseURL, c.LeaderElect, c.Namespace, []string(c.APITLSSANs), c.LogLevel}
-	want := []any{"/k", "east", "postgres://x", false, "coffer-system", []string{"10.0.0.1", "a.example", "b.example"}, slog.LevelDebug}
+	got := []any{c.Root.KeyFile, c.ClusterName, c.DatabaseURL, c.LeaderElect, c.Namespace, []string(c.APITLSSANs), c.LogLevel, []string(c.WatchNamespaces)}
+	want := []any{"/k", "east", "postgres://x", false, "coffer-system", []string{"10.0.0.1", "a.example", "b.example"}, slog.LevelDebug, []string{"checkout", "payments"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -43,14 +44,15 @@ func TestParseConfigSaysWhatToDo(t *testing.T) {
 		env  []string
 		want string
 	}{
-		"no root key":     {nil, []string{"POD_NAMESPACE", "n"}, "set --root-key-file"},
-		"two root keys":   {[]string{"--root-key-file=a", "--root-passphrase-file=b"}, []string{"POD_NAMESPACE", "n"}, "only one of"},
-		"no namespace":    {[]string{"--root-key-file=a"}, nil, "POD_NAMESPACE"},
-		"no cluster name": {[]string{"--root-key-file=a", "--cluster-name="}, []string{"POD_NAMESPACE", "n"}, "--cluster-name"},
-		"negative months": {[]string{"--root-key-file=a", "--audit-retention-months=-1"}, []string{"POD_NAMESPACE", "n"}, "--audit-retention-months"},
-		"no such output":  {[]string{"--root-key-file=a", "--audit-log=file"}, []string{"POD_NAMESPACE", "n"}, "write stdout"},
-		"argument":        {[]string{"--root-key-file=a", "up"}, []string{"POD_NAMESPACE", "n"}, `"up"`},
-		"bad environment": {[]string{"--root-key-file=a"}, []string{"POD_NAMESPACE", "n", "COFFER_LEADER_ELECT", "maybe"}, "COFFER_LEADER_ELECT"},
+		"no root key":         {nil, []string{"POD_NAMESPACE", "n"}, "set --root-key-file"},
+		"two root keys":       {[]string{"--root-key-file=a", "--root-passphrase-file=b"}, []string{"POD_NAMESPACE", "n"}, "only one of"},
+		"no namespace":        {[]string{"--root-key-file=a"}, nil, "POD_NAMESPACE"},
+		"no cluster name":     {[]string{"--root-key-file=a", "--cluster-name="}, []string{"POD_NAMESPACE", "n"}, "--cluster-name"},
+		"negative months":     {[]string{"--root-key-file=a", "--audit-retention-months=-1"}, []string{"POD_NAMESPACE", "n"}, "--audit-retention-months"},
+		"no such output":      {[]string{"--root-key-file=a", "--audit-log=file"}, []string{"POD_NAMESPACE", "n"}, "write stdout"},
+		"no namespace's name": {[]string{"--root-key-file=a", "--watch-namespaces=a,B"}, []string{"POD_NAMESPACE", "n"}, `--watch-namespaces has "B"`},
+		"argument":            {[]string{"--root-key-file=a", "up"}, []string{"POD_NAMESPACE", "n"}, `"up"`},
+		"bad environment":     {[]string{"--root-key-file=a"}, []string{"POD_NAMESPACE", "n", "COFFER_LEADER_ELECT", "maybe"}, "COFFER_LEADER_ELECT"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -38,6 +40,13 @@ func Run(ctx context.Context, c Config) error {
 	restConfig, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("find the cluster: %w; run in a pod, or set --kubeconfig or KUBECONFIG", err)
+	}
+	direct, err := client.New(restConfig, client.Options{Scheme: newScheme()})
+	if err != nil {
+		return fmt.Errorf("prepare a client of the cluster: %w", err)
+	}
+	if err := limitTo(ctx, direct, &c, logger); err != nil {
+		return err
 	}
 	heads, err := NewAuditHeads(restConfig, c.Namespace)
 	if err != nil {
@@ -119,13 +128,26 @@ func newScheme() *runtime.Scheme {
 	return scheme
 }
 
+func cacheOptions(engine *vault.Engine, c Config) cache.Options {
+	options := cache.Options{ByObject: vaultsecret.CacheByObject(engine), DefaultTransform: vaultsecret.CacheTransform}
+	if c.limited() {
+		options.DefaultNamespaces = map[string]cache.Config{}
+		for _, name := range c.WatchNamespaces {
+			options.DefaultNamespaces[name] = cache.Config{}
+		}
+		options.NewInformer = namedNamespaces(c.knownNamespaces())
+	}
+	return options
+}
+
 func newManager(restConfig *rest.Config, engine *vault.Engine, c Config) (manager.Manager, error) {
 	// API priority and fairness in the API server shares it out; a client-side
 	// limit would only slow the first sync of many objects.
 	restConfig.QPS = -1
 	mgr, err := ctrl.NewManager(restConfig, manager.Options{
 		Scheme:                        newScheme(),
-		Cache:                         cache.Options{ByObject: vaultsecret.CacheByObject(engine), DefaultTransform: vaultsecret.CacheTransform},
+		Cache:                         cacheOptions(engine, c),
+		Controller:                    config.Controller{SkipNameValidation: new(true)}, // tests run several managers in one process
 		Metrics:                       metricsserver.Options{BindAddress: c.MetricsBindAddress},
 		HealthProbeBindAddress:        c.HealthProbeBindAddress,
 		LeaderElection:                c.LeaderElect,

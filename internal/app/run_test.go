@@ -193,8 +193,13 @@ func testConfig(t *testing.T, address string) Config {
 
 func newAPIClient(t *testing.T, cluster client.Client, address string) *sdk.Client {
 	t.Helper()
+	return apiClientOf(t, cluster, address, testNamespace, "admin")
+}
+
+func apiClientOf(t *testing.T, cluster client.Client, address, namespace, name string) *sdk.Client {
+	t.Helper()
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"coffer"}}}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace, Name: "admin"}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	if err := cluster.SubResource("token").Create(t.Context(), account, request); err != nil {
 		t.Fatal(err)
 	}

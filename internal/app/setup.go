@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/coffer-vault/coffer/controllers/clustervaultsecret"
 	"github.com/coffer-vault/coffer/controllers/vaultpolicy"
 	"github.com/coffer-vault/coffer/controllers/vaultsecret"
 	"github.com/coffer-vault/coffer/internal/authn"
@@ -44,10 +45,26 @@ func setupControllers(mgr manager.Manager, engine *vault.Engine, c Config) error
 	}); err != nil {
 		return fmt.Errorf("prepare the VaultSecret controller: %w", err)
 	}
+	if !c.limited() { // a selector of namespaces has to see all of them
+		if err := setupClusterVaultSecrets(mgr); err != nil {
+			return err
+		}
+	}
 	if err := vaultpolicy.Setup(mgr, vaultpolicy.Options{
 		Engine: engine, Cluster: c.ClusterName, OnSync: func() { policiesInForce.Store(true) },
 	}); err != nil {
 		return fmt.Errorf("prepare the VaultPolicy controller: %w", err)
+	}
+	return nil
+}
+
+func setupClusterVaultSecrets(mgr manager.Manager) error {
+	reconciler, err := clustervaultsecret.New(mgr)
+	if err == nil {
+		err = reconciler.Setup(mgr)
+	}
+	if err != nil {
+		return fmt.Errorf("prepare the ClusterVaultSecret controller: %w", err)
 	}
 	return nil
 }
@@ -63,6 +80,7 @@ func setupAPI(ctx context.Context, mgr manager.Manager, engine *vault.Engine, c 
 	}
 	authenticator := authn.New(authn.Options{
 		Client: mgr.GetClient(), Audience: c.TokenAudience, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
+		Namespaces: c.knownNamespaces(),
 	})
 	handler := server.New(server.Config{
 		Vault: engine, Authenticator: authenticator, Logger: logger, Registerer: metrics.Registry,

@@ -57,6 +57,9 @@ type Options struct {
 	Cluster string
 	// DefaultEnvironment is that of namespaces without the label; none when empty.
 	DefaultEnvironment string
+	// Namespaces are those whose service accounts are accepted; all when nil. Client need
+	// not read others.
+	Namespaces []string
 	// Clock is the real one when nil.
 	Clock clock.PassiveClock
 }
@@ -67,6 +70,7 @@ type Authenticator struct {
 	audience           string
 	cluster            string
 	defaultEnvironment string
+	namespaces         []string
 
 	// The caches are keyed by the SHA-256 of the token, so that memory holds no token
 	// for longer than its request. They are apart so that garbage cannot push
@@ -84,7 +88,7 @@ func New(o Options) *Authenticator {
 		o.Clock = clock.RealClock{}
 	}
 	return &Authenticator{
-		client: o.Client, audience: o.Audience, cluster: o.Cluster, defaultEnvironment: o.DefaultEnvironment,
+		client: o.Client, audience: o.Audience, cluster: o.Cluster, defaultEnvironment: o.DefaultEnvironment, namespaces: o.Namespaces,
 		accepted: cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
 		refused:  cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
 		known:    cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
@@ -112,6 +116,9 @@ func (a *Authenticator) Authenticate(ctx context.Context, token string) (secret.
 		}
 	}
 	if caller.Kind == secret.KindServiceAccount {
+		if a.namespaces != nil && !slices.Contains(a.namespaces, caller.Namespace) {
+			return secret.Caller{}, ErrUnauthenticated
+		}
 		// Not cached with the rest: a new label counts at once.
 		environment, err := a.Environment(ctx, caller.Namespace)
 		if err != nil {

@@ -62,6 +62,24 @@ func TestAuthenticate(t *testing.T) {
 	}
 }
 
+// Limited to namespaces, accounts of others are refused; users have none.
+func TestAuthenticateLimitedToNamespaces(t *testing.T) {
+	c := newClient(t)
+	inside, outside := account(t, c, "production"), account(t, c, "production")
+	a := authn.New(authn.Options{Client: c, Audience: audience, Cluster: "east", Namespaces: []string{"other", inside.Namespace}})
+	got, err := a.Authenticate(t.Context(), token(t, c, inside, audience))
+	must(t, err)
+	if diff := cmp.Diff(callerOf(inside, "production"), got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	refused := token(t, c, outside, audience)
+	for range 2 { // the second time its review is remembered
+		if got, err := a.Authenticate(t.Context(), refused); !errors.Is(err, authn.ErrUnauthenticated) {
+			t.Errorf("got %v, %v", got, err)
+		}
+	}
+}
+
 func callerOf(sa *corev1.ServiceAccount, environment string) secret.Caller {
 	return secret.Caller{
 		Kind: secret.KindServiceAccount, Cluster: "east", Namespace: sa.Namespace, Name: sa.Name,

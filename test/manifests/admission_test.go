@@ -203,7 +203,8 @@ func TestDeployerAppliesAndHoldsNoToken(t *testing.T) {
 	}
 }
 
-// The operator names no account and needs no right to one.
+// The operator writes status, and VaultSecrets of ClusterVaultSecrets, for whatever
+// account these name.
 func TestOperatorWritesStatus(t *testing.T) {
 	config := tenantCluster(t)
 	client := as(t, config, operator)
@@ -212,6 +213,10 @@ func TestOperatorWritesStatus(t *testing.T) {
 		_, err := client.Patch(t.Context(), "of-api", types.MergePatchType, status, metav1.PatchOptions{}, "status")
 		return err
 	})
+	_, err := client.Create(t.Context(), vaultSecret("made", "other"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // tenantCluster is cluster with the policy in force, and in the namespace tenant the

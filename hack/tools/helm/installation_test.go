@@ -138,6 +138,8 @@ func TestAdmissionCanBeLeftOut(t *testing.T) {
 	for _, name := range []string{
 		"ValidatingAdmissionPolicy coffer-vaultsecret-account",
 		"ValidatingAdmissionPolicyBinding coffer-vaultsecret-account",
+		"ValidatingAdmissionPolicy coffer-clustervaultsecret-account",
+		"ValidatingAdmissionPolicyBinding coffer-clustervaultsecret-account",
 		"ClusterRole coffer-vaultsecret-deployer",
 	} {
 		if with[name] == nil {
