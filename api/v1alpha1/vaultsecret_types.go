@@ -45,7 +45,9 @@ type VaultSecretSpec struct {
 
 	// DeletionPolicy says what becomes of the Secret when the VaultSecret is
 	// deleted, when access is revoked, or when the source is gone: Delete (used
-	// when empty) removes it, Retain leaves the last synced one.
+	// when empty) removes it, Retain leaves the last synced one and, while the
+	// VaultSecret is there, marks it with the annotations
+	// vault.coffer.dev/retained-because and vault.coffer.dev/retained-since.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
@@ -347,6 +349,11 @@ type VaultSecretStatus struct {
 	// +listType=atomic
 	Sources []SourceStatus `json:"sources,omitempty"`
 
+	// ServiceAccount is the account that the content of the Secret was read for; empty
+	// after it was taken away because access is denied.
+	// +optional
+	ServiceAccount *ServiceAccountStatus `json:"serviceAccount,omitempty"`
+
 	// Target is the Secret that was written.
 	// +optional
 	Target *TargetStatus `json:"target,omitempty"`
@@ -366,6 +373,15 @@ type VaultSecretStatus struct {
 	// what came of it.
 	// +optional
 	LastRefreshRequest string `json:"lastRefreshRequest,omitempty"`
+}
+
+// ServiceAccountStatus is the identity that a Secret was written for. An account that
+// is made again under the name of a deleted one has another UID.
+type ServiceAccountStatus struct {
+	// Name of the account, in the namespace of the VaultSecret.
+	Name string `json:"name"`
+	// UID of the account.
+	UID string `json:"uid"`
 }
 
 // SourceStatus is one synced path.

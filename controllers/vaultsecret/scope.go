@@ -20,6 +20,13 @@ type scope struct {
 	before *vaultv1alpha1.VaultSecret
 
 	caller secret.Caller // identify
+	// rebound says that the account is another than the Secret was last written for,
+	// be it of the same name: what it holds is then read anew, so that the audit log
+	// knows the account that has it.
+	rebound bool // identify
+
+	// until is when the rights may be other ones by themselves; zero is never.
+	until time.Time // authorise
 
 	refs     []secret.Ref      // authorise: those that the spec names, then what prefixes gave
 	named    int               // authorise: how many of refs the spec names

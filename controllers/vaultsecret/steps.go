@@ -64,7 +64,7 @@ func (r *Reconciler) inspectLive(ctx context.Context, s *scope) error {
 // sync makes the Secret hold the wanted versions. When it does already, nothing is
 // read from the vault.
 func (r *Reconciler) sync(ctx context.Context, s *scope) error {
-	if s.inStep() {
+	if s.inStep() && !s.rebound {
 		s.checksum = s.existing.Annotations[vaultv1alpha1.ChecksumAnnotation]
 		r.noteContent(s, slices.Clone(keysOf(s.object)))
 		return r.writeMetadata(ctx, s)
@@ -77,6 +77,9 @@ func (r *Reconciler) sync(ctx context.Context, s *scope) error {
 	s.checksum = contentChecksum(r.Vault, s.object.Namespace, targetName(s.object), data)
 	s.restored = s.drifted()
 	keys := slices.Sorted(maps.Keys(data))
+	if err := r.confirm(ctx, s); err != nil {
+		return err
+	}
 	if err := r.write(ctx, s, s.existing, data); err != nil {
 		return err
 	}
@@ -192,6 +195,7 @@ func (r *Reconciler) noteContent(s *scope, keys []string) {
 		status.LastSyncTime = &now
 	}
 	status.Target = target
+	status.ServiceAccount = &vaultv1alpha1.ServiceAccountStatus{Name: s.caller.Name, UID: s.caller.UID}
 	noteSources(s.object, s.refs, s.versions)
 }
 
@@ -229,22 +233,31 @@ func (r *Reconciler) prune(ctx context.Context, s *scope) error {
 }
 
 func (r *Reconciler) removeOwned(ctx context.Context, s *scope, which func(*corev1.Secret) bool) error {
+	owned, err := r.owned(ctx, s)
+	if err != nil {
+		return err
+	}
+	for i := range owned {
+		if !which(&owned[i]) {
+			continue
+		}
+		if err := r.remove(ctx, &owned[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// owned lists the Secrets that belong to the VaultSecret.
+func (r *Reconciler) owned(ctx context.Context, s *scope) ([]corev1.Secret, error) {
 	var owned corev1.SecretList
 	err := r.List(ctx, &owned, client.InNamespace(s.object.Namespace), client.MatchingFields{ownerIndex: string(s.object.UID)},
 		// A Secret that this misses because it was written just now comes as an event.
 		client.DisableReadYourWritesConsistency)
 	if err != nil {
-		return fmt.Errorf("list the Secrets of the VaultSecret: %w", err)
+		return nil, fmt.Errorf("list the Secrets of the VaultSecret: %w", err)
 	}
-	for i := range owned.Items {
-		if !which(&owned.Items[i]) {
-			continue
-		}
-		if err := r.remove(ctx, &owned.Items[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return owned.Items, nil
 }
 
 // withdraw takes the Secret away when the rights to it are gone. A Secret that was
@@ -265,6 +278,7 @@ func (r *Reconciler) withdraw(ctx context.Context, s *scope) error {
 		// The checksum stays: it tells later whether the content changed meanwhile.
 		s.object.Status.Target = &vaultv1alpha1.TargetStatus{Checksum: target.Checksum, ContentChangedAt: target.ContentChangedAt}
 	}
+	s.object.Status.ServiceAccount = nil
 	s.object.Status.Sources, s.object.Status.Version = nil, 0
 	// The workloads that are owed a rollout get it when the Secret comes back.
 	s.object.Status.Workloads = slices.DeleteFunc(s.object.Status.Workloads, func(w vaultv1alpha1.WorkloadStatus) bool {

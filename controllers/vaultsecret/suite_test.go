@@ -78,10 +78,15 @@ type world struct {
 type counted struct {
 	*vault.Engine
 	reads atomic.Int64
+	// onRead, when set, is called before a version is opened.
+	onRead atomic.Pointer[func(secret.Caller)]
 }
 
 func (c *counted) Read(ctx context.Context, caller secret.Caller, ref secret.Ref) (secret.Secret, error) {
 	c.reads.Add(1)
+	if f := c.onRead.Load(); f != nil {
+		(*f)(caller)
+	}
 	return c.Engine.Read(ctx, caller, ref)
 }
 
@@ -89,6 +94,7 @@ func (c *counted) Read(ctx context.Context, caller secret.Caller, ref secret.Ref
 type operator struct {
 	engine   *counted
 	registry *prometheus.Registry
+	cache    cache.Cache
 	logs     *logBuffer
 	stop     func()
 }
@@ -196,6 +202,7 @@ func (w *world) startOperatorOf(cluster string, policies bool) *operator {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	op.cache = mgr.GetCache()
 	var inForce atomic.Bool
 	err = vaultsecret.Setup(mgr, vaultsecret.Options{
 		Vault: op.engine, Changes: op.engine, Cluster: cluster, Registerer: op.registry, PoliciesInForce: inForce.Load,

@@ -48,6 +48,7 @@ func setOwner(object *vaultv1alpha1.VaultSecret, target *corev1.Secret) {
 	target.OwnerReferences = slices.DeleteFunc(target.OwnerReferences, func(owner metav1.OwnerReference) bool {
 		return owner.UID == object.UID
 	})
+	unmark(target)
 	if retains(object) {
 		target.Annotations[vaultv1alpha1.OwnerUIDAnnotation] = string(object.UID)
 		return
@@ -222,7 +223,8 @@ func (r *Reconciler) writeMetadata(ctx context.Context, s *scope) error {
 	if err := r.Patch(ctx, target, patch); err != nil {
 		return writeFailure("update the Secret "+target.Name, err)
 	}
-	s.written, s.restored = true, true
+	// What is taken away of a Secret that was retained is Coffer's own mark.
+	s.written, s.restored = true, !marked(s.existing)
 	return nil
 }
 

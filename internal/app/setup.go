@@ -62,7 +62,7 @@ func setupAPI(ctx context.Context, mgr manager.Manager, engine *vault.Engine, c 
 		return err
 	}
 	authenticator := authn.New(authn.Options{
-		Client: mgr.GetClient(), Audience: c.TokenAudience, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
+		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Audience: c.TokenAudience, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
 	})
 	handler := server.New(server.Config{
 		Vault: engine, Authenticator: authenticator, Logger: logger, Registerer: metrics.Registry,

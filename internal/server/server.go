@@ -75,6 +75,7 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (secret.Caller, error)
 	// Environment is the environment that callers of the namespace have.
 	Environment(ctx context.Context, namespace string) (string, error)
+	ServiceAccountUID(ctx context.Context, namespace, name string) (string, error)
 }
 
 // Config is what a server works with. Vault and Authenticator are needed.

@@ -59,8 +59,8 @@ type Decision struct {
 type Explanation struct {
 	Decision
 	// Subject is who the decision is about. It is not who was asked about when a
-	// caller without the audit capability asks about itself in another environment or
-	// with other groups: the answer is then about the caller as it is.
+	// caller without the audit capability asks about itself in another environment,
+	// with another UID or other groups: the answer is then about the caller as it is.
 	Subject secret.Caller
 }
 
