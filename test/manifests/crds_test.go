@@ -72,6 +72,9 @@ rules:
   environments: [production]
   expiresAt: "2030-01-01T00:00:00Z"`},
 
+		{name: "one account", spec: `{rules: [{effect: Allow, paths: [a], capabilities: [read], subjects: {serviceAccounts: [{namespace: payments, name: api, uid: 0ed1}]}}]}`},
+		{name: "one of many", spec: `{rules: [{effect: Allow, paths: [a], capabilities: [read], subjects: {serviceAccounts: [{namespace: "*", name: api, uid: 0ed1}]}}]}`, want: "a uid is of one account"},
+
 		{name: "no rules", spec: `{rules: []}`, want: "spec.rules"},
 		{name: "no subject", spec: `{rules: [{effect: Allow, paths: [a], capabilities: [read], subjects: {}}]}`, want: "at least one service account"},
 		{name: "empty subjects", spec: `{rules: [{effect: Allow, paths: [a], capabilities: [read], subjects: {users: []}}]}`, want: "at least one service account"},
