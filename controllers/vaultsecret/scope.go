@@ -25,6 +25,9 @@ type scope struct {
 	// knows the account that has it.
 	rebound bool // identify
 
+	// inForce says that the policies of the cluster were in force before they were asked:
+	// a denial from just before they came takes nothing away.
+	inForce bool // authorise
 	// until is when the rights may be other ones by themselves; zero is never.
 	until time.Time // authorise
 

@@ -54,7 +54,7 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	if err != nil {
 		f = failureOf(err)
 	}
-	if f != nil && f.reason == vaultv1alpha1.ReasonDenied && !r.PoliciesInForce() {
+	if f != nil && f.reason == vaultv1alpha1.ReasonDenied && !s.inForce {
 		f.revoked, f.recheck = false, policyInterval
 		f.message += "; the VaultPolicies of the cluster are not yet in force, and until they are no Secret is taken away"
 	}
