@@ -185,6 +185,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	s := newScope(object)
+	s.inForce = r.PoliciesInForce()
 	return r.finish(ctx, s, r.run(ctx, s))
 }
 

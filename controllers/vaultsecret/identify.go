@@ -121,7 +121,6 @@ func (r *Reconciler) authorise(ctx context.Context, s *scope) error {
 	if err != nil {
 		return contentFailure(err)
 	}
-	s.inForce = r.PoliciesInForce()
 	found, err := r.Vault.Resolve(ctx, s.caller, refs, prefixes, maxBelow+1)
 	s.until = found.Until
 	if err != nil {

@@ -19,15 +19,16 @@ type scope struct {
 	object *vaultv1alpha1.VaultSecret
 	before *vaultv1alpha1.VaultSecret
 
+	// inForce says that the VaultPolicies of the cluster were in force before the vault
+	// was asked: a denial means what it says.
+	inForce bool
+
 	caller secret.Caller // identify
 	// rebound says that the account is another than the Secret was last written for,
 	// be it of the same name: what it holds is then read anew, so that the audit log
 	// knows the account that has it.
 	rebound bool // identify
 
-	// inForce says that the policies of the cluster were in force before they were asked:
-	// a denial from just before they came takes nothing away.
-	inForce bool // authorise
 	// until is when the rights may be other ones by themselves; zero is never.
 	until time.Time // authorise
 
