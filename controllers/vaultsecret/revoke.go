@@ -37,6 +37,9 @@ func (r *Reconciler) markRetained(ctx context.Context, s *scope, reason string) 
 		if owned[i].Annotations[vaultv1alpha1.VaultAnnotation] != ours {
 			continue
 		}
+		if last := s.object.Status.Target; s.object.Spec.Target.Immutable && last != nil && owned[i].Name != last.Name {
+			continue // of an earlier content, which is not kept in step anyway
+		}
 		kept = true
 		target := owned[i].DeepCopy()
 		if !mark(target, reason, r.Clock.Now()) {

@@ -37,6 +37,9 @@ type scope struct {
 	versions []secret.Metadata // authorise: one for each of refs
 	inputs   string            // authorise: the keyed checksum of spec and versions
 
+	// target is the name of the Secret when that is immutable: inspect, or sync once the
+	// content is known.
+	target   string
 	existing *corev1.Secret // inspect: the target as cached, without data; nil when there is none
 	// adopted says that existing belonged to nobody, and agrees to be taken over.
 	adopted bool
@@ -60,7 +63,16 @@ func (s *scope) key() types.NamespacedName {
 	return types.NamespacedName{Namespace: s.object.Namespace, Name: s.object.Name}
 }
 
-// targetName is the name of the native Secret.
+// secretName is the name of the Secret that holds the content, or is to hold it.
+func (s *scope) secretName() string {
+	if s.target != "" {
+		return s.target
+	}
+	return targetName(s.object)
+}
+
+// targetName is the name of the native Secret, or, of an immutable one, the beginning of
+// it.
 func targetName(object *vaultv1alpha1.VaultSecret) string {
 	if object.Spec.Target.Name != "" {
 		return object.Spec.Target.Name

@@ -23,6 +23,9 @@ import (
 // inspect finds the present target. The cache knows the Secrets that carry
 // Coffer's label; when it has none, the write finds out whether there is another.
 func (r *Reconciler) inspect(ctx context.Context, s *scope) error {
+	if s.object.Spec.Target.Immutable {
+		return r.inspectImmutable(ctx, s)
+	}
 	existing := &corev1.Secret{}
 	err := r.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: targetName(s.object)}, existing)
 	switch {
@@ -38,14 +41,18 @@ func (r *Reconciler) inspect(ctx context.Context, s *scope) error {
 		return err
 	}
 	if !existing.DeletionTimestamp.IsZero() {
-		return &failure{
-			reason:  vaultv1alpha1.ReasonSecretWriteFailed,
-			message: fmt.Sprintf("the Secret %s is being deleted, and a finalizer on it is waited for", existing.Name),
-			recheck: recheckInterval,
-		}
+		return beingDeleted(existing)
 	}
 	s.existing = existing
 	return nil
+}
+
+func beingDeleted(existing *corev1.Secret) error {
+	return &failure{
+		reason:  vaultv1alpha1.ReasonSecretWriteFailed,
+		message: fmt.Sprintf("the Secret %s is being deleted, and a finalizer on it is waited for", existing.Name),
+		recheck: recheckInterval,
+	}
 }
 
 // inspectLive looks past the cache only where a foreign Secret, which the cache
@@ -74,7 +81,12 @@ func (r *Reconciler) sync(ctx context.Context, s *scope) error {
 		return err
 	}
 	defer clearData(data)
-	s.checksum = contentChecksum(r.Vault, s.object.Namespace, targetName(s.object), data)
+	if s.object.Spec.Target.Immutable {
+		if err := r.placeImmutable(ctx, s, data); err != nil {
+			return err
+		}
+	}
+	s.checksum = contentChecksum(r.Vault, s.object.Namespace, s.secretName(), data)
 	s.restored = s.drifted()
 	keys := slices.Sorted(maps.Keys(data))
 	if err := r.confirm(ctx, s); err != nil {
@@ -107,7 +119,7 @@ func intact(cached *corev1.Secret) bool {
 // not have them.
 func (s *scope) keysKnown() bool {
 	target := s.object.Status.Target
-	return target != nil && target.Name == targetName(s.object) &&
+	return target != nil && target.Name == s.secretName() &&
 		target.Checksum == s.existing.Annotations[vaultv1alpha1.ChecksumAnnotation]
 }
 
@@ -115,7 +127,7 @@ func (s *scope) keysKnown() bool {
 // vault or the spec having moved on.
 func (s *scope) drifted() bool {
 	target := s.object.Status.Target
-	if target == nil || target.Name != targetName(s.object) {
+	if target == nil || target.Name != s.secretName() {
 		return false
 	}
 	return s.existing == nil || !intact(s.existing)
@@ -177,10 +189,10 @@ func (r *Reconciler) open(ctx context.Context, s *scope) (map[string][]byte, err
 func (r *Reconciler) noteContent(s *scope, keys []string) {
 	status := &s.object.Status
 	last := status.Target
-	target := &vaultv1alpha1.TargetStatus{Name: targetName(s.object), Keys: keys, Checksum: s.checksum}
+	target := &vaultv1alpha1.TargetStatus{Name: s.secretName(), Keys: keys, Checksum: s.checksum}
 	// A name is missing where the Secret was withdrawn: what the pods hold since then
 	// is told by the checksum.
-	if last != nil && (last.Name == target.Name || last.Name == "") {
+	if last != nil && (last.Name == target.Name || last.Name == "" || s.object.Spec.Target.Immutable) {
 		target.ContentChangedAt = last.ContentChangedAt
 		s.changed = last.Checksum != "" && last.Checksum != s.checksum
 	}
@@ -227,9 +239,16 @@ func clearData(data map[string][]byte) {
 }
 
 // prune deletes Secrets of this VaultSecret with another name than the target's:
-// those of an earlier spec.target.name.
+// those of an earlier spec.target.name at once, and immutable ones when nothing uses
+// them.
 func (r *Reconciler) prune(ctx context.Context, s *scope) error {
-	return r.removeOwned(ctx, s, func(owned *corev1.Secret) bool { return owned.Name != targetName(s.object) })
+	if !s.object.Spec.Target.Immutable {
+		err := r.removeOwned(ctx, s, func(owned *corev1.Secret) bool { return owned.Name != s.secretName() && !immutable(owned) })
+		if err != nil {
+			return err
+		}
+	}
+	return r.pruneImmutable(ctx, s)
 }
 
 func (r *Reconciler) removeOwned(ctx context.Context, s *scope, which func(*corev1.Secret) bool) error {

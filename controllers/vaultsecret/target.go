@@ -108,6 +108,9 @@ func (r *Reconciler) write(ctx context.Context, s *scope, existing *corev1.Secre
 	if existing == nil {
 		return r.create(ctx, s, data)
 	}
+	if s.holdsImmutable(existing) {
+		return r.writeImmutable(ctx, s, existing)
+	}
 	if existing.Type != targetType(s.object) || ptr.Deref(existing.Immutable, false) {
 		return r.replace(ctx, s, existing, data)
 	}
@@ -178,7 +181,7 @@ func (r *Reconciler) replace(ctx context.Context, s *scope, existing *corev1.Sec
 // be nil, are kept.
 func (r *Reconciler) newTarget(s *scope, template *corev1.Secret, data map[string][]byte) (*corev1.Secret, error) {
 	target := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.object.Namespace, Name: targetName(s.object)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.object.Namespace, Name: s.secretName()},
 		Type:       targetType(s.object),
 	}
 	if template != nil {
@@ -188,6 +191,9 @@ func (r *Reconciler) newTarget(s *scope, template *corev1.Secret, data map[strin
 		return nil, err
 	}
 	target.Data = data
+	if s.object.Spec.Target.Immutable {
+		target.Immutable = new(true)
+	}
 	return target, nil
 }
 
@@ -195,12 +201,12 @@ func (r *Reconciler) newTarget(s *scope, template *corev1.Secret, data map[strin
 // when there is none, and an error when this VaultSecret may not write it.
 func (r *Reconciler) liveTarget(ctx context.Context, s *scope) (*corev1.Secret, error) {
 	live := &corev1.Secret{}
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: targetName(s.object)}, live)
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: s.secretName()}, live)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get the Secret %s: %w", targetName(s.object), err)
+		return nil, fmt.Errorf("get the Secret %s: %w", s.secretName(), err)
 	}
 	if err := r.claim(ctx, s, live); err != nil {
 		return nil, err
