@@ -2,6 +2,7 @@ package vaultsecret_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -274,9 +275,12 @@ func TestPolicyMeansOneAccount(t *testing.T) {
 	w.startOperator()
 	w.isGone("payments")
 	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonDenied)
-	if got := refreshed(w, object).Status.ServiceAccount; got != nil {
-		t.Errorf("without a Secret the status binds %+v", got)
-	}
+	w.eventually(func() string {
+		if got := refreshed(w, object).Status.ServiceAccount; got != nil {
+			return fmt.Sprintf("without a Secret the status binds %+v", got)
+		}
+		return ""
+	})
 	change(w, only, mean(renewed))
 	w.holds("payments", map[string]string{"value": "one"})
 	w.ready(object)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -128,7 +129,15 @@ func TestImmutableEarlierStay(t *testing.T) {
 	inTemplate := w.placed(object, "0").Name
 	user := w.deployment("api", envFrom(inTemplate))
 	w.put(database, "1")
-	inPod := w.placed(object, "1").Name
+	second := w.placed(object, "1")
+	inPod := second.Name
+	// Of those made in one second it is not told which is the newer.
+	w.eventually(func() string {
+		if time.Since(second.CreationTimestamp.Time) < time.Second {
+			return "the next Secrets are of the same second"
+		}
+		return ""
+	})
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "api"}, Spec: podTemplate(nil, volume(inPod)).Spec}
 	w.create(pod)
 	var last string
@@ -137,14 +146,7 @@ func TestImmutableEarlierStay(t *testing.T) {
 		w.put(database, value)
 		last = w.placed(object, value).Name
 	}
-	// The present one, ten before, and two that are used; of those made in one second it
-	// is not told which is the newer.
-	w.eventually(func() string {
-		if got := w.written(); len(got) < 11 || len(got) > 13 {
-			return fmt.Sprintf("there are %d Secrets, want 11 to 13: %v", len(got), got)
-		}
-		return ""
-	})
+	w.areWritten(13) // the present one, ten before, and two that are used
 	for _, name := range []string{inTemplate, inPod, last} {
 		if !w.written()[name] {
 			t.Errorf("the Secret %s is gone", name)
