@@ -165,8 +165,10 @@ type ExplainQuery struct {
 	// Namespace and ServiceAccount, or User and Groups, say who is asked about; the
 	// caller when all are empty.
 	Namespace, ServiceAccount string
-	User                      string
-	Groups                    []string
+	// UID of the service account to suppose; that of the one which exists when empty.
+	UID    string
+	User   string
+	Groups []string
 	// Environment to suppose; that of the namespace when empty.
 	Environment string
 }
@@ -178,6 +180,7 @@ func (c *Client) Explain(ctx context.Context, q ExplainQuery) (Explanation, erro
 	set(query, "capability", q.Capability)
 	set(query, "namespace", q.Namespace)
 	set(query, "serviceAccount", q.ServiceAccount)
+	set(query, "uid", q.UID)
 	set(query, "user", q.User)
 	set(query, "environment", q.Environment)
 	for _, group := range q.Groups {

@@ -120,10 +120,14 @@ type Explanation struct {
 	Path       string `json:"path" doc:"Path asked about"`
 	Capability string `json:"capability" doc:"Capability asked about" example:"read"`
 	Subject    string `json:"subject" doc:"Who was asked about" example:"payments/api"`
+	// UID is that of the service account that the answer is about.
+	UID string `json:"uid,omitempty" doc:"UID that the service account was taken to have"`
 	// Environment is the environment that the subject was taken to have.
 	Environment string `json:"environment,omitempty" doc:"Environment that the subject was taken to have"`
 	Allowed     bool   `json:"allowed" doc:"Whether the subject may do this"`
 	Rule        string `json:"rule,omitempty" doc:"What decided; absent when nothing allows it"`
+	// Until is zero when the answer stays as long as nothing is changed.
+	Until time.Time `json:"until,omitzero" doc:"When the answer becomes another by itself, since a rule ends; absent when never"`
 	// Matched holds every rule that is about the question.
 	Matched []RuleMatch `json:"matched" nullable:"false" doc:"Every rule about the question, and what came of it"`
 }
@@ -132,7 +136,7 @@ type Explanation struct {
 type RuleMatch struct {
 	Rule         string    `json:"rule" doc:"Name of the rule" example:"VaultPolicy admins rule 1"`
 	Effect       string    `json:"effect" doc:"Allow or Deny"`
-	Outcome      string    `json:"outcome" doc:"applied, expired or other-environment"`
+	Outcome      string    `json:"outcome" doc:"applied, expired, other-environment or other-uid"`
 	Path         string    `json:"path,omitempty" doc:"Pattern of the rule that selects the path; absent for the secret's own access policy" example:"production/**"`
 	Subject      string    `json:"subject" doc:"Entry of the rule that names the subject" example:"serviceaccount payments/*"`
 	Environments []string  `json:"environments,omitempty" nullable:"false" doc:"Environments of the rule"`

@@ -21,6 +21,12 @@ const (
 	// retained Secret, which has no owner reference so that it is not garbage
 	// collected.
 	OwnerUIDAnnotation = "vault.coffer.dev/owner-uid"
+	// RetainedBecauseAnnotation on a Secret that is kept without a right to its content
+	// (spec.deletionPolicy is Retain) is the reason, that of the VaultSecret's condition
+	// Synced. The Secret is not kept in step while it is there.
+	RetainedBecauseAnnotation = "vault.coffer.dev/retained-because"
+	// RetainedSinceAnnotation is the time, after RFC 3339, since when that is so.
+	RetainedSinceAnnotation = "vault.coffer.dev/retained-since"
 	// AdoptByAnnotation on a Secret names the VaultSecret that may take it over, when
 	// that says spec.target.adopt. A person puts it there.
 	AdoptByAnnotation = "vault.coffer.dev/adopt-by"
@@ -125,4 +131,11 @@ const (
 	// ReasonVaultSecretWriteFailed: the API server refused the VaultSecret of a
 	// namespace.
 	ReasonVaultSecretWriteFailed = "VaultSecretWriteFailed"
+)
+
+// Reasons of events that are no reasons of a condition.
+const (
+	// EventServiceAccountReplaced: the account that the VaultSecret names was deleted and
+	// made anew, and may read what the former might.
+	EventServiceAccountReplaced = "ServiceAccountReplaced"
 )

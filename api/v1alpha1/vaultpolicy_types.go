@@ -99,7 +99,10 @@ type PolicySubjects struct {
 	Groups []string `json:"groups,omitempty"`
 }
 
-// ServiceAccountSubject is a service account by namespace and name.
+// ServiceAccountSubject is a service account by namespace and name, and, if the rule is
+// to mean that one account only, its UID.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.uid) || (self.__namespace__ != '*' && self.name != '*')",message="a uid is of one account: write its namespace and name in place of *, or leave uid out"
 type ServiceAccountSubject struct {
 	// Namespace of the account, or "*".
 	// +kubebuilder:validation:MinLength=1
@@ -111,6 +114,13 @@ type ServiceAccountSubject struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +required
 	Name string `json:"name"`
+	// UID of the account, as kubectl get serviceaccount NAME -o jsonpath={.metadata.uid}
+	// gives it. The rule is then not about an account of the same name that is made
+	// after this one was deleted. Any account of the name when empty.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	UID string `json:"uid,omitempty"`
 }
 
 // VaultPolicyStatus says whether the engine enforces the policy.

@@ -9,6 +9,7 @@ import (
 // dataFrom, data.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.path) || (has(self.dataFrom) && size(self.dataFrom) > 0) || (has(self.data) && size(self.data) > 0)",message="name what to sync: set path, or at least one entry in dataFrom or data"
+// +kubebuilder:validation:XValidation:rule="!has(self.target) || !has(self.target.immutable) || !self.target.immutable || (has(self.rollout) && has(self.rollout.mode) && self.rollout.mode == 'None')",message="an immutable Secret has another name with each content, and a workload gets it by naming it, which Coffer does not do: set rollout.mode to None"
 // +kubebuilder:validation:XValidation:rule="has(self.path) || !has(self.data) || self.data.all(d, has(d.path))",message="an entry of data without path takes spec.path, which is not set: give each entry a path, or set spec.path"
 type VaultSecretSpec struct {
 	// ServiceAccountName is the account, in this namespace, whose rights in the
@@ -45,7 +46,9 @@ type VaultSecretSpec struct {
 
 	// DeletionPolicy says what becomes of the Secret when the VaultSecret is
 	// deleted, when access is revoked, or when the source is gone: Delete (used
-	// when empty) removes it, Retain leaves the last synced one.
+	// when empty) removes it, Retain leaves the last synced one and, while the
+	// VaultSecret is there, marks it with the annotations
+	// vault.coffer.dev/retained-because and vault.coffer.dev/retained-since.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
@@ -193,6 +196,9 @@ const (
 )
 
 // VaultSecretTarget describes the native Secret.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.immutable) || !self.immutable || !has(self.name) || self.name.size() <= 242",message="the name of an immutable Secret gets 11 characters more: give the target a name of at most 242"
+// +kubebuilder:validation:XValidation:rule="!has(self.immutable) || !self.immutable || !has(self.adopt) || !self.adopt",message="an immutable Secret has the name of its content, and there is none to adopt: leave adopt out"
 type VaultSecretTarget struct {
 	// Name of the Secret, such as payments-db; the VaultSecret's own name when empty.
 	// Of two VaultSecrets that name one Secret, the older one keeps it.
@@ -233,6 +239,15 @@ type VaultSecretTarget struct {
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:validation:XValidation:rule="self.all(k, k.size() <= 253 && k.matches('^[-._a-zA-Z0-9]+$'))",message="a rendered key has 1 to 253 characters of A-Z, a-z, 0-9, '-', '_' and '.'"
 	Template map[string]string `json:"template,omitempty"`
+
+	// Immutable makes a Secret of its own for each content, which Kubernetes lets nobody
+	// change. Its name is that of the target, "-", and 10 characters of a keyed checksum of
+	// the content, such as payments-db-3f9c01ab72; status.target.name has it. Those of
+	// earlier contents stay while a workload or a pod of the namespace uses them, and the
+	// newest 10 in any case. Workloads get a new content when they are made to name its
+	// Secret: rollout.mode is None.
+	// +optional
+	Immutable bool `json:"immutable,omitempty"`
 
 	// Adopt lets a Secret that is there already, and that no controller owns, be taken
 	// over, when that Secret agrees: it carries the annotation
@@ -366,6 +381,11 @@ type VaultSecretStatus struct {
 	// +listType=atomic
 	Sources []SourceStatus `json:"sources,omitempty"`
 
+	// ServiceAccount is the account that the content of the Secret was read for; empty
+	// after it was taken away because access is denied.
+	// +optional
+	ServiceAccount *ServiceAccountStatus `json:"serviceAccount,omitempty"`
+
 	// Target is the Secret that was written.
 	// +optional
 	Target *TargetStatus `json:"target,omitempty"`
@@ -396,6 +416,15 @@ type VaultSecretStatus struct {
 	// what came of it.
 	// +optional
 	LastRefreshRequest string `json:"lastRefreshRequest,omitempty"`
+}
+
+// ServiceAccountStatus is the identity that a Secret was written for. An account that
+// is made again under the name of a deleted one has another UID.
+type ServiceAccountStatus struct {
+	// Name of the account, in the namespace of the VaultSecret.
+	Name string `json:"name"`
+	// UID of the account.
+	UID string `json:"uid"`
 }
 
 // SourceStatus is one synced path.

@@ -104,7 +104,7 @@ func convertRule(spec *vaultv1alpha1.VaultPolicyRule) (policy.Rule, error) {
 	}
 	for _, account := range spec.Subjects.ServiceAccounts {
 		rule.Subjects.ServiceAccounts = append(rule.Subjects.ServiceAccounts, policy.ServiceAccount{
-			Namespace: account.Namespace, Name: account.Name,
+			Namespace: account.Namespace, Name: account.Name, UID: account.UID,
 		})
 	}
 	if spec.ExpiresAt != nil {

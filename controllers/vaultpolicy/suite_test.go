@@ -337,6 +337,7 @@ func TestValidation(t *testing.T) {
 		"part of name": {rule("Allow", func(r *vaultv1alpha1.VaultPolicyRule) { r.Paths = []vaultv1alpha1.PathPattern{"production/pay*"} }), "spec.rules[0].paths[0]"},
 		"relative":     {rule("Allow", func(r *vaultv1alpha1.VaultPolicyRule) { r.Paths = []vaultv1alpha1.PathPattern{"production/../x"} }), "spec.rules[0].paths[0]"},
 		"capability":   {rule("Allow", func(r *vaultv1alpha1.VaultPolicyRule) { r.Capabilities = []vaultv1alpha1.Capability{"sudo"} }), "supported values"},
+		"uid of many":  {rule("Allow", func(r *vaultv1alpha1.VaultPolicyRule) { r.Subjects.ServiceAccounts[0].UID = "0ed1" }), "write its namespace and name in place of *"},
 		"environment":  {rule("Allow", func(r *vaultv1alpha1.VaultPolicyRule) { r.Environments = []string{""} }), "spec.rules[0].environments[0]"},
 	}
 	for name, test := range tests {

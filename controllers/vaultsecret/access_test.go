@@ -2,8 +2,12 @@ package vaultsecret_test
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -229,6 +233,50 @@ func TestUnknownClusterTakesNothingAway(t *testing.T) {
 	w.ready(object)
 	if got := w.secret("payments"); got == nil || got.UID != before.UID {
 		t.Error("the Secret was taken away")
+	}
+}
+
+// A denial from before the policies are in force takes nothing away either when they
+// come into force before it is acted on.
+func TestDenialFromBeforeTakesNothingAway(t *testing.T) {
+	t.Parallel()
+	w, op := newRunningWorld(t)
+	w.put(database, "one")
+	object := w.ofPath("payments", database)
+	w.ready(object)
+	before := w.secret("payments")
+	op.stop()
+
+	renamed := w.namespace + "-renamed"
+	w.denyAll(renamed)
+	denied := make(chan struct{})
+	deny := sync.OnceFunc(func() { close(denied) })
+	var late atomic.Bool
+	w.startOperatorWith(renamed, true, func(op *operator) {
+		op.engine.onReplace = func() { awaits(denied) }
+		op.engine.onResolved = func(err error) {
+			if errors.Is(err, secret.ErrDenied) {
+				deny()
+				awaits(op.synced)
+				late.Store(op.inForce())
+			}
+		}
+	})
+	w.hasEvent(object, vaultv1alpha1.ReasonDenied)
+	if !late.Load() {
+		t.Error("the policies did not come into force before the denial was acted on")
+	}
+	w.ready(object)
+	if got := w.secret("payments"); got == nil || got.UID != before.UID {
+		t.Error("the Secret was taken away")
+	}
+}
+
+// awaits waits for c, at most the deadline.
+func awaits(c <-chan struct{}) {
+	select {
+	case <-c:
+	case <-time.After(deadline):
 	}
 }
 

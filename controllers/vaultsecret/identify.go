@@ -18,20 +18,45 @@ import (
 // operatorAddress stands in audit rows where an API request has an IP address.
 const operatorAddress = "operator"
 
-// identify makes the caller from what a tenant cannot write: the namespace of the
-// VaultSecret's metadata, the account that exists there, with its UID, and the
-// namespace's environment.
-func (r *Reconciler) identify(ctx context.Context, s *scope) error {
-	namespace := s.object.Namespace
-	account, err := r.serviceAccount(ctx, types.NamespacedName{Namespace: namespace, Name: s.object.Spec.ServiceAccountName})
+// identify finds out who asks, and whether it is another than the content of the Secret
+// was last read for.
+func (r *Reconciler) identify(ctx context.Context, s *scope) (err error) {
+	if s.caller, err = r.callerOf(ctx, s.object); err != nil {
+		return err
+	}
+	bound := s.object.Status.ServiceAccount
+	s.rebound = bound != nil && bound.UID != s.caller.UID
+	return nil
+}
+
+// confirm is for the last moment before the content is written: an account that was
+// deleted since, or made anew, and a namespace that has another environment by now, get
+// nothing of what was read for the former.
+func (r *Reconciler) confirm(ctx context.Context, s *scope) error {
+	now, err := r.callerOf(ctx, s.object)
 	if err != nil {
 		return err
+	}
+	if now.UID != s.caller.UID || now.Environment != s.caller.Environment {
+		return errConflict
+	}
+	return nil
+}
+
+// callerOf makes the caller from what a tenant cannot write: the namespace of the
+// VaultSecret's metadata, the account that exists there, with its UID, and the
+// namespace's environment.
+func (r *Reconciler) callerOf(ctx context.Context, object *vaultv1alpha1.VaultSecret) (secret.Caller, error) {
+	namespace := object.Namespace
+	account, err := r.serviceAccount(ctx, types.NamespacedName{Namespace: namespace, Name: object.Spec.ServiceAccountName})
+	if err != nil {
+		return secret.Caller{}, err
 	}
 	environment, err := r.environment(ctx, namespace)
 	if err != nil {
-		return err
+		return secret.Caller{}, err
 	}
-	s.caller = secret.Caller{
+	return secret.Caller{
 		Kind:        secret.KindServiceAccount,
 		Cluster:     r.Cluster,
 		Namespace:   namespace,
@@ -40,8 +65,7 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) error {
 		Environment: environment,
 		Address:     operatorAddress,
 		RequestID:   string(controller.ReconcileIDFromContext(ctx)),
-	}
-	return nil
+	}, nil
 }
 
 // serviceAccount reads from the cache, and before it says that an account does not
@@ -97,16 +121,17 @@ func (r *Reconciler) authorise(ctx context.Context, s *scope) error {
 	if err != nil {
 		return contentFailure(err)
 	}
-	versions, below, err := r.Vault.Resolve(ctx, s.caller, refs, prefixes, maxBelow+1)
+	found, err := r.Vault.Resolve(ctx, s.caller, refs, prefixes, maxBelow+1)
+	s.until = found.Until
 	if err != nil {
 		return r.vaultError(ctx, s, asked{refs, prefixes}, err)
 	}
-	if len(versions) != len(refs) || len(below) != len(prefixes) {
-		return fmt.Errorf("the engine answered for %d of %d paths and %d of %d prefixes", len(versions), len(refs), len(below), len(prefixes))
+	if len(found.Named) != len(refs) || len(found.Below) != len(prefixes) {
+		return fmt.Errorf("the engine answered for %d of %d paths and %d of %d prefixes", len(found.Named), len(refs), len(found.Below), len(prefixes))
 	}
 	s.named = len(refs)
-	s.refs, s.versions = refs, versions
-	if err := s.addBelow(prefixes, below); err != nil {
+	s.refs, s.versions = refs, found.Named
+	if err := s.addBelow(prefixes, found.Below); err != nil {
 		return err
 	}
 	s.inputs, err = inputsChecksum(r.Vault, s.object, s.refs, s.versions)

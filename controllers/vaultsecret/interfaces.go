@@ -13,8 +13,9 @@ type Vault interface {
 	// Resolve authorises the caller for every ref and returns the metadata of the
 	// version each stands for, and those of the paths below each prefix that the
 	// caller may read, at most limit of a prefix; it opens nothing. A prefix below
-	// which there are none is denied.
-	Resolve(ctx context.Context, caller secret.Caller, refs []secret.Ref, prefixes []secret.Prefix, limit int) ([]secret.Metadata, [][]secret.Metadata, error)
+	// which there are none is denied. With an answer and with a denial comes the moment
+	// at which it may be another by itself.
+	Resolve(ctx context.Context, caller secret.Caller, refs []secret.Ref, prefixes []secret.Prefix, limit int) (secret.Resolution, error)
 	// Read opens one version.
 	Read(context.Context, secret.Caller, secret.Ref) (secret.Secret, error)
 	Fingerprinter

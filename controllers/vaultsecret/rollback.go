@@ -175,8 +175,8 @@ func (r *Reconciler) wayBack(ctx context.Context, s *scope) (lastGood, error) {
 	if !ok {
 		return lastGood{}, errSpecChanged
 	}
-	var err error
-	back.versions, _, err = r.Vault.Resolve(ctx, s.caller, back.reads, nil, 0)
+	found, err := r.Vault.Resolve(ctx, s.caller, back.reads, nil, 0)
+	back.versions, s.until = found.Named, secret.Earlier(s.until, found.Until)
 	switch {
 	case errors.Is(err, secret.ErrDenied):
 		return lastGood{}, err

@@ -24,6 +24,13 @@ type scope struct {
 	inForce bool
 
 	caller secret.Caller // identify
+	// rebound says that the account is another than the Secret was last written for,
+	// be it of the same name: what it holds is then read anew, so that the audit log
+	// knows the account that has it.
+	rebound bool // identify
+
+	// until is when the rights may be other ones by themselves; zero is never.
+	until time.Time // authorise
 
 	refs     []secret.Ref      // authorise: those that the spec names, then what prefixes gave
 	named    int               // authorise: how many of refs the spec names
@@ -34,6 +41,9 @@ type scope struct {
 	// the versions to which turnBack takes the Secret back.
 	reads []secret.Ref
 
+	// target is the name of the Secret when that is immutable: inspect, or sync once the
+	// content is known.
+	target   string
 	existing *corev1.Secret // inspect: the target as cached, without data; nil when there is none
 	// adopted says that existing belonged to nobody, and agrees to be taken over.
 	adopted bool
@@ -60,7 +70,16 @@ func (s *scope) key() types.NamespacedName {
 	return types.NamespacedName{Namespace: s.object.Namespace, Name: s.object.Name}
 }
 
-// targetName is the name of the native Secret.
+// secretName is the name of the Secret that holds the content, or is to hold it.
+func (s *scope) secretName() string {
+	if s.target != "" {
+		return s.target
+	}
+	return targetName(s.object)
+}
+
+// targetName is the name of the native Secret, or, of an immutable one, the beginning of
+// it.
 func targetName(object *vaultv1alpha1.VaultSecret) string {
 	if object.Spec.Target.Name != "" {
 		return object.Spec.Target.Name

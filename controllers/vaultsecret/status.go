@@ -59,9 +59,9 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 		f.revoked, f.recheck = false, policyInterval
 		f.message += "; the VaultPolicies of the cluster are not yet in force, and until they are no Secret is taken away"
 	}
-	if f != nil && f.revoked && !retains(s.object) {
-		if err := r.withdraw(ctx, s); err != nil {
-			return r.finishWithdrawal(err)
+	if f != nil && f.revoked {
+		if err := r.revoke(ctx, s, f); err != nil {
+			return r.finishRevocation(err)
 		}
 	}
 	setConditions(s, f)
@@ -112,11 +112,11 @@ func interrupted(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (r *Reconciler) finishWithdrawal(err error) (ctrl.Result, error) {
+func (r *Reconciler) finishRevocation(err error) (ctrl.Result, error) {
 	if errors.Is(err, errConflict) {
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}
-	return ctrl.Result{}, fmt.Errorf("take away the Secret of revoked rights: %w", err)
+	return ctrl.Result{}, fmt.Errorf("take away or mark the Secret of revoked rights: %w", err)
 }
 
 func (r *Reconciler) result(s *scope, f *failure, err error) (ctrl.Result, error) {
@@ -134,8 +134,10 @@ func (r *Reconciler) result(s *scope, f *failure, err error) (ctrl.Result, error
 	if interval > 0 {
 		after = wait.Jitter(interval, refreshJitter)
 	}
-	if wake := s.rolled.Wake; wake > 0 && (after == 0 || wake < after) {
-		after = wake
+	for _, wake := range []time.Duration{s.rolled.Wake, untilRightsChange(s.until, r.Clock.Now())} {
+		if wake > 0 && (after == 0 || wake < after) {
+			after = wake
+		}
 	}
 	return ctrl.Result{RequeueAfter: after}, nil
 }
@@ -296,6 +298,7 @@ func (r *Reconciler) recordEvents(s *scope, f *failure) {
 	ready := func(o *vaultv1alpha1.VaultSecret) *metav1.Condition {
 		return meta.FindStatusCondition(o.Status.Conditions, vaultv1alpha1.ConditionReady)
 	}
+	r.recordRebound(s, f)
 	before, now := ready(s.before), ready(s.object)
 	changed := now != nil && (before == nil || before.Reason != now.Reason || before.Status != now.Status)
 	if s.rejecting {

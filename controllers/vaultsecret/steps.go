@@ -24,6 +24,9 @@ import (
 // inspect finds the present target. The cache knows the Secrets that carry
 // Coffer's label; when it has none, the write finds out whether there is another.
 func (r *Reconciler) inspect(ctx context.Context, s *scope) error {
+	if s.object.Spec.Target.Immutable {
+		return r.inspectImmutable(ctx, s)
+	}
 	existing := &corev1.Secret{}
 	err := r.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: targetName(s.object)}, existing)
 	switch {
@@ -39,14 +42,18 @@ func (r *Reconciler) inspect(ctx context.Context, s *scope) error {
 		return err
 	}
 	if !existing.DeletionTimestamp.IsZero() {
-		return &failure{
-			reason:  vaultv1alpha1.ReasonSecretWriteFailed,
-			message: fmt.Sprintf("the Secret %s is being deleted, and a finalizer on it is waited for", existing.Name),
-			recheck: recheckInterval,
-		}
+		return beingDeleted(existing)
 	}
 	s.existing = existing
 	return nil
+}
+
+func beingDeleted(existing *corev1.Secret) error {
+	return &failure{
+		reason:  vaultv1alpha1.ReasonSecretWriteFailed,
+		message: fmt.Sprintf("the Secret %s is being deleted, and a finalizer on it is waited for", existing.Name),
+		recheck: recheckInterval,
+	}
 }
 
 // inspectLive looks past the cache only where a foreign Secret, which the cache
@@ -65,7 +72,7 @@ func (r *Reconciler) inspectLive(ctx context.Context, s *scope) error {
 // sync makes the Secret hold the wanted versions. When it does already, nothing is
 // read from the vault.
 func (r *Reconciler) sync(ctx context.Context, s *scope) error {
-	if s.inStep() {
+	if s.inStep() && !s.rebound {
 		s.checksum = s.existing.Annotations[vaultv1alpha1.ChecksumAnnotation]
 		r.noteContent(s, slices.Clone(keysOf(s.object)))
 		return r.writeMetadata(ctx, s)
@@ -75,9 +82,17 @@ func (r *Reconciler) sync(ctx context.Context, s *scope) error {
 		return err
 	}
 	defer clearData(data)
-	s.checksum = contentChecksum(r.Vault, s.object.Namespace, targetName(s.object), data)
+	if s.object.Spec.Target.Immutable {
+		if err := r.placeImmutable(ctx, s, data); err != nil {
+			return err
+		}
+	}
+	s.checksum = contentChecksum(r.Vault, s.object.Namespace, s.secretName(), data)
 	s.restored = s.drifted()
 	keys := slices.Sorted(maps.Keys(data))
+	if err := r.confirm(ctx, s); err != nil {
+		return err
+	}
 	failpoint.Hit(syncing, failpoint.BeforeWrite)
 	if err := r.write(ctx, s, s.existing, data); err != nil {
 		return err
@@ -108,7 +123,7 @@ func intact(cached *corev1.Secret) bool {
 // not have them.
 func (s *scope) keysKnown() bool {
 	target := s.object.Status.Target
-	return target != nil && target.Name == targetName(s.object) &&
+	return target != nil && target.Name == s.secretName() &&
 		target.Checksum == s.existing.Annotations[vaultv1alpha1.ChecksumAnnotation]
 }
 
@@ -116,7 +131,7 @@ func (s *scope) keysKnown() bool {
 // vault or the spec having moved on.
 func (s *scope) drifted() bool {
 	target := s.object.Status.Target
-	if target == nil || target.Name != targetName(s.object) {
+	if target == nil || target.Name != s.secretName() {
 		return false
 	}
 	return s.existing == nil || !intact(s.existing)
@@ -182,10 +197,10 @@ func (r *Reconciler) open(ctx context.Context, s *scope) (map[string][]byte, err
 func (r *Reconciler) noteContent(s *scope, keys []string) {
 	status := &s.object.Status
 	last := status.Target
-	target := &vaultv1alpha1.TargetStatus{Name: targetName(s.object), Keys: keys, Checksum: s.checksum}
+	target := &vaultv1alpha1.TargetStatus{Name: s.secretName(), Keys: keys, Checksum: s.checksum}
 	// A name is missing where the Secret was withdrawn: what the pods hold since then
 	// is told by the checksum.
-	if last != nil && (last.Name == target.Name || last.Name == "") {
+	if last != nil && (last.Name == target.Name || last.Name == "" || s.object.Spec.Target.Immutable) {
 		target.ContentChangedAt = last.ContentChangedAt
 		s.changed = last.Checksum != "" && last.Checksum != s.checksum
 	}
@@ -200,6 +215,7 @@ func (r *Reconciler) noteContent(s *scope, keys []string) {
 		status.LastSyncTime = &now
 	}
 	status.Target = target
+	status.ServiceAccount = &vaultv1alpha1.ServiceAccountStatus{Name: s.caller.Name, UID: s.caller.UID}
 	noteSources(s.object, s.refs, s.versions)
 }
 
@@ -231,28 +247,44 @@ func clearData(data map[string][]byte) {
 }
 
 // prune deletes Secrets of this VaultSecret with another name than the target's:
-// those of an earlier spec.target.name.
+// those of an earlier spec.target.name at once, and immutable ones when nothing uses
+// them.
 func (r *Reconciler) prune(ctx context.Context, s *scope) error {
-	return r.removeOwned(ctx, s, func(owned *corev1.Secret) bool { return owned.Name != targetName(s.object) })
+	if !s.object.Spec.Target.Immutable {
+		err := r.removeOwned(ctx, s, func(owned *corev1.Secret) bool { return owned.Name != s.secretName() && !immutable(owned) })
+		if err != nil {
+			return err
+		}
+	}
+	return r.pruneImmutable(ctx, s)
 }
 
 func (r *Reconciler) removeOwned(ctx context.Context, s *scope, which func(*corev1.Secret) bool) error {
+	owned, err := r.owned(ctx, s)
+	if err != nil {
+		return err
+	}
+	for i := range owned {
+		if !which(&owned[i]) {
+			continue
+		}
+		if err := r.remove(ctx, &owned[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// owned lists the Secrets that belong to the VaultSecret.
+func (r *Reconciler) owned(ctx context.Context, s *scope) ([]corev1.Secret, error) {
 	var owned corev1.SecretList
 	err := r.List(ctx, &owned, client.InNamespace(s.object.Namespace), client.MatchingFields{ownerIndex: string(s.object.UID)},
 		// A Secret that this misses because it was written just now comes as an event.
 		client.DisableReadYourWritesConsistency)
 	if err != nil {
-		return fmt.Errorf("list the Secrets of the VaultSecret: %w", err)
+		return nil, fmt.Errorf("list the Secrets of the VaultSecret: %w", err)
 	}
-	for i := range owned.Items {
-		if !which(&owned.Items[i]) {
-			continue
-		}
-		if err := r.remove(ctx, &owned.Items[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return owned.Items, nil
 }
 
 // withdraw takes the Secret away when the rights to it are gone. A Secret that was
@@ -273,6 +305,7 @@ func (r *Reconciler) withdraw(ctx context.Context, s *scope) error {
 		// The checksum stays: it tells later whether the content changed meanwhile.
 		s.object.Status.Target = &vaultv1alpha1.TargetStatus{Checksum: target.Checksum, ContentChangedAt: target.ContentChangedAt}
 	}
+	s.object.Status.ServiceAccount = nil
 	s.object.Status.Sources, s.object.Status.Version = nil, 0
 	// The workloads that are owed a rollout get it when the Secret comes back.
 	s.object.Status.Workloads = slices.DeleteFunc(s.object.Status.Workloads, func(w vaultv1alpha1.WorkloadStatus) bool {

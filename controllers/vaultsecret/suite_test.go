@@ -36,6 +36,7 @@ import (
 	"github.com/coffer-vault/coffer/controllers/vaultsecret"
 	"github.com/coffer-vault/coffer/internal/testkit"
 	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
@@ -78,10 +79,34 @@ type world struct {
 type counted struct {
 	*vault.Engine
 	reads atomic.Int64
+	// onRead, when set, is called before a version is opened.
+	onRead atomic.Pointer[func(secret.Caller)]
+	// onResolved, when not nil, is called with each answer before it is given, and
+	// onReplace before policies are replaced.
+	onResolved func(error)
+	onReplace  func()
+}
+
+func (c *counted) Resolve(ctx context.Context, caller secret.Caller, refs []secret.Ref, prefixes []secret.Prefix, limit int) (secret.Resolution, error) {
+	found, err := c.Engine.Resolve(ctx, caller, refs, prefixes, limit)
+	if c.onResolved != nil {
+		c.onResolved(err)
+	}
+	return found, err
+}
+
+func (c *counted) ReplacePolicies(ctx context.Context, cluster string, policies []policy.Policy) (bool, error) {
+	if c.onReplace != nil {
+		c.onReplace()
+	}
+	return c.Engine.ReplacePolicies(ctx, cluster, policies)
 }
 
 func (c *counted) Read(ctx context.Context, caller secret.Caller, ref secret.Ref) (secret.Secret, error) {
 	c.reads.Add(1)
+	if f := c.onRead.Load(); f != nil {
+		(*f)(caller)
+	}
 	return c.Engine.Read(ctx, caller, ref)
 }
 
@@ -93,6 +118,19 @@ type operator struct {
 	stop     func()
 	// losesLease says that it is to end with an error: it was the leader.
 	losesLease bool
+	cache      cache.Cache
+	// synced is closed when the VaultPolicies were brought into the vault.
+	synced chan struct{}
+}
+
+// inForce reports whether the VaultPolicies were brought into the vault.
+func (op *operator) inForce() bool {
+	select {
+	case <-op.synced:
+		return true
+	default:
+		return false
+	}
 }
 
 // logBuffer keeps what an operator logs.
@@ -181,7 +219,14 @@ func (w *world) startOperator() *operator {
 // controller of VaultPolicies, with options changed by f.
 func (w *world) startOperatorOf(cluster string, policies bool, f ...func(*rest.Config, *ctrl.Options)) *operator {
 	w.t.Helper()
-	op := &operator{engine: &counted{Engine: w.vault.Engine}, registry: prometheus.NewRegistry(), logs: &logBuffer{}}
+	return w.startOperatorWith(cluster, policies, func(*operator) {}, f...)
+}
+
+// startOperatorWith is startOperatorOf with an operator that hooks changed.
+func (w *world) startOperatorWith(cluster string, policies bool, hooks func(*operator), f ...func(*rest.Config, *ctrl.Options)) *operator {
+	w.t.Helper()
+	op := &operator{engine: &counted{Engine: w.vault.Engine}, registry: prometheus.NewRegistry(), logs: &logBuffer{}, synced: make(chan struct{})}
+	hooks(op)
 	asOperator := rest.CopyConfig(w.config)
 	asOperator.Impersonate.UserName = operatorUser
 	options := ctrl.Options{
@@ -202,15 +247,15 @@ func (w *world) startOperatorOf(cluster string, policies bool, f ...func(*rest.C
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var inForce atomic.Bool
+	op.cache = mgr.GetCache()
 	err = vaultsecret.Setup(mgr, vaultsecret.Options{
-		Vault: op.engine, Changes: op.engine, Cluster: cluster, Registerer: op.registry, PoliciesInForce: inForce.Load,
+		Vault: op.engine, Changes: op.engine, Cluster: cluster, Registerer: op.registry, PoliciesInForce: op.inForce,
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	if policies {
-		err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: op.engine, Cluster: cluster, OnSync: func() { inForce.Store(true) }})
+		err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: op.engine, Cluster: cluster, OnSync: sync.OnceFunc(func() { close(op.synced) })})
 		if err != nil {
 			w.t.Fatal(err)
 		}

@@ -56,6 +56,7 @@ func setOwner(object *vaultv1alpha1.VaultSecret, target *corev1.Secret) {
 	target.OwnerReferences = slices.DeleteFunc(target.OwnerReferences, func(owner metav1.OwnerReference) bool {
 		return owner.UID == object.UID
 	})
+	unmark(target)
 	if retains(object) {
 		target.Annotations[vaultv1alpha1.OwnerUIDAnnotation] = string(object.UID)
 		return
@@ -114,6 +115,9 @@ func dropStale(target *corev1.Secret, wanted vaultv1alpha1.VaultSecretTarget) er
 func (r *Reconciler) write(ctx context.Context, s *scope, existing *corev1.Secret, data map[string][]byte) error {
 	if existing == nil {
 		return r.create(ctx, s, data)
+	}
+	if s.holdsImmutable(existing) {
+		return r.writeImmutable(ctx, s, existing)
 	}
 	if existing.Type != targetType(s.object) || ptr.Deref(existing.Immutable, false) {
 		return r.replace(ctx, s, existing, data)
@@ -186,7 +190,7 @@ func (r *Reconciler) replace(ctx context.Context, s *scope, existing *corev1.Sec
 // be nil, are kept.
 func (r *Reconciler) newTarget(s *scope, template *corev1.Secret, data map[string][]byte) (*corev1.Secret, error) {
 	target := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.object.Namespace, Name: targetName(s.object)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.object.Namespace, Name: s.secretName()},
 		Type:       targetType(s.object),
 	}
 	if template != nil {
@@ -196,6 +200,9 @@ func (r *Reconciler) newTarget(s *scope, template *corev1.Secret, data map[strin
 		return nil, err
 	}
 	target.Data = data
+	if s.object.Spec.Target.Immutable {
+		target.Immutable = new(true)
+	}
 	return target, nil
 }
 
@@ -203,12 +210,12 @@ func (r *Reconciler) newTarget(s *scope, template *corev1.Secret, data map[strin
 // when there is none, and an error when this VaultSecret may not write it.
 func (r *Reconciler) liveTarget(ctx context.Context, s *scope) (*corev1.Secret, error) {
 	live := &corev1.Secret{}
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: targetName(s.object)}, live)
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.object.Namespace, Name: s.secretName()}, live)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get the Secret %s: %w", targetName(s.object), err)
+		return nil, fmt.Errorf("get the Secret %s: %w", s.secretName(), err)
 	}
 	if err := r.claim(ctx, s, live); err != nil {
 		return nil, err
@@ -231,7 +238,8 @@ func (r *Reconciler) writeMetadata(ctx context.Context, s *scope) error {
 	if err := r.Patch(ctx, target, patch); err != nil {
 		return writeFailure("update the Secret "+target.Name, err)
 	}
-	s.written, s.restored = true, true
+	// What is taken away of a Secret that was retained is Coffer's own mark.
+	s.written, s.restored = true, !marked(s.existing)
 	return nil
 }
 

@@ -163,6 +163,9 @@ func rolloutChanges() predicate.Predicate {
 // that owns it: after a change of the target's name they differ.
 func (w watches) ofSecret(ctx context.Context, obj client.Object) []reconcile.Request {
 	requests := w.list(ctx, client.InNamespace(obj.GetNamespace()), client.MatchingFields{targetIndex: obj.GetName()})
+	if target := unsuffixed(obj.GetName()); target != "" {
+		requests = append(requests, w.list(ctx, client.InNamespace(obj.GetNamespace()), client.MatchingFields{targetIndex: target})...)
+	}
 	for _, owner := range obj.GetOwnerReferences() {
 		if owner.Kind != "VaultSecret" {
 			continue

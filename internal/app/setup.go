@@ -79,7 +79,7 @@ func setupAPI(ctx context.Context, mgr manager.Manager, engine *vault.Engine, c 
 		return err
 	}
 	authenticator := authn.New(authn.Options{
-		Client: mgr.GetClient(), Audience: c.TokenAudience, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
+		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Audience: c.TokenAudience, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
 		Namespaces: c.knownNamespaces(),
 	})
 	handler := server.New(server.Config{

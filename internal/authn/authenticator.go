@@ -13,6 +13,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,6 +52,9 @@ const (
 type Options struct {
 	// Client creates TokenReviews and reads Namespaces, best from a cache.
 	Client client.Client
+	// Reader reads ServiceAccounts from the API server: they are asked for too seldom to
+	// be worth a cache.
+	Reader client.Reader
 	// Audience that tokens must be issued for, such as "coffer".
 	Audience string
 	// Cluster is the name of the cluster that Client talks to.
@@ -67,6 +71,7 @@ type Options struct {
 // Authenticator checks tokens. It is safe for concurrent use.
 type Authenticator struct {
 	client             client.Client
+	reader             client.Reader
 	audience           string
 	cluster            string
 	defaultEnvironment string
@@ -88,7 +93,7 @@ func New(o Options) *Authenticator {
 		o.Clock = clock.RealClock{}
 	}
 	return &Authenticator{
-		client: o.Client, audience: o.Audience, cluster: o.Cluster, defaultEnvironment: o.DefaultEnvironment, namespaces: o.Namespaces,
+		client: o.Client, reader: o.Reader, audience: o.Audience, cluster: o.Cluster, defaultEnvironment: o.DefaultEnvironment, namespaces: o.Namespaces,
 		accepted: cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
 		refused:  cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
 		known:    cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
@@ -223,6 +228,20 @@ func (a *Authenticator) Environment(ctx context.Context, namespace string) (stri
 		return environment, nil
 	}
 	return a.defaultEnvironment, nil
+}
+
+// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=get
+
+// ServiceAccountUID returns the UID of the account that exists.
+//
+// Errors: ErrUnavailable, also when there is none.
+func (a *Authenticator) ServiceAccountUID(ctx context.Context, namespace, name string) (string, error) {
+	var account metav1.PartialObjectMetadata
+	account.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccount"))
+	if err := a.reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &account); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return string(account.UID), nil
 }
 
 // plausible reports whether token has the characters of a bearer token (RFC 6750,

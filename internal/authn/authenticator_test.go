@@ -36,7 +36,7 @@ import (
 const audience = "coffer"
 
 func newAuthenticator(c client.Client, clock clock.PassiveClock) *authn.Authenticator {
-	return authn.New(authn.Options{Client: c, Audience: audience, Cluster: "east", DefaultEnvironment: "development", Clock: clock})
+	return authn.New(authn.Options{Client: c, Reader: c, Audience: audience, Cluster: "east", DefaultEnvironment: "development", Clock: clock})
 }
 
 func TestAuthenticate(t *testing.T) {

@@ -30,6 +30,7 @@ capability on the path.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&account, "service-account", "", "service account to ask about, as namespace/name")
+	f.StringVar(&query.UID, "uid", "", "UID of the service account to suppose; that of the one which exists when empty")
 	f.StringVar(&query.User, "user", "", "user to ask about")
 	f.StringSliceVar(&query.Groups, "group", nil, "group that the user is in; may be repeated")
 	f.StringVar(&query.Environment, "environment", "", "environment to suppose; that of the namespace when empty")
@@ -38,6 +39,9 @@ capability on the path.`,
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
 		query.Path = args[0]
+		if query.UID != "" && account == "" {
+			return usagef("--uid is of a service account: name it with --service-account")
+		}
 		if account != "" {
 			namespace, name, ok := strings.Cut(account, "/")
 			if !ok || namespace == "" || name == "" {
@@ -70,11 +74,15 @@ func (s *session) printExplanation(e sdk.Explanation) error {
 	if e.Allowed {
 		verdict = "may " + e.Capability
 	}
+	what := e.Path
+	if !e.Until.IsZero() {
+		what += " until " + stamp(e.Until)
+	}
 	why := "nothing allows it"
 	if e.Rule != "" {
 		why = "decided by " + e.Rule
 	}
-	if _, err := fmt.Fprintf(s.out, "%s %s %s: %s\n", printable(who), verdict, e.Path, printable(why)); err != nil {
+	if _, err := fmt.Fprintf(s.out, "%s %s %s: %s\n", printable(who), verdict, what, printable(why)); err != nil {
 		return err
 	}
 	if len(e.Matched) == 0 {
@@ -98,6 +106,8 @@ func outcome(m sdk.RuleMatch, decider string) string {
 	switch m.Outcome {
 	case "expired":
 		return "expired at " + stamp(m.ExpiresAt)
+	case "other-uid":
+		return "another account of the name"
 	case "other-environment":
 		return "only for environment " + strings.Join(m.Environments, ", ")
 	default:

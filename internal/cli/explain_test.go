@@ -29,5 +29,9 @@ func explainedRules(t *testing.T) []policy.Rule {
 			Subjects: policy.Subjects{Users: []string{"alice"}},
 		},
 		{Effect: policy.Allow, Paths: pattern("explained/database"), Capabilities: read, Subjects: policy.Subjects{Groups: []string{"dba"}}},
+		{
+			Effect: policy.Allow, Paths: pattern("explained/meant"), Capabilities: read, ExpiresAt: time.Date(2126, 1, 31, 12, 0, 0, 0, time.UTC),
+			Subjects: policy.Subjects{ServiceAccounts: []policy.ServiceAccount{{Namespace: "batch", Name: "api", UID: "0ed1"}}},
+		},
 	}
 }

@@ -64,7 +64,7 @@ func install(t *testing.T) *installation {
 	vault.Sync(t, "default")
 	s := httptest.NewTLSServer(server.New(server.Config{
 		Vault:         vault.Engine,
-		Authenticator: authn.New(authn.Options{Client: c, Audience: "coffer", Cluster: "default"}),
+		Authenticator: authn.New(authn.Options{Client: c, Reader: c, Audience: "coffer", Cluster: "default"}),
 		Logger:        slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Rate:          10000, Burst: 10000, // what limits a caller is the server's own test
 	}))

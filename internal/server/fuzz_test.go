@@ -30,6 +30,8 @@ func (everyone) Known(string) bool { return true }
 
 func (everyone) Environment(context.Context, string) (string, error) { return "", nil }
 
+func (everyone) ServiceAccountUID(context.Context, string, string) (string, error) { return "", nil }
+
 // strict is a vault that fails the test when something reaches it that its types
 // promise cannot.
 type strict struct{ t *testing.T } // t is that of the request under way

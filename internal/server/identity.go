@@ -17,6 +17,7 @@ type (
 		Capability     string   `query:"capability" enum:"read,list,write,rotate,delete,share,audit" default:"read" doc:"Capability to ask about"`
 		Namespace      string   `query:"namespace" doc:"Namespace of the service account to ask about"`
 		ServiceAccount string   `query:"serviceAccount" doc:"Service account to ask about; the caller when neither it nor user is given"`
+		UID            string   `query:"uid" doc:"UID of the service account to suppose; that of the one which exists when absent"`
 		Environment    string   `query:"environment" doc:"Environment to suppose; that of the namespace when absent"`
 		User           string   `query:"user" doc:"User to ask about"`
 		Group          []string `query:"group,explode" doc:"Groups that the user is in; may be repeated"`
@@ -44,8 +45,8 @@ func (a *api) explain(ctx context.Context, in *explainInput) (*explainOutput, er
 		return nil, a.fail(ctx, "explain "+in.Path, err)
 	}
 	out := sdk.Explanation{
-		Path: in.Path, Capability: in.Capability, Subject: found.Subject.String(), Environment: found.Subject.Environment,
-		Allowed: found.Allowed, Rule: found.Rule, Matched: make([]sdk.RuleMatch, len(found.Matched)),
+		Path: in.Path, Capability: in.Capability, Subject: found.Subject.String(), UID: found.Subject.UID, Environment: found.Subject.Environment,
+		Allowed: found.Allowed, Rule: found.Rule, Until: found.Until, Matched: make([]sdk.RuleMatch, len(found.Matched)),
 	}
 	for i, m := range found.Matched {
 		out.Matched[i] = sdk.RuleMatch{
@@ -63,12 +64,18 @@ func (a *api) subject(ctx context.Context, in *explainInput) (secret.Caller, err
 	switch {
 	case account && in.User != "":
 		return secret.Caller{}, newProblem(http.StatusBadRequest, "a service account and a user were given; ask about one of them")
+	case in.UID != "" && !account:
+		return secret.Caller{}, newProblem(http.StatusBadRequest, "a uid is of a service account: give its namespace and serviceAccount too")
 	case account && (in.Namespace == "" || in.ServiceAccount == ""):
 		return secret.Caller{}, newProblem(http.StatusBadRequest, "a service account needs both namespace and serviceAccount")
 	case account:
 		subject := secret.Caller{
 			Kind: secret.KindServiceAccount, Cluster: caller.Cluster, Namespace: in.Namespace, Name: in.ServiceAccount,
-			Environment: in.Environment,
+			UID: in.UID, Environment: in.Environment,
+		}
+		if subject.UID == "" {
+			// As with the environment: to ask about an account to come is no error.
+			subject.UID, _ = a.authenticator.ServiceAccountUID(ctx, in.Namespace, in.ServiceAccount)
 		}
 		if subject.Environment == "" {
 			// A namespace that is not there has none; to ask about it is no error.

@@ -77,6 +77,7 @@ type Authenticator interface {
 	Known(token string) bool
 	// Environment is the environment that callers of the namespace have.
 	Environment(ctx context.Context, namespace string) (string, error)
+	ServiceAccountUID(ctx context.Context, namespace, name string) (string, error)
 }
 
 // Config is what a server works with. Vault and Authenticator are needed.

@@ -224,6 +224,7 @@ func TestProblems(t *testing.T) {
 		"value too large":        {admin, "PUT", at("/v1/secret", "a/b"), large, 413, sdk.CodeTooLarge},
 		"body too large":         {admin, "PUT", at("/v1/secret", "a/b"), huge, 413, sdk.CodeTooLarge},
 		"half an account":        {admin, "GET", at("/v1/explain", "a/b") + "&namespace=x", "", 400, sdk.CodeInvalid},
+		"a uid of nobody":        {admin, "GET", at("/v1/explain", "a/b") + "&uid=x", "", 400, sdk.CodeInvalid},
 		"account and user":       {admin, "GET", at("/v1/explain", "a/b") + "&namespace=x&serviceAccount=y&user=z", "", 400, sdk.CodeInvalid},
 		"unknown capability":     {admin, "GET", at("/v1/explain", "a/b") + "&capability=fly", "", 422, sdk.CodeInvalid},
 		"no such route":          {admin, "GET", "/v2/secret", "", 404, sdk.CodeInvalid},
@@ -386,18 +387,21 @@ func TestExplain(t *testing.T) {
 	})
 	about := at("/v1/explain", "a/b") + "&namespace=" + api.caller.Namespace + "&serviceAccount=api"
 	allowed := sdk.Explanation{
-		Path: "a/b", Capability: "read", Subject: api.caller.String(), Environment: "production", Allowed: true,
+		Path: "a/b", Capability: "read", Subject: api.caller.String(), UID: api.caller.UID, Environment: "production", Allowed: true,
 		Rule:    policy.AccessRule,
 		Matched: []sdk.RuleMatch{{Rule: policy.AccessRule, Effect: "Allow", Subject: "serviceaccount " + api.caller.Namespace + "/api", Outcome: "applied", Environments: []string{"production"}}},
 	}
 	elsewhere := allowed
 	elsewhere.Environment, elsewhere.Allowed, elsewhere.Rule = "staging", false, ""
 	elsewhere.Matched = []sdk.RuleMatch{{Rule: policy.AccessRule, Effect: "Allow", Subject: "serviceaccount " + api.caller.Namespace + "/api", Outcome: "other-environment", Environments: []string{"production"}}}
+	namesake := allowed
+	namesake.UID = "supposed"
 	tests := map[string]struct {
 		account account
 		target  string
 		want    sdk.Explanation
 	}{
+		"another, by a UID to suppose":            {admin, about + "&uid=supposed", namesake},
 		"another, in its namespace's environment": {admin, about, allowed},
 		"another, elsewhere":                      {admin, about + "&environment=staging", elsewhere},
 		"oneself":                                 {api, at("/v1/explain", "a/b"), allowed},

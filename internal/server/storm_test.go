@@ -31,6 +31,8 @@ func (byToken) Known(string) bool { return true }
 
 func (byToken) Environment(context.Context, string) (string, error) { return "", nil }
 
+func (byToken) ServiceAccountUID(context.Context, string, string) (string, error) { return "", nil }
+
 // TestAStormLeavesOthersTheirAnswers: while one caller has hundreds of requests under
 // way, without a limit of its rate, every request of another is answered, and so is
 // what the operator asks of the engine itself.

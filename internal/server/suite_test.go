@@ -48,7 +48,7 @@ func start(t *testing.T, vault *vaulttest.Env, change func(*server.Config)) *env
 	e := &env{Env: vault, kube: c, log: &lockedBuffer{}, metrics: prometheus.NewRegistry()}
 	config := server.Config{
 		Vault:         vault.Engine,
-		Authenticator: authn.New(authn.Options{Client: c, Audience: "coffer", Cluster: clusterName}),
+		Authenticator: authn.New(authn.Options{Client: c, Reader: c, Audience: "coffer", Cluster: clusterName}),
 		Logger:        slog.New(slog.NewJSONHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Registerer:    e.metrics,
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
@@ -52,6 +53,8 @@ type request struct {
 type verdict struct {
 	entry audit.Entry
 	err   error
+	// until is that of the decision; zero where there was none.
+	until time.Time
 }
 
 // entry is an audit row about r.
@@ -73,10 +76,12 @@ func (r request) denied() error {
 }
 
 func (r request) fail(err error, rule string) verdict {
-	return verdict{r.entry(audit.Failed, rule), fmt.Errorf("%s %s: %w", r.action, r.ref.Path, err)}
+	return verdict{entry: r.entry(audit.Failed, rule), err: fmt.Errorf("%s %s: %w", r.action, r.ref.Path, err)}
 }
 
-func (r request) deny(rule string) verdict { return verdict{r.entry(audit.Denied, rule), r.denied()} }
+func (r request) deny(rule string) verdict {
+	return verdict{entry: r.entry(audit.Denied, rule), err: r.denied()}
+}
 
 // decide asks the policies, and the access policy of the path's live secret. The
 // error is of reading the policies.
@@ -138,9 +143,11 @@ func (e *Engine) judge(ctx context.Context, r request, head store.Head) verdict 
 		}
 		return v
 	case !decision.Allowed:
-		return r.deny(decision.Rule)
+		v := r.deny(decision.Rule)
+		v.until = decision.Until
+		return v
 	}
-	return verdict{entry: r.entry(audit.Allowed, decision.Rule)}
+	return verdict{entry: r.entry(audit.Allowed, decision.Rule), until: decision.Until}
 }
 
 // judgeVersion authorises access to a version that must exist.

@@ -38,7 +38,7 @@ func (e *Engine) Explain(ctx context.Context, caller, subject secret.Caller, pat
 			permission.entry = r.entry(audit.Allowed, "callers may ask about themselves")
 		}
 		permission.err = nil
-		subject = caller // as who they are, not with an environment or groups they would like
+		subject = caller // as who they are, not with an environment, a UID or groups they would like
 	}
 	if err := e.record(ctx, permission); err != nil {
 		return policy.Explanation{}, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/envelope"
@@ -142,20 +143,25 @@ func (e *Engine) Check(ctx context.Context, caller secret.Caller, refs []secret.
 	if err != nil {
 		return nil, fmt.Errorf("check: %w", err)
 	}
-	return e.checked(ctx, caller, refs, heads)
+	found, _, err := e.checked(ctx, caller, refs, heads)
+	return found, err
 }
 
-// checked decides about each of refs by its head, and audits the first refusal.
-func (e *Engine) checked(ctx context.Context, caller secret.Caller, refs []secret.Ref, heads []store.Head) ([]secret.Metadata, error) {
+// checked decides about each of refs by its head, and audits the first refusal. The
+// moment is when the answer may be another by time alone, that of a refusal too.
+func (e *Engine) checked(ctx context.Context, caller secret.Caller, refs []secret.Ref, heads []store.Head) ([]secret.Metadata, time.Time, error) {
+	var until time.Time
 	found := make([]secret.Metadata, len(refs))
 	for i, ref := range refs {
 		r := request{caller: caller, action: audit.Check, ref: ref, need: []policy.Capability{policy.Read}}
-		if v := e.judgeVersion(ctx, r, heads[i]); v.err != nil {
-			return nil, e.record(ctx, v)
+		v := e.judgeVersion(ctx, r, heads[i])
+		if v.err != nil {
+			return nil, v.until, e.record(ctx, v)
 		}
+		until = secret.Earlier(until, v.until)
 		found[i] = metadata(ref.Path, heads[i].Secret, heads[i].Version)
 	}
-	return found, nil
+	return found, until, nil
 }
 
 // Metadata describes the current version of a path. It needs the list or the read

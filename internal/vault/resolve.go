@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
@@ -20,44 +21,60 @@ import (
 //
 // At most limit paths of one prefix are returned. There are more when limit were.
 //
+// Of a refusal the moment is given besides at which it may end by itself.
+//
 // refs and prefixes are read as of one moment, but for what a prefix holds beyond its
 // first 500 paths.
 //
 // Errors are those of Check.
-func (e *Engine) Resolve(ctx context.Context, caller secret.Caller, refs []secret.Ref, prefixes []secret.Prefix, limit int) (found []secret.Metadata, below [][]secret.Metadata, err error) {
-	if len(prefixes) == 0 {
-		found, err = e.Check(ctx, caller, refs)
-		return found, nil, err
-	}
+func (e *Engine) Resolve(ctx context.Context, caller secret.Caller, refs []secret.Ref, prefixes []secret.Prefix, limit int) (_ secret.Resolution, err error) {
 	ctx, done := e.begin(ctx, audit.Check)
 	defer func() { done(err) }()
 	wanted, err := wantedOfAll(caller, refs)
 	if err != nil {
-		return nil, nil, err
+		return secret.Resolution{}, err
 	}
+	if len(prefixes) == 0 {
+		heads, err := e.store.Heads(ctx, wanted...)
+		if err != nil {
+			return secret.Resolution{}, fmt.Errorf("check: %w", err)
+		}
+		named, until, err := e.checked(ctx, caller, refs, heads)
+		return secret.Resolution{Named: named, Until: until}, err
+	}
+	return e.resolveBelow(ctx, caller, refs, wanted, prefixes, limit)
+}
+
+// resolveBelow is Resolve with at least one prefix. wanted are the rows of refs.
+func (e *Engine) resolveBelow(ctx context.Context, caller secret.Caller, refs []secret.Ref, wanted []store.Wanted,
+	prefixes []secret.Prefix, limit int,
+) (secret.Resolution, error) {
 	// The row of no path tells the policies where nothing else would.
 	wanted = append(wanted, store.Wanted{})
 	names := make([]string, len(prefixes))
 	for i, prefix := range prefixes {
 		if names[i] = prefix.String(); names[i] == "" {
-			return nil, nil, fmt.Errorf("%w: an empty prefix, which would be the whole vault", secret.ErrInvalid)
+			return secret.Resolution{}, fmt.Errorf("%w: an empty prefix, which would be the whole vault", secret.ErrInvalid)
 		}
 	}
 	heads, pages, err := e.store.HeadsBelow(ctx, caller.Cluster, wanted, names, listBatch)
 	if err != nil {
-		return nil, nil, fmt.Errorf("check: %w", err)
+		return secret.Resolution{}, fmt.Errorf("check: %w", err)
 	}
-	if found, err = e.checked(ctx, caller, refs, heads); err != nil {
-		return nil, nil, err
+	named, until, err := e.checked(ctx, caller, refs, heads)
+	if err != nil {
+		return secret.Resolution{Until: until}, err
 	}
-	below = make([][]secret.Metadata, len(prefixes))
+	found := secret.Resolution{Named: named, Below: make([][]secret.Metadata, len(prefixes)), Until: until}
 	for i, prefix := range prefixes {
 		b := beneath{caller: caller, prefix: prefix, policies: heads[len(refs)].Policies, limit: limit}
-		if below[i], err = e.below(ctx, b, pages[i]); err != nil {
-			return nil, nil, err
+		found.Below[i], err = e.below(ctx, &b, pages[i])
+		if err != nil {
+			return secret.Resolution{Until: b.until}, err
 		}
+		found.Until = secret.Earlier(found.Until, b.until)
 	}
-	return found, below, nil
+	return found, nil
 }
 
 func wantedOfAll(caller secret.Caller, refs []secret.Ref) ([]store.Wanted, error) {
@@ -77,17 +94,20 @@ type beneath struct {
 	prefix   secret.Prefix
 	policies *store.PolicySetHead
 	limit    int
+	// until is when the answer may be another by time alone, as far as it goes: a path
+	// may come as well as go.
+	until time.Time
 }
 
 // below decides about the paths of page, which HeadsBelow gave, and of those behind
 // it.
-func (e *Engine) below(ctx context.Context, b beneath, page []store.Head) ([]secret.Metadata, error) {
+func (e *Engine) below(ctx context.Context, b *beneath, page []store.Head) ([]secret.Metadata, error) {
 	entry := newEntry(b.caller, audit.Check, b.prefix.String(), 0, audit.Denied, ruleNothingBelow)
 	if b.caller.Kind != secret.KindSystem {
 		if _, err := e.rules(ctx, b.caller.Cluster, b.policies); err != nil {
 			// Whether there is a path to decide about must not show.
 			entry.Decision, entry.Rule = audit.Failed, undecided(err)
-			return nil, e.record(ctx, verdict{entry, fmt.Errorf("%s %s: %w", audit.Check, b.prefix, err)})
+			return nil, e.record(ctx, verdict{entry: entry, err: fmt.Errorf("%s %s: %w", audit.Check, b.prefix, err)})
 		}
 	}
 	var found []secret.Metadata
@@ -118,14 +138,14 @@ func (e *Engine) below(ctx context.Context, b beneath, page []store.Head) ([]sec
 		}
 	}
 	if len(found) == 0 {
-		return nil, e.record(ctx, verdict{entry, fmt.Errorf("%s %s: %w", audit.Check, b.prefix, secret.ErrDenied)})
+		return nil, e.record(ctx, verdict{entry: entry, err: fmt.Errorf("%s %s: %w", audit.Check, b.prefix, secret.ErrDenied)})
 	}
 	return found, nil
 }
 
 // readable decides whether the caller may read the current version of a path, and
 // then verifies what it says. A path without a current version has nothing to read.
-func (e *Engine) readable(ctx context.Context, b beneath, head store.Head) (secret.Metadata, bool, error) {
+func (e *Engine) readable(ctx context.Context, b *beneath, head store.Head) (secret.Metadata, bool, error) {
 	path, err := secret.ParsePath(head.Secret.Path)
 	if err != nil {
 		return secret.Metadata{}, false, nil // not written by an engine: no policy matches it
@@ -133,6 +153,7 @@ func (e *Engine) readable(ctx context.Context, b beneath, head store.Head) (secr
 	r := request{caller: b.caller, action: audit.Check, ref: secret.Ref{Path: path}, need: []policy.Capability{policy.Read}}
 	head.Policies = b.policies
 	decision, err := e.decide(ctx, r, head)
+	b.until = secret.Earlier(b.until, decision.Until)
 	switch {
 	case err != nil:
 		return secret.Metadata{}, false, e.record(ctx, r.fail(err, undecided(err)))

@@ -50,31 +50,31 @@ func TestResolveFindsWhatMayBeRead(t *testing.T) {
 	}
 	before := len(auditRows(t, env, ""))
 
-	found, below, err := env.Engine.Resolve(t.Context(), reader, []secret.Ref{ref(t, "a/c", 1)},
+	found, err := env.Engine.Resolve(t.Context(), reader, []secret.Ref{ref(t, "a/c", 1)},
 		[]secret.Prefix{prefix(t, "a/"), prefix(t, "a/hidden/"), prefix(t, "a/")}, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := []string{"a/b 1", "a/c 2", "a/hidden/shared 1"}
-	got := [][]string{told(found), told(below[0]), told(below[1]), told(below[2])}
+	got := [][]string{told(found.Named), told(found.Below[0]), told(found.Below[1]), told(found.Below[2])}
 	if diff := cmp.Diff([][]string{{"a/c 1"}, all, {"a/hidden/shared 1"}, all}, got); diff != "" {
 		t.Errorf("found (-want +got):\n%s", diff)
 	}
-	if _, below, err := env.Engine.Resolve(t.Context(), reader, nil, []secret.Prefix{prefix(t, "a/")}, 2); err != nil || len(below[0]) != 2 {
-		t.Errorf("of at most 2: %v, %v", below, err)
+	if found, err := env.Engine.Resolve(t.Context(), reader, nil, []secret.Prefix{prefix(t, "a/")}, 2); err != nil || len(found.Below[0]) != 2 {
+		t.Errorf("of at most 2: %v, %v", found, err)
 	}
-	if found, below, err := env.Engine.Resolve(t.Context(), reader, []secret.Ref{ref(t, "a/b", 0)}, nil, 2); err != nil || len(found) != 1 || below != nil {
-		t.Errorf("without a prefix: %v, %v, %v", found, below, err)
+	if found, err := env.Engine.Resolve(t.Context(), reader, []secret.Ref{ref(t, "a/b", 0)}, nil, 2); err != nil || len(found.Named) != 1 || found.Below != nil {
+		t.Errorf("without a prefix: %v, %v", found, err)
 	}
 	if after := len(auditRows(t, env, "")); after != before {
 		t.Errorf("allowed calls wrote %d audit rows", after-before)
 	}
 
-	_, _, err = env.Engine.Resolve(t.Context(), reader, []secret.Ref{ref(t, "b/a", 0)}, []secret.Prefix{prefix(t, "a/")}, 10)
+	_, err = env.Engine.Resolve(t.Context(), reader, []secret.Ref{ref(t, "b/a", 0)}, []secret.Prefix{prefix(t, "a/")}, 10)
 	wantError(t, err, secret.ErrDenied)
-	_, _, err = env.Engine.Resolve(t.Context(), reader, []secret.Ref{ref(t, "a/b", 7)}, []secret.Prefix{prefix(t, "a/")}, 10)
+	_, err = env.Engine.Resolve(t.Context(), reader, []secret.Ref{ref(t, "a/b", 7)}, []secret.Prefix{prefix(t, "a/")}, 10)
 	wantError(t, err, secret.ErrVersionNotFound)
-	_, _, err = env.Engine.Resolve(t.Context(), reader, nil, []secret.Prefix{{}}, 10)
+	_, err = env.Engine.Resolve(t.Context(), reader, nil, []secret.Prefix{{}}, 10)
 	wantError(t, err, secret.ErrInvalid)
 }
 
@@ -89,7 +89,7 @@ func TestEmptyPrefixEqualsDenied(t *testing.T) {
 	exec(t, env, `UPDATE secrets SET description = 'edited' WHERE path = 'p/broken/one'`)
 	stranger := vaulttest.ServiceAccount("other", "api", "production")
 	answer := func(below string) (string, audit.Entry) {
-		_, _, err := env.Engine.Resolve(t.Context(), stranger, nil, []secret.Prefix{prefix(t, below)}, 10)
+		_, err := env.Engine.Resolve(t.Context(), stranger, nil, []secret.Prefix{prefix(t, below)}, 10)
 		wantError(t, err, secret.ErrDenied)
 		return strings.ReplaceAll(err.Error(), below, "PREFIX"), lastAudit(t, env)
 	}
@@ -108,9 +108,9 @@ func TestEmptyPrefixEqualsDenied(t *testing.T) {
 	}
 	unknown := stranger
 	unknown.Cluster = "never-synced"
-	_, _, err := env.Engine.Resolve(t.Context(), unknown, nil, []secret.Prefix{prefix(t, "p/nothing/")}, 10)
+	_, err := env.Engine.Resolve(t.Context(), unknown, nil, []secret.Prefix{prefix(t, "p/nothing/")}, 10)
 	wantError(t, err, secret.ErrUnavailable)
-	_, _, err = env.Engine.Resolve(t.Context(), env.Admin, nil, []secret.Prefix{prefix(t, "p/broken/")}, 10)
+	_, err = env.Engine.Resolve(t.Context(), env.Admin, nil, []secret.Prefix{prefix(t, "p/broken/")}, 10)
 	wantError(t, err, secret.ErrTampered)
 }
 
@@ -126,11 +126,11 @@ func TestResolveGoesBeyondOnePage(t *testing.T) {
 		SELECT gen_random_uuid(), 'p/x' || n, current_version, first_version, last_version, revision, description, tags, rotate_after_days,
 			allowed_services, allowed_environments, mac FROM secrets, generate_series(1, 1200) n`)
 	env.Put(t, "p/zz", "v")
-	_, below, err := env.Engine.Resolve(t.Context(), reader, nil, []secret.Prefix{prefix(t, "p/")}, 10)
+	found, err := env.Engine.Resolve(t.Context(), reader, nil, []secret.Prefix{prefix(t, "p/")}, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"p/zz 1"}, told(below[0])); diff != "" {
+	if diff := cmp.Diff([]string{"p/zz 1"}, told(found.Below[0])); diff != "" {
 		t.Errorf("found (-want +got):\n%s", diff)
 	}
 }
@@ -165,7 +165,7 @@ func TestResolveEqualsCheck(t *testing.T) {
 			}
 		}
 		slices.Sort(want)
-		_, found, err := env.Engine.Resolve(t.Context(), caller, nil, []secret.Prefix{below}, 100)
+		found, err := env.Engine.Resolve(t.Context(), caller, nil, []secret.Prefix{below}, 100)
 		if len(want) == 0 {
 			wantError(t, err, secret.ErrDenied)
 			return
@@ -173,7 +173,7 @@ func TestResolveEqualsCheck(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		if diff := cmp.Diff(want, told(found[0])); diff != "" {
+		if diff := cmp.Diff(want, told(found.Below[0])); diff != "" {
 			rt.Fatalf("found (-want +got):\n%s", diff)
 		}
 	})

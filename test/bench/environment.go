@@ -215,6 +215,9 @@ func (byToken) Authenticate(_ context.Context, token string) (secret.Caller, err
 	return user(token), nil
 }
 
+// ServiceAccountUID implements server.Authenticator.
+func (byToken) ServiceAccountUID(context.Context, string, string) (string, error) { return "", nil }
+
 // Known implements server.Authenticator.
 func (byToken) Known(string) bool { return true }
 

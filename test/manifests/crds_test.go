@@ -55,6 +55,10 @@ suspend: true`},
 		{name: "a target twice", spec: `{serviceAccountName: api, path: a, rollout: {targets: [{kind: Deployment, name: a}, {kind: Deployment, name: a}]}}`, want: "Duplicate value"},
 		{name: "a negative debounce", spec: `{serviceAccountName: api, path: a, rollout: {debounce: -1s}}`, want: "between 0s, for a rollout at once, and 5m"},
 		{name: "a long debounce", spec: `{serviceAccountName: api, path: a, rollout: {debounce: 5m1s}}`, want: "between 0s, for a rollout at once, and 5m"},
+		{name: "an immutable Secret", spec: `{serviceAccountName: api, path: a, target: {immutable: true}, rollout: {mode: None}}`},
+		{name: "an immutable Secret that rolls", spec: `{serviceAccountName: api, path: a, target: {immutable: true}}`, want: "set rollout.mode to None"},
+		{name: "an immutable Secret to adopt", spec: `{serviceAccountName: api, path: a, target: {immutable: true, adopt: true}, rollout: {mode: None}}`, want: "leave adopt out"},
+		{name: "an immutable Secret of a long name", spec: `{serviceAccountName: api, path: a, target: {immutable: true, name: ` + strings.Repeat("a", 243) + `}, rollout: {mode: None}}`, want: "at most 242"},
 		{name: "an unknown policy", spec: `{serviceAccountName: api, path: a, deletionPolicy: Keep}`, want: "Unsupported value"},
 	})
 }
@@ -71,6 +75,9 @@ rules:
   subjects: {users: [alice], groups: ["system:masters"]}
   environments: [production]
   expiresAt: "2030-01-01T00:00:00Z"`},
+
+		{name: "one account", spec: `{rules: [{effect: Allow, paths: [a], capabilities: [read], subjects: {serviceAccounts: [{namespace: payments, name: api, uid: 0ed1}]}}]}`},
+		{name: "one of many", spec: `{rules: [{effect: Allow, paths: [a], capabilities: [read], subjects: {serviceAccounts: [{namespace: "*", name: api, uid: 0ed1}]}}]}`, want: "a uid is of one account"},
 
 		{name: "no rules", spec: `{rules: []}`, want: "spec.rules"},
 		{name: "no subject", spec: `{rules: [{effect: Allow, paths: [a], capabilities: [read], subjects: {}}]}`, want: "at least one service account"},

@@ -23,11 +23,11 @@ func findAccess(access secret.AccessPolicy, c secret.Caller) (Subject, bool) {
 	}
 	for _, service := range access.AllowedServices {
 		if service == anyName {
-			return Subject{kindServiceAccount, anyName, anyName}, true
+			return Subject{Kind: kindServiceAccount, Namespace: anyName, Name: anyName}, true
 		}
 		namespace, name, ok := strings.Cut(service, "/")
 		if ok && namespace == c.Namespace && nameMatches(name, c.Name) {
-			return Subject{kindServiceAccount, namespace, name}, true
+			return Subject{Kind: kindServiceAccount, Namespace: namespace, Name: name}, true
 		}
 	}
 	return Subject{}, false

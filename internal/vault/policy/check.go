@@ -39,6 +39,9 @@ func (s Subjects) check() error {
 		if account.Namespace == "" || account.Name == "" {
 			return errors.New("it has a service account without namespace or name; write * for any")
 		}
+		if account.UID != "" && (account.Namespace == anyName || account.Name == anyName) {
+			return errors.New("it has a service account with a uid and a *; a uid is of one account: write its namespace and name")
+		}
 	}
 	if slices.Contains(s.Users, "") || slices.Contains(s.Groups, "") {
 		return errors.New("it has a user or group without a name")

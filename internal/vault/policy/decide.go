@@ -19,6 +19,9 @@ const (
 	Expired Outcome = "expired"
 	// OtherEnvironment rules are about callers of other environments.
 	OtherEnvironment Outcome = "other-environment"
+	// OtherUID rules are about another account of the caller's namespace and name, by
+	// its UID: one that was deleted, as a rule.
+	OtherUID Outcome = "other-uid"
 )
 
 // Match is a rule that names the path, the capability and the caller, and what came
@@ -44,6 +47,9 @@ type Decision struct {
 	// Rule is what decided: "VaultPolicy admins rule 1", AccessRule, or "" when
 	// nothing allows the caller.
 	Rule string `json:"rule,omitempty"`
+	// Until is the first moment at which the answer is another though nothing is
+	// changed: a rule that it rests on ends. The zero time is never.
+	Until time.Time `json:"until,omitzero"`
 	// Matched holds the rules that name the path, the capability and the caller, in
 	// their order, the access policy on the secret last.
 	Matched []Match `json:"matched,omitempty"`
@@ -53,8 +59,8 @@ type Decision struct {
 type Explanation struct {
 	Decision
 	// Subject is who the decision is about. It is not who was asked about when a
-	// caller without the audit capability asks about itself in another environment or
-	// with other groups: the answer is then about the caller as it is.
+	// caller without the audit capability asks about itself in another environment,
+	// with another UID or other groups: the answer is then about the caller as it is.
 	Subject secret.Caller
 }
 
@@ -75,7 +81,9 @@ func Decide(rules []Rule, access *secret.AccessPolicy, caller secret.Caller, pat
 		if !ok {
 			continue
 		}
-		m.Outcome = rules[i].outcome(caller, now)
+		if m.Outcome == "" {
+			m.Outcome = rules[i].outcome(caller, now)
+		}
 		d.Matched = append(d.Matched, m)
 		switch {
 		case m.Outcome != Applied:
@@ -96,6 +104,7 @@ func Decide(rules []Rule, access *secret.AccessPolicy, caller secret.Caller, pat
 	if denied != "" {
 		d.Rule = denied
 	}
+	d.Until = until(d.Matched, d.Allowed)
 	return d
 }
 
@@ -109,12 +118,17 @@ func AllowedSomewhere(rules []Rule, caller secret.Caller, capability Capability,
 }
 
 // match reports whether r is about the question, whatever the time and environment,
-// and why. The outcome is left open.
+// and why. The outcome is left open, unless it is OtherUID.
 func (r *Rule) match(caller secret.Caller, path secret.Path, capability Capability) (Match, bool) {
 	if !slices.Contains(r.Capabilities, capability) {
 		return Match{}, false
 	}
+	var outcome Outcome
 	subject, ok := r.Subjects.find(caller)
+	if !ok {
+		outcome = OtherUID
+		subject, ok = r.Subjects.findNamesake(caller)
+	}
 	if !ok {
 		return Match{}, false
 	}
@@ -123,7 +137,7 @@ func (r *Rule) match(caller secret.Caller, path secret.Path, capability Capabili
 		return Match{}, false
 	}
 	return Match{
-		Rule: r.Name(), Effect: r.Effect, Path: r.Paths[i], Subject: subject,
+		Rule: r.Name(), Effect: r.Effect, Outcome: outcome, Path: r.Paths[i], Subject: subject,
 		Environments: r.Environments, ExpiresAt: r.ExpiresAt,
 	}, true
 }

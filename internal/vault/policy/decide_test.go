@@ -15,6 +15,8 @@ var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 var (
 	api     = secret.Caller{Kind: secret.KindServiceAccount, Namespace: "payments", Name: "api", Environment: "production"}
+	former  = secret.Caller{Kind: secret.KindServiceAccount, Namespace: "payments", Name: "api", UID: "1", Environment: "production"}
+	renewed = secret.Caller{Kind: secret.KindServiceAccount, Namespace: "payments", Name: "api", UID: "2", Environment: "production"}
 	stage   = secret.Caller{Kind: secret.KindServiceAccount, Namespace: "payments", Name: "api", Environment: "staging"}
 	nowhere = secret.Caller{Kind: secret.KindServiceAccount, Namespace: "payments", Name: "api"}
 	worker  = secret.Caller{Kind: secret.KindServiceAccount, Namespace: "payments", Name: "worker", Environment: "production"}
@@ -44,6 +46,11 @@ func accounts(namespace, name string) policy.Subjects {
 	return policy.Subjects{ServiceAccounts: []policy.ServiceAccount{{Namespace: namespace, Name: name}}}
 }
 
+// account is the one of c's namespace, name and UID.
+func account(c secret.Caller) policy.Subjects {
+	return policy.Subjects{ServiceAccounts: []policy.ServiceAccount{{Namespace: c.Namespace, Name: c.Name, UID: c.UID}}}
+}
+
 func users(names ...string) policy.Subjects  { return policy.Subjects{Users: names} }
 func groups(names ...string) policy.Subjects { return policy.Subjects{Groups: names} }
 
@@ -52,24 +59,26 @@ func access(services, environments []string) *secret.AccessPolicy {
 }
 
 func TestSubjects(t *testing.T) {
-	all := []secret.Caller{api, worker, intrude, alice, system}
+	all := []secret.Caller{api, worker, intrude, alice, system, former}
 	for name, tc := range map[string]struct {
 		subjects policy.Subjects
 		want     []secret.Caller
 	}{
-		"one account":                 {accounts("payments", "api"), []secret.Caller{api}},
-		"accounts of a namespace":     {accounts("payments", "*"), []secret.Caller{api, worker}},
-		"accounts of a name":          {accounts("*", "api"), []secret.Caller{api, intrude}},
-		"all accounts":                {accounts("*", "*"), []secret.Caller{api, worker, intrude}},
+		"one account":                 {accounts("payments", "api"), []secret.Caller{api, former}},
+		"accounts of a namespace":     {accounts("payments", "*"), []secret.Caller{api, worker, former}},
+		"accounts of a name":          {accounts("*", "api"), []secret.Caller{api, intrude, former}},
+		"all accounts":                {accounts("*", "*"), []secret.Caller{api, worker, intrude, former}},
 		"a user":                      {users("alice"), []secret.Caller{alice}},
 		"a star is no user":           {users("*"), nil},
-		"an account as a user":        {users("system:serviceaccount:payments:api"), []secret.Caller{api}},
+		"an account as a user":        {users("system:serviceaccount:payments:api"), []secret.Caller{api, former}},
 		"a group":                     {groups("platform"), []secret.Caller{alice}},
 		"a star is no group":          {groups("*"), nil},
-		"the group of accounts":       {groups("system:serviceaccounts"), []secret.Caller{api, worker, intrude}},
-		"the group of a namespace":    {groups("system:serviceaccounts:payments"), []secret.Caller{api, worker}},
-		"everybody the server knows":  {groups("system:authenticated"), []secret.Caller{api, worker, intrude}},
+		"the group of accounts":       {groups("system:serviceaccounts"), []secret.Caller{api, worker, intrude, former}},
+		"the group of a namespace":    {groups("system:serviceaccounts:payments"), []secret.Caller{api, worker, former}},
+		"everybody the server knows":  {groups("system:authenticated"), []secret.Caller{api, worker, intrude, former}},
 		"one of several":              {policy.Subjects{Users: []string{"bob", "alice"}, Groups: []string{"x"}}, []secret.Caller{alice}},
+		"an account by its UID":       {account(former), []secret.Caller{former}},
+		"by its UID, or by its group": {policy.Subjects{ServiceAccounts: account(former).ServiceAccounts, Groups: []string{"system:serviceaccounts:orders"}}, []secret.Caller{intrude, former}},
 		"a user named like an object": {users("payments/api"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -209,7 +218,7 @@ func TestDecision(t *testing.T) {
 		},
 		"before it expires": {
 			rules: []policy.Rule{expiring(allowAPI, future)}, caller: api, capability: policy.Read,
-			want: policy.Decision{Allowed: true, Rule: p1, Matched: []policy.Match{{Rule: p1, Effect: policy.Allow, Outcome: policy.Applied, ExpiresAt: future}}},
+			want: policy.Decision{Allowed: true, Rule: p1, Until: future, Matched: []policy.Match{{Rule: p1, Effect: policy.Allow, Outcome: policy.Applied, ExpiresAt: future}}},
 		},
 		"the moment it expires": {
 			rules: []policy.Rule{expiring(allowAPI, now)}, caller: api, capability: policy.Read,
@@ -232,6 +241,10 @@ func TestDecision(t *testing.T) {
 			want: policy.Decision{Rule: p1, Matched: []policy.Match{
 				{Rule: p1, Effect: policy.Deny, Outcome: policy.Applied, Environments: []string{"*"}}, applied(p2, policy.Allow),
 			}},
+		},
+		"an account of another UID": {
+			rules: []policy.Rule{rule(t, policy.Allow, "**", account(former))}, caller: api, capability: policy.Read,
+			want: policy.Decision{Matched: []policy.Match{{Rule: p1, Effect: policy.Allow, Outcome: policy.OtherUID}}},
 		},
 		"Coffer itself": {rules: []policy.Rule{allowAPI}, access: access([]string{"*"}, []string{"*"}), caller: system, capability: policy.Read},
 	} {
@@ -290,6 +303,9 @@ func TestMatchesNameTheirReasons(t *testing.T) {
 		"a user":                    {users("alice"), alice, "user alice"},
 		"a group":                   {groups("nobody", "platform"), alice, "group platform"},
 		"an account as a user":      {users("system:serviceaccount:payments:api"), api, "user system:serviceaccount:payments:api"},
+		"an account by its UID":     {account(former), former, "serviceaccount payments/api with UID 1"},
+		"an account's namesake":     {account(former), renewed, "serviceaccount payments/api with UID 1"},
+		"any before a namesake":     {policy.Subjects{ServiceAccounts: account(former).ServiceAccounts, Groups: []string{"system:serviceaccounts"}}, renewed, "group system:serviceaccounts"},
 		"an account's group":        {groups("system:serviceaccounts:payments"), api, "group system:serviceaccounts:payments"},
 		"a user before its groups":  {policy.Subjects{Users: []string{"alice"}, Groups: []string{"platform"}}, alice, "user alice"},
 		"an account before a group": {policy.Subjects{ServiceAccounts: accounts("*", "api").ServiceAccounts, Groups: []string{"system:authenticated"}}, api, "serviceaccount */api"},

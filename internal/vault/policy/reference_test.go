@@ -59,7 +59,7 @@ func referenceSubject(s policy.Subjects, c secret.Caller) bool {
 	}
 	listed := map[string]bool{}
 	for _, a := range s.ServiceAccounts {
-		listed["account "+a.Namespace+"/"+a.Name] = true
+		listed["account "+a.Namespace+"/"+a.Name] = listed["account "+a.Namespace+"/"+a.Name] || a.UID == "" || a.UID == c.UID
 	}
 	for _, u := range s.Users {
 		listed["user "+u] = true
@@ -110,6 +110,9 @@ func TestDecideAgainstReference(t *testing.T) {
 			t.Fatalf("allowed %v, want %v; decision %+v", got.Allowed, want, got)
 		}
 		checkReasons(t, got)
+		checkUntil(t, got, func(at time.Time) bool {
+			return referenceAllowed(list, access, caller, path, capability, at)
+		})
 		checkNamed(t, got, func(rules []policy.Rule, access *secret.AccessPolicy) policy.Decision {
 			return policy.Decide(rules, access, caller, parsePath(t, path), capability, now)
 		}, list, access)
@@ -138,6 +141,20 @@ func checkReasons(t *rapid.T, d policy.Decision) {
 	}
 	if (d.Allowed || denials > 0) != (d.Rule != "") || d.Rule != "" && !reason {
 		t.Fatalf("the rule named is not the reason: %+v", d)
+	}
+}
+
+// checkUntil holds the moment to which an answer stays against the answers to come. The
+// last of the rules that are drawn ends 3 ns after now.
+func checkUntil(t *rapid.T, d policy.Decision, allowed func(time.Time) bool) {
+	want := time.Time{}
+	for at := now; want.IsZero() && at.Before(now.Add(5)); at = at.Add(1) {
+		if allowed(at) != d.Allowed {
+			want = at
+		}
+	}
+	if !d.Until.Equal(want) {
+		t.Fatalf("the answer stays until %v, want %v; decision %+v", d.Until, want, d)
 	}
 }
 
@@ -194,6 +211,7 @@ var (
 	drawCapability  = rapid.SampledFrom([]policy.Capability{policy.Read, policy.List, policy.Write, policy.Share, policy.Delete})
 	drawName        = rapid.SampledFrom([]string{"x", "y"})
 	drawNameOrStar  = rapid.SampledFrom([]string{"x", "y", "*"})
+	drawUID         = rapid.SampledFrom([]string{"", "1", "2"})
 	drawEnvironment = rapid.SampledFrom([]string{"", "p", "s"})
 )
 
@@ -203,14 +221,14 @@ func drawRule(t *rapid.T) policy.Rule {
 		Effect:       rapid.SampledFrom([]policy.Effect{policy.Allow, policy.Allow, policy.Deny}).Draw(t, "effect"),
 		Capabilities: rapid.SliceOfN(drawCapability, 1, 4).Draw(t, "capabilities"),
 		Environments: rapid.SliceOfN(rapid.SampledFrom([]string{"p", "s", "*"}), 0, 2).Draw(t, "environments"),
-		ExpiresAt:    rapid.SampledFrom([]time.Time{{}, {}, now, now.Add(-1), now.Add(1)}).Draw(t, "expiresAt"),
+		ExpiresAt:    rapid.SampledFrom([]time.Time{{}, {}, now, now.Add(-1), now.Add(1), now.Add(2), now.Add(3)}).Draw(t, "expiresAt"),
 	}
 	for _, s := range rapid.SliceOfN(rapid.SampledFrom([]string{"a", "*", "**", "a/*", "a/**", "**/b", "a/**/b", "*/**", "sys/**", "sys/*"}), 1, 2).Draw(t, "paths") {
 		r.Paths = append(r.Paths, parsePattern(t, s))
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "accounts") {
 		r.Subjects.ServiceAccounts = append(r.Subjects.ServiceAccounts, policy.ServiceAccount{
-			Namespace: drawNameOrStar.Draw(t, "namespace"), Name: drawNameOrStar.Draw(t, "name"),
+			Namespace: drawNameOrStar.Draw(t, "namespace"), Name: drawNameOrStar.Draw(t, "name"), UID: drawUID.Draw(t, "uid"),
 		})
 	}
 	r.Subjects.Users = rapid.SliceOfN(rapid.SampledFrom([]string{"x", "*", "system:serviceaccount:x:y"}), 0, 1).Draw(t, "users")
@@ -233,7 +251,7 @@ func drawCaller(t *rapid.T) secret.Caller {
 		Environment: drawEnvironment.Draw(t, "environment"),
 	}
 	if c.Kind == secret.KindServiceAccount {
-		c.Namespace = drawName.Draw(t, "namespace")
+		c.Namespace, c.UID = drawName.Draw(t, "namespace"), drawUID.Draw(t, "uid")
 	}
 	return c
 }

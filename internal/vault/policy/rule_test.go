@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
 var samePatterns = cmpopts.EquateComparable(policy.Pattern{})
@@ -54,6 +55,7 @@ func TestNewRefusals(t *testing.T) {
 		"no subjects":               {func(r *policy.Rule) { r.Subjects = policy.Subjects{} }, "no subjects"},
 		"an account, no namespace":  {func(r *policy.Rule) { r.Subjects = accounts("", "api") }, "without namespace"},
 		"an account without a name": {func(r *policy.Rule) { r.Subjects = accounts("payments", "") }, "without namespace or name"},
+		"a uid of many accounts":    {func(r *policy.Rule) { r.Subjects = account(secret.Caller{Namespace: "payments", Name: "*", UID: "1"}) }, "write its namespace and name"},
 		"an empty user":             {func(r *policy.Rule) { r.Subjects = users("") }, "without a name"},
 		"an empty group":            {func(r *policy.Rule) { r.Subjects = groups("x", "") }, "without a name"},
 		"an empty environment":      {func(r *policy.Rule) { r.Environments = []string{""} }, "environment without a name"},
@@ -73,7 +75,7 @@ func TestNewRefusals(t *testing.T) {
 // makes stored policies unreadable for one of two versions of Coffer.
 func TestRuleJSON(t *testing.T) {
 	r := rule(t, policy.Deny, "production/*/**", policy.Subjects{
-		ServiceAccounts: []policy.ServiceAccount{{Namespace: "payments", Name: "*"}}, Users: []string{"alice"}, Groups: []string{"platform"},
+		ServiceAccounts: []policy.ServiceAccount{{Namespace: "payments", Name: "*"}, {Namespace: "payments", Name: "api", UID: "0ed1"}}, Users: []string{"alice"}, Groups: []string{"platform"},
 	}, "production")
 	r.Policy, r.Index, r.ExpiresAt = "admins", 2, time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)
 	text, err := json.Marshal(r)
@@ -81,7 +83,7 @@ func TestRuleJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{"policy":"admins","index":2,"effect":"Deny","paths":["production/*/**"],"capabilities":["read","list"],` +
-		`"subjects":{"serviceAccounts":[{"namespace":"payments","name":"*"}],"users":["alice"],"groups":["platform"]},` +
+		`"subjects":{"serviceAccounts":[{"namespace":"payments","name":"*"},{"namespace":"payments","name":"api","uid":"0ed1"}],"users":["alice"],"groups":["platform"]},` +
 		`"environments":["production"],"expiresAt":"2027-01-02T03:04:05Z"}`
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)

@@ -21,6 +21,9 @@ type Subjects struct {
 type ServiceAccount struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
+	// UID, when not empty, is that of the one account that is meant: another of the
+	// same name, made after that was deleted, is not.
+	UID string `json:"uid,omitempty"`
 }
 
 // The names of Kubernetes for service accounts as users and their groups
@@ -38,6 +41,8 @@ type Subject struct {
 	Kind string
 	// Namespace is of service accounts; "*" stands for any, as in Name.
 	Namespace, Name string
+	// UID is of service accounts that are meant by it besides their name.
+	UID string
 }
 
 // The kinds of a Subject.
@@ -47,11 +52,14 @@ const (
 	kindGroup          = "group"
 )
 
-// String is how people read it: "serviceaccount payments/*", "group sre".
+// String is how people read it: "serviceaccount payments/*", "group sre",
+// "serviceaccount payments/api with UID 0ed1…".
 func (s Subject) String() string {
 	switch {
 	case s.Kind == "":
 		return ""
+	case s.UID != "":
+		return s.Kind + " " + s.Namespace + "/" + s.Name + " with UID " + s.UID
 	case s.Kind == kindServiceAccount:
 		return s.Kind + " " + s.Namespace + "/" + s.Name
 	default:
@@ -67,7 +75,7 @@ func (s Subject) MarshalText() ([]byte, error) { return []byte(s.String()), nil 
 func (s Subjects) find(c secret.Caller) (Subject, bool) {
 	switch c.Kind {
 	case secret.KindServiceAccount:
-		return s.findAccount(c.Namespace, c.Name)
+		return s.findAccount(c.Namespace, c.Name, c.UID)
 	case secret.KindUser:
 		return s.findUser(c)
 	default:
@@ -90,13 +98,13 @@ func (s Subjects) findUser(c secret.Caller) (Subject, bool) {
 // findAccount takes the groups of a service account from its namespace and not from
 // the caller: only a token's review brings groups along, and a rule must not depend
 // on the door through which the account comes.
-func (s Subjects) findAccount(namespace, name string) (Subject, bool) {
+func (s Subjects) findAccount(namespace, name, uid string) (Subject, bool) {
 	if namespace == "" || name == "" {
 		return Subject{}, false
 	}
 	for _, account := range s.ServiceAccounts {
-		if nameMatches(account.Namespace, namespace) && nameMatches(account.Name, name) {
-			return Subject{kindServiceAccount, account.Namespace, account.Name}, true
+		if account.names(namespace, name) && (account.UID == "" || account.UID == uid) {
+			return account.subject(), true
 		}
 	}
 	for _, group := range s.Groups {
@@ -109,6 +117,28 @@ func (s Subjects) findAccount(namespace, name string) (Subject, bool) {
 		return Subject{Kind: kindUser, Name: user}, true
 	}
 	return Subject{}, false
+}
+
+// findNamesake returns the first entry of s that names the caller and means another
+// account: one of the same name with another UID.
+func (s Subjects) findNamesake(c secret.Caller) (Subject, bool) {
+	if c.Kind != secret.KindServiceAccount || c.Namespace == "" || c.Name == "" {
+		return Subject{}, false
+	}
+	for _, account := range s.ServiceAccounts {
+		if account.names(c.Namespace, c.Name) && account.UID != "" && account.UID != c.UID {
+			return account.subject(), true
+		}
+	}
+	return Subject{}, false
+}
+
+func (a ServiceAccount) names(namespace, name string) bool {
+	return nameMatches(a.Namespace, namespace) && nameMatches(a.Name, name)
+}
+
+func (a ServiceAccount) subject() Subject {
+	return Subject{Kind: kindServiceAccount, Namespace: a.Namespace, Name: a.Name, UID: a.UID}
 }
 
 func nameMatches(pattern, name string) bool { return pattern == anyName || pattern == name }

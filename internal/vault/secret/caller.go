@@ -25,8 +25,9 @@ type Caller struct {
 	// Namespace and Name say which service account; Namespace is empty for the
 	// other kinds and Name is then the user name.
 	Namespace, Name string
-	// UID is the service account's UID, for the audit log: it tells a recreated
-	// account from the former one. Policies go by Namespace and Name.
+	// UID is the service account's UID, for the audit log and for rules that mean one
+	// account: it tells a recreated account from the former one. All other rules go by
+	// Namespace and Name.
 	UID string
 	// Groups are the user's groups; empty for service accounts read from objects.
 	Groups []string
