@@ -79,13 +79,14 @@ generate: $(CONTROLLER_GEN) ## Write generated Go code and the API and CLI refer
 	$(GO) generate ./...
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's ClusterRole, for kustomize and, with the admission policy, for the chart.
+manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's ClusterRole, for kustomize and, with the admission policy and the alerts, for the chart.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=coffer-manager $(RBAC_PACKAGES) output:rbac:artifacts:config=config/rbac
 	mkdir -p charts/coffer/files/crds
 	cp config/crd/bases/*.yaml charts/coffer/files/crds/
 	cp config/rbac/role.yaml charts/coffer/files/role.yaml
 	cp config/admission/policy.yaml charts/coffer/files/admission.yaml
+	cp config/prometheus/prometheusrule.yaml charts/coffer/files/prometheusrule.yaml
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the Go code.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
@@ -118,6 +119,9 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	if err := addIndexes(mgr, argoRollouts); err != nil {
 		return err
 	}
+	if err := addCensus(mgr, opts.Registerer, instruments.propagation); err != nil {
+		return err
+	}
 	return r.setupController(mgr, opts)
 }
 
@@ -177,14 +181,19 @@ func (r *Reconciler) setupController(mgr ctrl.Manager, opts Options) error {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	object := &vaultv1alpha1.VaultSecret{}
 	if err := r.Get(ctx, req.NamespacedName, object); err != nil {
-		r.metrics.take(req.NamespacedName)
+		if apierrors.IsNotFound(err) {
+			r.metrics.propagation.forget(req.NamespacedName)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !object.DeletionTimestamp.IsZero() {
+		r.metrics.propagation.forget(req.NamespacedName)
 		// There is no finalizer of ours: the garbage collector does the rest.
 		return ctrl.Result{}, nil
 	}
 	s := newScope(object)
+	r.metrics.propagation.begun(s.key())
+	defer r.metrics.propagation.ended(s.key())
 	return r.finish(ctx, s, r.run(ctx, s))
 }
 

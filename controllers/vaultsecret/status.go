@@ -45,7 +45,7 @@ func shownPath(spec *vaultv1alpha1.VaultSecretSpec) string {
 // at most, and the Result. It is the only place that does.
 func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Result, error) {
 	if errors.Is(err, errConflict) {
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+		return r.again()
 	}
 	if ctx.Err() != nil {
 		return ctrl.Result{}, interrupted(ctx)
@@ -69,14 +69,18 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	s.object.Status.Path = shownPath(&s.object.Spec)
 	if err := r.writeStatus(ctx, s); err != nil {
 		if apierrors.IsConflict(err) {
-			return ctrl.Result{RequeueAfter: conflictDelay}, nil
+			return r.again()
 		}
 		if ctx.Err() != nil {
 			err = interrupted(ctx)
 		}
+		if client.IgnoreNotFound(err) != nil {
+			r.metrics.unfinished(reasonStatusWriteFailed)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	r.metrics.finished(s, f)
+	logOutcome(ctx, s, f)
 	r.recordEvents(s, f)
 	return r.result(s, f, err)
 }
@@ -103,9 +107,15 @@ func interrupted(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// again ends a reconcile that lost a race.
+func (r *Reconciler) again() (ctrl.Result, error) {
+	r.metrics.unfinished(reasonConflict)
+	return ctrl.Result{RequeueAfter: conflictDelay}, nil
+}
+
 func (r *Reconciler) finishWithdrawal(err error) (ctrl.Result, error) {
 	if errors.Is(err, errConflict) {
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+		return r.again()
 	}
 	return ctrl.Result{}, fmt.Errorf("take away the Secret of revoked rights: %w", err)
 }
