@@ -66,6 +66,9 @@ type Options struct {
 	Workers int
 	// Registerer takes the metrics; controller-runtime's when nil.
 	Registerer prometheus.Registerer
+	// Backoff says how long a VaultSecret waits that failed for a reason that may pass by
+	// itself; exponential between 200 ms and 30 s when nil.
+	Backoff workqueue.TypedRateLimiter[reconcile.Request]
 }
 
 // Reconciler keeps the Secret of a VaultSecret equal to the vault.
@@ -158,6 +161,10 @@ func (r *Reconciler) setupController(mgr ctrl.Manager, opts Options) error {
 	if workers == 0 {
 		workers = max(8, 4*runtime.GOMAXPROCS(0)) // a worker mostly waits for the network
 	}
+	backoff := opts.Backoff
+	if backoff == nil {
+		backoff = workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, maxBackoff)
+	}
 	w := watches{reader: mgr.GetCache(), metrics: r.metrics, argoRollouts: r.roller.ArgoRollouts}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named(name).
@@ -165,7 +172,7 @@ func (r *Reconciler) setupController(mgr ctrl.Manager, opts Options) error {
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
 			ReconciliationTimeout:   reconcileTimeout,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, maxBackoff),
+			RateLimiter:             backoff,
 		})
 	w.add(b)
 	if opts.Changes != nil {

@@ -26,7 +26,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
@@ -179,14 +179,21 @@ func (w *world) startOperator() *operator {
 // controller of VaultPolicies.
 func (w *world) startOperatorOf(cluster string, policies bool) *operator {
 	w.t.Helper()
+	return w.startOperatorThrough(w.config, vaultsecret.Options{Cluster: cluster}, policies)
+}
+
+// startOperatorThrough starts a manager that reaches the API server as config says. Of
+// opts it takes the cluster and the backoff.
+func (w *world) startOperatorThrough(config *rest.Config, opts vaultsecret.Options, policies bool) *operator {
+	w.t.Helper()
 	op := &operator{engine: &counted{Engine: w.vault.Engine}, registry: prometheus.NewRegistry(), logs: &logBuffer{}}
-	asOperator := rest.CopyConfig(w.config)
+	asOperator := rest.CopyConfig(config)
 	asOperator.Impersonate.UserName = operatorUser
 	mgr, err := ctrl.NewManager(asOperator, ctrl.Options{
 		Scheme:     scheme,
 		Logger:     funcr.New(op.logs.write, funcr.Options{Verbosity: 10}),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: new(true)},
+		Controller: ctrlconfig.Controller{SkipNameValidation: new(true)},
 		Cache: cache.Options{
 			ByObject:          vaultsecret.CacheByObject(op.engine),
 			DefaultTransform:  vaultsecret.CacheTransform,
@@ -197,14 +204,13 @@ func (w *world) startOperatorOf(cluster string, policies bool) *operator {
 		w.t.Fatal(err)
 	}
 	var inForce atomic.Bool
-	err = vaultsecret.Setup(mgr, vaultsecret.Options{
-		Vault: op.engine, Changes: op.engine, Cluster: cluster, Registerer: op.registry, PoliciesInForce: inForce.Load,
-	})
+	opts.Vault, opts.Changes, opts.Registerer, opts.PoliciesInForce = op.engine, op.engine, op.registry, inForce.Load
+	err = vaultsecret.Setup(mgr, opts)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	if policies {
-		err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: op.engine, Cluster: cluster, OnSync: func() { inForce.Store(true) }})
+		err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: op.engine, Cluster: opts.Cluster, OnSync: func() { inForce.Store(true) }})
 		if err != nil {
 			w.t.Fatal(err)
 		}
