@@ -29,6 +29,11 @@ const refreshJitter = 0.1
 // shownPath is the path or prefix that stands for the VaultSecret in tables, also of
 // one that is refused: the first that it names.
 func shownPath(spec *vaultv1alpha1.VaultSecretSpec) string {
+	const most = 512 // bytes of a path; what is longer is none
+	return cut(firstPath(spec), most)
+}
+
+func firstPath(spec *vaultv1alpha1.VaultSecretSpec) string {
 	switch {
 	case spec.Path != "":
 		return string(spec.Path)
@@ -63,10 +68,7 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 			return r.finishWithdrawal(err)
 		}
 	}
-	setConditions(s, f)
-	noteRefresh(s.object)
-	s.object.Status.ObservedGeneration = s.object.Generation
-	s.object.Status.Path = shownPath(&s.object.Spec)
+	conclude(s, f)
 	if err := r.writeStatus(ctx, s); err != nil {
 		if apierrors.IsConflict(err) {
 			return r.again()
@@ -85,6 +87,14 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	return r.result(s, f, err)
 }
 
+// conclude puts the outcome of the steps into the status.
+func conclude(s *scope, f *failure) {
+	setConditions(s, f)
+	noteRefresh(s.object)
+	s.object.Status.ObservedGeneration = s.object.Generation
+	s.object.Status.Path = shownPath(&s.object.Spec)
+}
+
 // maxRefreshRequest bounds what the status repeats of the annotation, in bytes.
 const maxRefreshRequest = 256
 
@@ -95,7 +105,12 @@ func noteRefresh(object *vaultv1alpha1.VaultSecret) {
 		return
 	}
 	request := object.Annotations[vaultv1alpha1.RefreshAnnotation]
-	object.Status.LastRefreshRequest = strings.ToValidUTF8(request[:min(len(request), maxRefreshRequest)], "")
+	object.Status.LastRefreshRequest = cut(request, maxRefreshRequest)
+}
+
+// cut is the beginning of text, at most so many bytes of whole characters.
+func cut(text string, most int) string {
+	return strings.ToValidUTF8(text[:min(len(text), most)], "")
 }
 
 // interrupted is the error of a reconcile whose time is over; nil when the operator
@@ -154,6 +169,10 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// maxMessage is the longest message that the API server takes of a condition
+// (metav1.Condition), in bytes where that counts characters.
+const maxMessage = 32768
+
 // setConditions derives all conditions from what this run found out; of an earlier
 // run only what a failure left untouched stays: RolledOut, when the run did not
 // come to it.
@@ -161,7 +180,7 @@ func setConditions(s *scope, f *failure) {
 	status := &s.object.Status
 	set := func(kind string, value metav1.ConditionStatus, reason, message string) {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: kind, Status: value, Reason: reason, Message: message, ObservedGeneration: s.object.Generation,
+			Type: kind, Status: value, Reason: reason, Message: cut(message, maxMessage), ObservedGeneration: s.object.Generation,
 		})
 	}
 	if s.object.Spec.Suspend {
@@ -332,7 +351,7 @@ const maxNote = 1024
 
 func (r *Reconciler) event(object *vaultv1alpha1.VaultSecret, kind, reason, action, note string) {
 	if len(note) > maxNote {
-		note = strings.ToValidUTF8(note[:maxNote-len("…")], "") + "…"
+		note = cut(note, maxNote-len("…")) + "…"
 	}
 	r.Recorder.Eventf(object, nil, kind, reason, action, "%s", note)
 }
