@@ -26,9 +26,12 @@ RBAC_PACKAGES := paths=./controllers/... paths=./internal/...
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 10s
 
-# How often, and how long each time, `make bench` measures a figure.
+# How often, and how long each time, `make bench` measures a figure, and with how many
+# VaultSecrets those of the operator. ONLY measures those whose name contains it.
 ROUNDS ?= 5
 ROUND ?= 2s
+OBJECTS ?= 2000
+ONLY ?=
 
 .PHONY: help
 help: ## List the targets.
@@ -142,8 +145,9 @@ fuzz: ## Fuzz each target for FUZZTIME (10s).
 	hack/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: ## Measure the engine against its floors; a line a figure. ROUNDS and ROUND say how long.
-	$(GO) run ./test/bench -rounds $(ROUNDS) -round $(ROUND)
+bench: ## Measure engine and operator against floors; a line a figure. ROUNDS and ROUND say how long, OBJECTS how many, ONLY which.
+	assets="$${KUBEBUILDER_ASSETS:-$$($(LOCAL) assets)}"; \
+	KUBEBUILDER_ASSETS="$$assets" $(GO) run ./test/bench -rounds $(ROUNDS) -round $(ROUND) -objects $(OBJECTS) -only '$(ONLY)'
 
 .PHONY: microbench
 microbench: ## Run the benchmarks of the packages.

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+)
+
+// numberDigits begin each value of the benchmark: which value of its path it is.
+const numberDigits = 8
+
+// tally follows the Secrets and VaultSecrets of the API server by watches.
+type tally struct {
+	mu      sync.Mutex
+	changed chan struct{} // closed, and made anew, at each change
+	err     error
+	secrets map[types.NamespacedName]seen
+	// numbers counts the Secrets by the number that their value begins with; versions the
+	// VaultSecrets by the version that their status tells; ready those that are Ready.
+	numbers  map[int]int
+	versions map[int64]int
+	status   map[types.NamespacedName]told
+	ready    int
+	// first is when the first Secret came.
+	first time.Time
+}
+
+// seen is a Secret: the number of its value, and when that came.
+type seen struct {
+	number int
+	at     time.Time
+}
+
+type told struct {
+	version int64
+	ready   bool
+}
+
+// follow starts a tally, which ends with ctx.
+func (p *controlPlane) follow(ctx context.Context) (*tally, error) {
+	t := &tally{
+		changed: make(chan struct{}), secrets: map[types.NamespacedName]seen{}, numbers: map[int]int{},
+		versions: map[int64]int{}, status: map[types.NamespacedName]told{},
+	}
+	for _, list := range []client.ObjectList{&corev1.SecretList{}, &vaultv1alpha1.VaultSecretList{}} {
+		events, err := p.client.Watch(ctx, list)
+		if err != nil {
+			return nil, err
+		}
+		go t.take(ctx, events)
+	}
+	return t, nil
+}
+
+func (t *tally) take(ctx context.Context, events watch.Interface) {
+	defer events.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case event, ok := <-events.ResultChan():
+			now := time.Now()
+			t.mu.Lock()
+			switch object := event.Object.(type) {
+			case *corev1.Secret:
+				t.secret(object, event.Type == watch.Deleted, now)
+			case *vaultv1alpha1.VaultSecret:
+				t.vaultSecret(object, event.Type == watch.Deleted)
+			default:
+				t.err = errors.New("a watch of the benchmark ended")
+			}
+			close(t.changed)
+			t.changed = make(chan struct{})
+			t.mu.Unlock()
+			if !ok {
+				return
+			}
+		}
+	}
+}
+
+func (t *tally) secret(s *corev1.Secret, gone bool, now time.Time) {
+	key := client.ObjectKeyFromObject(s)
+	if before, known := t.secrets[key]; known {
+		t.numbers[before.number]--
+	}
+	if gone {
+		delete(t.secrets, key)
+		return
+	}
+	value := s.Data["value"]
+	number, err := strconv.Atoi(string(value[:min(len(value), numberDigits)]))
+	if err != nil {
+		return // not one of the benchmark's
+	}
+	if t.first.IsZero() {
+		t.first = now
+	}
+	if before, known := t.secrets[key]; known && before.number == number {
+		now = before.at
+	}
+	t.secrets[key] = seen{number, now}
+	t.numbers[number]++
+}
+
+func (t *tally) vaultSecret(v *vaultv1alpha1.VaultSecret, gone bool) {
+	key := client.ObjectKeyFromObject(v)
+	before := t.status[key]
+	t.versions[before.version]--
+	if before.ready {
+		t.ready--
+	}
+	if gone {
+		delete(t.status, key)
+		return
+	}
+	now := told{v.Status.Version, meta.IsStatusConditionTrue(v.Status.Conditions, vaultv1alpha1.ConditionReady)}
+	t.status[key] = now
+	t.versions[now.version]++
+	if now.ready {
+		t.ready++
+	}
+}
+
+// forget begins anew with the first Secret to come.
+func (t *tally) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.first = time.Time{}
+}
+
+// until waits until ok, which is called with the tally locked, says yes.
+func (t *tally) until(ctx context.Context, ok func() bool) error {
+	for {
+		t.mu.Lock()
+		done, err, changed := ok(), t.err, t.changed
+		t.mu.Unlock()
+		if done || err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// reached is when the Secret came to have the value of that number.
+func (t *tally) reached(ctx context.Context, key types.NamespacedName, number int) (at time.Time, err error) {
+	err = t.until(ctx, func() bool {
+		at = t.secrets[key].at
+		return t.secrets[key].number >= number
+	})
+	return at, err
+}
