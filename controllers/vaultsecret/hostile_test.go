@@ -58,9 +58,9 @@ func (v readable) Fingerprint(domain string, data ...[]byte) string {
 	return fmt.Sprintf("%x", len(domain)+len(data))
 }
 
-// hostileObjects are VaultSecrets that no CRD would let through, but that an older one
+// HostileObjects are VaultSecrets that no CRD would let through, but that an older one
 // may have, or none at all: as an API server stores them.
-func hostileObjects() []string {
+func HostileObjects() []string {
 	many := func(n int, entry string) string {
 		entries := make([]string, n)
 		for i := range entries {
@@ -76,6 +76,9 @@ func hostileObjects() []string {
 		`{"path":"/` + long + `"}`,
 		`{"path":"a b\u0000\nc"}`,
 		`{"serviceAccountName":"` + long + `","path":"a"}`,
+		`{"serviceAccountName":"a/../b","path":"a"}`,
+		`{"serviceAccountName":".","path":"a"}`,
+		`{"serviceAccountName":"","path":"a"}`,
 		`{"path":"a","target":{"name":"a..b"}}`,
 		`{"path":"a","target":{"name":"../../kube-system/x"}}`,
 		`{"path":"a","target":{"name":"` + long + `"}}`,
@@ -135,7 +138,7 @@ func hostileObjects() []string {
 // makes is one that the API server takes, and the status stays one as well.
 func FuzzHostileObjects(f *testing.F) {
 	values := []string{"", "raw", `{"user":"app","password":"one"}`, `{"a/b":"c","":"d","..":"e"}`, `{"a":1}`, strings.Repeat("x", 300)}
-	for i, object := range hostileObjects() {
+	for i, object := range HostileObjects() {
 		f.Add([]byte(object), []byte(values[i%len(values)]))
 		f.Add([]byte(object), []byte(values[2]))
 	}
@@ -309,7 +312,7 @@ func checkStatus(t *testing.T, s *scope) {
 
 // A mistake in an object ends in a reason within a moment, also where it is large.
 func TestHostileObjectsEndInAReason(t *testing.T) {
-	for i, text := range hostileObjects() {
+	for i, text := range HostileObjects() {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			object := &vaultv1alpha1.VaultSecret{}
 			if err := json.Unmarshal([]byte(text), object); err != nil {

@@ -120,7 +120,12 @@ func newWorld(t *testing.T) *world {
 
 func newWorldWith(t *testing.T, vaultConfig vaulttest.Config) *world {
 	t.Helper()
-	config := testkit.Kube(t, crds)
+	return newWorldOn(t, testkit.Kube(t, crds), vaultConfig)
+}
+
+// newWorldOn makes a world on the API server of config.
+func newWorldOn(t *testing.T, config *rest.Config, vaultConfig vaulttest.Config) *world {
+	t.Helper()
 	config.QPS = -1
 	admin, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
