@@ -23,6 +23,7 @@ func (a *api) authenticate(h huma.API) middleware {
 		e := exchangeOf(ctx.Context())
 		refusals := a.refusals.of(hostOf(ctx.RemoteAddr()))
 		if refusals.Tokens() < 1 {
+			a.holder.wait(ctx.Context())
 			refuseForNow(h, ctx, a.refusals.rate, "too many invalid tokens came from this address; wait and try again")
 			return
 		}

@@ -61,6 +61,7 @@ func (a *api) limit(h huma.API) middleware {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		limiter := a.limiters.of(callerKey(callerOf(ctx.Context())))
 		if !limiter.Allow() {
+			a.holder.wait(ctx.Context())
 			refuseForNow(h, ctx, a.limiters.rate, "you ask too often; wait and try again")
 			return
 		}

@@ -97,6 +97,7 @@ type api struct {
 	limiters      *limiters
 	refusals      *limiters // of tokens, by address
 	turns         *turns
+	holder        holder
 	logger        *slog.Logger
 	readiness     readiness
 }
@@ -115,7 +116,7 @@ func New(c Config) http.Handler {
 	}
 	a := &api{
 		vault: c.Vault, authenticator: c.Authenticator, limiters: newLimiters(c.Rate, c.Burst),
-		refusals: newLimiters(refusalRate, refusalBurst), turns: newTurns(), logger: c.Logger,
+		refusals: newLimiters(refusalRate, refusalBurst), turns: newTurns(), holder: newHolder(), logger: c.Logger,
 	}
 	mux := http.NewServeMux()
 	description := a.register(mux)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"golang.org/x/sync/semaphore"
@@ -16,13 +17,21 @@ import (
 // share their statements. A write weighs twice as much: it holds a connection, and more
 // writes of one caller than the engine's pool has would only wait there, with everybody
 // else's behind them.
+//
+// While others ask too, every request weighs besideWeight: the caller gets less done so, and a
+// neighbour's one request does not stand behind its many
+// (docs/performance.md, "beside a storm").
 const (
 	maxAtOnce      = 32
 	maxAtOnceOfAll = 256
 	maxWaiting     = 256 // requests of a caller, whatever they weigh
 
-	readWeight  = 1
-	writeWeight = 2
+	readWeight   = 1
+	writeWeight  = 2
+	besideWeight = 8
+	// besideFor is how long after its last request a caller counts as one that asks: longer
+	// than the usual time between two probes or scrapes of a service.
+	besideFor = 30 * time.Second
 )
 
 var errTooManyWaiting = errors.New("too many requests of this caller wait already")
@@ -33,6 +42,14 @@ type turns struct {
 
 	mu       sync.Mutex
 	byCaller map[string]*callerTurns
+	// last asked last, and before it another caller did.
+	last, before asked
+}
+
+// asked is when a caller last asked.
+type asked struct {
+	caller string
+	at     time.Time
 }
 
 // callerTurns is there while the caller has requests.
@@ -48,9 +65,12 @@ func newTurns() *turns {
 // take waits for the caller's turn, and returns what ends it. Its error is
 // errTooManyWaiting, at once, or that of ctx.
 func (t *turns) take(ctx context.Context, caller string, weight int64) (done func(), err error) {
-	own, err := t.enter(caller)
+	own, beside, err := t.enter(caller, time.Now())
 	if err != nil {
 		return nil, err
+	}
+	if beside {
+		weight = besideWeight
 	}
 	if err := own.atOnce.Acquire(ctx, weight); err != nil {
 		t.leave(caller, own)
@@ -68,19 +88,25 @@ func (t *turns) take(ctx context.Context, caller string, weight int64) (done fun
 	}, nil
 }
 
-func (t *turns) enter(caller string) (*callerTurns, error) {
+// enter counts a request in, and says whether others than its caller ask too.
+func (t *turns) enter(caller string, now time.Time) (own *callerTurns, beside bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	own := t.byCaller[caller]
+	if t.last.caller != caller {
+		t.before = t.last
+	}
+	t.last = asked{caller: caller, at: now}
+	beside = !t.before.at.IsZero() && now.Sub(t.before.at) < besideFor
+	own = t.byCaller[caller]
 	if own == nil {
 		own = &callerTurns{atOnce: semaphore.NewWeighted(maxAtOnce)}
 		t.byCaller[caller] = own
 	}
 	if own.known >= maxAtOnce+maxWaiting {
-		return nil, errTooManyWaiting
+		return nil, false, errTooManyWaiting
 	}
 	own.known++
-	return own, nil
+	return own, beside, nil
 }
 
 func (t *turns) leave(caller string, own *callerTurns) {
@@ -101,6 +127,7 @@ func (a *api) queue(h huma.API) middleware {
 		done, err := a.turns.take(ctx.Context(), callerKey(callerOf(ctx.Context())), weight)
 		switch {
 		case errors.Is(err, errTooManyWaiting):
+			a.holder.wait(ctx.Context())
 			refuseForNow(h, ctx, 1, "too many of your requests wait already; send fewer at a time")
 			return
 		case err != nil:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // TestACallerWaitsForItselfOnly: the requests of one caller above its limit wait, and
@@ -33,7 +34,7 @@ func TestACallerWaitsForItselfOnly(t *testing.T) {
 		}
 		canceled, cancel := context.WithCancel(t.Context())
 		cancel()
-		for range maxAtOnce / writeWeight {
+		for range maxAtOnce / besideWeight {
 			done, err := turns.take(t.Context(), "neighbour", writeWeight)
 			if err != nil {
 				t.Fatalf("a neighbour was refused: %v", err)
@@ -54,6 +55,55 @@ func TestACallerWaitsForItselfOnly(t *testing.T) {
 		defer turns.mu.Unlock()
 		if len(turns.byCaller) != 1 {
 			t.Errorf("%d callers are remembered, want only the one at work", len(turns.byCaller))
+		}
+	})
+}
+
+// TestACallerBesideOthersHasFewAtOnce, and as many as before once they are gone.
+func TestACallerBesideOthersHasFewAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurns()
+		atOnce := func(weight int64) int {
+			ctx, cancel := context.WithCancel(t.Context())
+			working := make(chan func(), maxAtOnce)
+			for range maxAtOnce {
+				go func() {
+					if done, err := turns.take(ctx, "storm", weight); err == nil {
+						working <- done
+					}
+				}()
+			}
+			synctest.Wait()
+			cancel()
+			synctest.Wait()
+			n := len(working)
+			for range n {
+				(<-working)()
+			}
+			return n
+		}
+		ask := func(caller string) {
+			done, err := turns.take(t.Context(), caller, readWeight)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done()
+		}
+		for _, step := range []struct {
+			name          string
+			before        func()
+			reads, writes int
+		}{
+			{"alone", func() {}, maxAtOnce, maxAtOnce / writeWeight},
+			{"beside another", func() { ask("neighbour") }, maxAtOnce / besideWeight, maxAtOnce / besideWeight},
+			{"beside one who asked a while ago", func() { <-time.After(besideFor - 1) }, maxAtOnce / besideWeight, maxAtOnce / besideWeight},
+			{"alone again", func() { <-time.After(1) }, maxAtOnce, maxAtOnce / writeWeight},
+			{"beside two", func() { ask("neighbour"); ask("another") }, maxAtOnce / besideWeight, maxAtOnce / besideWeight},
+		} {
+			step.before()
+			if reads, writes := atOnce(readWeight), atOnce(writeWeight); reads != step.reads || writes != step.writes {
+				t.Errorf("%s: %d reads or %d writes are worked on at a time, want %d and %d", step.name, reads, writes, step.reads, step.writes)
+			}
 		}
 	})
 }

@@ -34,16 +34,19 @@ const (
 
 // environment is a vault on servers of its own, behind the API.
 type environment struct {
-	dir      string
-	profiles string // where profiles go, if anywhere
-	postgres *postgres.Server
-	dsn      string
-	redisURL string
-	root     keyring.Root
-	engine   *vault.Engine
-	api      *httptest.Server
-	value    []byte
-	closers  []func() error
+	dir       string
+	profiles  string // where profiles go, if anywhere
+	postgres  *postgres.Server
+	dsn       string
+	redisURL  string
+	root      keyring.Root
+	engine    *vault.Engine
+	api       *httptest.Server
+	limited   *httptest.Server // api with the usual rate limit
+	elsewhere *httptest.Server // another vault, once it is asked for
+	logger    *slog.Logger
+	value     []byte
+	closers   []func() error
 }
 
 func newEnvironment(ctx context.Context, profiles string) (_ *environment, err error) {
@@ -78,12 +81,38 @@ func newEnvironment(ctx context.Context, profiles string) (_ *environment, err e
 		return nil, err
 	}
 	e.closers = append(e.closers, log.Close)
-	e.api = serve(server.New(server.Config{
-		Vault: e.engine, Authenticator: byToken{}, Logger: slog.New(slog.NewJSONHandler(log, nil)),
-		Registerer: prometheus.NewRegistry(), Rate: rate.Inf, Burst: 1,
-	}))
-	e.closers = append(e.closers, func() error { e.api.Close(); return nil })
+	e.logger = slog.New(slog.NewJSONHandler(log, nil))
+	e.api = e.serveEngine(e.engine, server.Config{Rate: rate.Inf, Burst: 1})
+	e.limited = e.serveEngine(e.engine, server.Config{})
 	return e, nil
+}
+
+// serveEngine serves the API of an engine, with the limits of c.
+func (e *environment) serveEngine(engine *vault.Engine, c server.Config) *httptest.Server {
+	c.Vault, c.Authenticator, c.Logger, c.Registerer = engine, byToken{}, e.logger, prometheus.NewRegistry()
+	api := serve(server.New(c))
+	e.closers = append(e.closers, func() error { api.Close(); return nil })
+	return api
+}
+
+// another serves a vault of its own on the same servers; there is one.
+func (e *environment) another(ctx context.Context) (*httptest.Server, error) {
+	if e.elsewhere != nil {
+		return e.elsewhere, nil
+	}
+	dsn, err := e.postgres.CreateDatabase(ctx, "elsewhere")
+	if err != nil {
+		return nil, err
+	}
+	engine, err := e.open(ctx, dsn, "", 64<<20)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(allow(ctx, engine), e.put(ctx, engine, path)); err != nil {
+		return nil, err
+	}
+	e.elsewhere = e.serveEngine(engine, server.Config{Rate: rate.Inf, Burst: 1})
+	return e.elsewhere, nil
 }
 
 func (e *environment) startServers(ctx context.Context) (err error) {

@@ -103,7 +103,7 @@ func (e *environment) writeRound(ctx context.Context, d time.Duration) (ours, fl
 		return ours, floor, err
 	}
 	writes := load{
-		server: e.spreading(), method: http.MethodPut, path: "/v1/secret", token: "storm", body: body,
+		server: e.spreading(e.api), method: http.MethodPut, path: "/v1/secret", token: "storm", body: body,
 		connections: connections, spent: e.processorTime,
 	}
 	ours, err = e.profile(ctx, "writes", func() (loaded, error) { return writes.run(ctx, d) })
@@ -114,11 +114,11 @@ func (e *environment) writeRound(ctx context.Context, d time.Duration) (ours, fl
 	return ours, floor, err
 }
 
-// spreading is the API with a path for each connection put into requests.
-func (e *environment) spreading() *httptest.Server {
+// spreading is a server's API with a path for each connection put into requests.
+func (e *environment) spreading(api *httptest.Server) *httptest.Server {
 	spread := serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.URL.RawQuery = "path=bench/" + r.RemoteAddr[len(r.RemoteAddr)-5:]
-		e.api.Config.Handler.ServeHTTP(w, r)
+		api.Config.Handler.ServeHTTP(w, r)
 	}))
 	e.closers = append(e.closers, func() error { spread.Close(); return nil })
 	return spread
@@ -172,41 +172,75 @@ func (e *environment) pgbench(ctx context.Context, d time.Duration) (loaded, err
 	return loaded{perSecond: perSecond, processor: after.since(before).each(total)}, err
 }
 
-// neighbour is the 99th percentile of one caller's reads, one at a time, with another
-// caller's storm; the floor is without. With writes the storm writes.
-func (e *environment) neighbour(writes bool) figure {
-	name, storm := "p99 beside a storm of reads", e.readLoad("storm")
-	storm.connections = 200
-	return figure{name: pick(writes, "p99 beside a storm of writes", name), unit: "ms", goal: "", measure: func(ctx context.Context, d time.Duration) (float64, float64, error) {
-		quiet := e.readLoad("neighbour")
-		quiet.connections = 1
-		floor, err := quiet.run(ctx, d)
+// neighbours are the figures of one caller's reads while another caller storms.
+func (e *environment) neighbours() []figure {
+	var figures []figure
+	for _, writes := range []bool{false, true} {
+		of := pick(writes, "writes", "reads")
+		figures = append(figures,
+			e.neighbour("p99 beside a storm of "+of, writes, func(context.Context) (server, elsewhere *httptest.Server, err error) { return e.api, nil, nil }),
+			e.neighbour("the same, to one elsewhere", writes, func(ctx context.Context) (server, elsewhere *httptest.Server, err error) {
+				elsewhere, err = e.another(ctx)
+				return e.api, elsewhere, err
+			}))
+	}
+	limited := e.neighbour("p99 beside a storm, usual rate limit", false, func(context.Context) (server, elsewhere *httptest.Server, err error) { return e.limited, nil, nil })
+	return append(figures, limited)
+}
+
+// neighbour is the 99th percentile of one caller's reads, one at a time, beside another caller's storm on the same server. The
+// floor is without a storm, or with the same storm on a server, vault and database of its own: the two then share
+// nothing but the machine.
+func (e *environment) neighbour(name string, writes bool, servers func(context.Context) (server, elsewhere *httptest.Server, err error)) figure {
+	return figure{name: name, unit: "ms", goal: "", measure: func(ctx context.Context, d time.Duration) (float64, float64, error) {
+		server, elsewhere, err := servers(ctx)
 		if err != nil {
 			return 0, 0, err
 		}
-		stormy, stop := context.WithCancel(ctx)
-		if writes {
-			body, err := json.Marshal(sdk.PutRequest{Value: e.value})
-			if err != nil {
-				stop()
-				return 0, 0, err
-			}
-			storm.server, storm.method, storm.path, storm.body = e.spreading(), http.MethodPut, "/v1/secret", body
+		reads := e.readLoad("neighbour")
+		reads.server, reads.connections = server, 1
+		if server == e.limited {
+			reads.pause = neighbourPause
 		}
-		began, stopped := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(stopped)
-			storm.storm(stormy, began)
-		}()
-		<-began
-		ours, err := quiet.run(ctx, d)
-		stop()
-		<-stopped
+		beside, err := e.beside(ctx, d, reads, writes, server)
 		if err != nil {
 			return 0, 0, err
 		}
-		return ours.p99().Seconds() * 1000, floor.p99().Seconds() * 1000, nil
+		floor, err := e.beside(ctx, d, reads, writes, elsewhere)
+		return milliseconds(beside.p99()), milliseconds(floor.p99()), err
 	}}
+}
+
+// neighbourPause keeps a caller below the usual rate limit.
+const neighbourPause = 25 * time.Millisecond
+
+func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
+
+// beside runs a load while another caller storms the server; nobody does when there is none.
+func (e *environment) beside(ctx context.Context, d time.Duration, reads load, writes bool, stormed *httptest.Server) (loaded, error) {
+	if stormed == nil {
+		return reads.run(ctx, d)
+	}
+	storm := e.readLoad("storm")
+	storm.server, storm.connections = stormed, 200
+	if writes {
+		body, err := json.Marshal(sdk.PutRequest{Value: e.value})
+		if err != nil {
+			return loaded{}, err
+		}
+		storm.server, storm.method, storm.path, storm.body = e.spreading(stormed), http.MethodPut, "/v1/secret", body
+	}
+	stormy, stop := context.WithCancel(ctx)
+	began, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		storm.storm(stormy, began)
+	}()
+	<-began
+	ours, err := reads.run(ctx, d)
+	stop()
+	<-stopped
+	return ours, err
 }
 
 func pick[T any](condition bool, a, b T) T {

@@ -23,6 +23,8 @@ type load struct {
 	token        string
 	body         []byte
 	connections  int
+	// pause is between two requests of a connection.
+	pause time.Duration
 	// spent is asked before and after; see loaded.
 	spent func() (spent, error)
 }
@@ -101,6 +103,10 @@ func (l load) loop(ctx context.Context, client *http.Client, until time.Time) ([
 		}
 		answered := time.Now()
 		took = append(took, answered.Sub(now))
+		if l.pause > 0 {
+			time.Sleep(l.pause)
+			answered = time.Now()
+		}
 		now = answered
 	}
 	return took, nil

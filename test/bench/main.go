@@ -70,7 +70,8 @@ func run(ctx context.Context, p plan, only, profiles string, objects int, out io
 		return err
 	}
 	defer func() { err = errors.Join(err, e.close()) }()
-	figures := []figure{e.reads(), e.readTime(), e.writes(), e.writeTime(), e.sealing(), e.sealAllocations(), e.rewrap(), e.neighbour(false), e.neighbour(true)}
+	figures := []figure{e.reads(), e.readTime(), e.writes(), e.writeTime(), e.sealing(), e.sealAllocations(), e.rewrap()}
+	figures = append(figures, e.neighbours()...)
 	figures = append(figures, e.statements()...)
 	figures = append(figures, e.newOperatorBench(objects).figures()...)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
