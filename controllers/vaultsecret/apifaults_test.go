@@ -71,6 +71,7 @@ func TestAPIServerFaults(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			proxy, backoff := kubeproxy.Start(t, w.config), newWatchedBackoff()
+			w.vault.Sync(t, w.namespace) // a cluster that the vault does not know yet is a failure too
 			w.startOperatorThrough(proxy.Config(), vaultsecret.Options{Cluster: w.namespace, Backoff: backoff}, true)
 			w.put(database, "one")
 			d := w.deployment("api", envFrom("payments"))

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -70,7 +71,7 @@ type asked struct{ verb, resource, subresource string }
 // requests are those that the API server has counted, by kind, whoever asked.
 func (p *controlPlane) requests(ctx context.Context) (map[asked]float64, error) {
 	counted := map[asked]float64{}
-	err := scrape(ctx, p.http, p.server.Config().Host+"/metrics", "apiserver_request_total", func(labels map[string]string, value float64) {
+	err := scrape(ctx, p.http, strings.TrimSuffix(p.server.Config().Host, "/")+"/metrics", "apiserver_request_total", func(labels map[string]string, value float64) {
 		counted[asked{labels["verb"], labels["resource"], labels["subresource"]}] += value
 	})
 	return counted, err

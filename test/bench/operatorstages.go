@@ -32,7 +32,7 @@ func (b *operatorBench) sync(ctx context.Context) (f firstSync, err error) {
 		return f, err
 	}
 	b.tally.forget()
-	begin := time.Now()
+	own, begin := b.tally.ownWrites(), time.Now()
 	if b.manager, err = b.startManager(ctx); err != nil {
 		return f, err
 	}
@@ -54,7 +54,7 @@ func (b *operatorBench) sync(ctx context.Context) (f firstSync, err error) {
 		return f, err
 	}
 	writes, _ := since(before, now)
-	f.writes = writes / n
+	f.writes = (writes - (b.tally.ownWrites() - own)) / n
 	return f, nil
 }
 
@@ -166,7 +166,7 @@ func (b *operatorBench) restart(ctx context.Context) (r restart, err error) {
 	if err != nil {
 		return r, err
 	}
-	begin := time.Now()
+	own, begin := b.tally.ownWrites(), time.Now()
 	if b.manager, err = b.startManager(ctx); err != nil {
 		return r, err
 	}
@@ -179,6 +179,7 @@ func (b *operatorBench) restart(ctx context.Context) (r restart, err error) {
 		return r, err
 	}
 	r.writes, _ = since(before, now)
+	r.writes -= b.tally.ownWrites() - own
 	if r.decryptions, err = b.manager.count(ctx, "coffer_engine_operation_seconds", map[string]string{"operation": "read"}); err != nil {
 		return r, err
 	}

@@ -33,6 +33,9 @@ type tally struct {
 	ready    int
 	// first is when the first Secret came.
 	first time.Time
+	// own counts the changes of Secrets of the installation itself: its certificate and the
+	// heads of the audit log.
+	own int
 }
 
 // seen is a Secret: the number of its value, and when that came.
@@ -73,6 +76,9 @@ func (t *tally) take(ctx context.Context, events watch.Interface) {
 			t.mu.Lock()
 			switch object := event.Object.(type) {
 			case *corev1.Secret:
+				if object.Namespace == installation {
+					t.own++
+				}
 				t.secret(object, event.Type == watch.Deleted, now)
 			case *vaultv1alpha1.VaultSecret:
 				t.vaultSecret(object, event.Type == watch.Deleted)
@@ -137,6 +143,13 @@ func (t *tally) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.first = time.Time{}
+}
+
+// ownWrites is how many writes of the installation's own Secrets there were so far.
+func (t *tally) ownWrites() float64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return float64(t.own)
 }
 
 // until waits until ok, which is called with the tally locked, says yes.
