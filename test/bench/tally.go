@@ -33,8 +33,8 @@ type tally struct {
 	ready    int
 	// first is when the first Secret came.
 	first time.Time
-	// own counts the changes of Secrets of the installation itself: its certificate and the
-	// heads of the audit log.
+	// own counts the writes of what is of the installation itself and of no VaultSecret: the
+	// Secret of its certificate, and the event that tells who leads.
 	own int
 }
 
@@ -55,8 +55,10 @@ func (p *controlPlane) follow(ctx context.Context) (*tally, error) {
 		changed: make(chan struct{}), secrets: map[types.NamespacedName]seen{}, numbers: map[int]int{},
 		versions: map[int64]int{}, status: map[types.NamespacedName]told{},
 	}
-	for _, list := range []client.ObjectList{&corev1.SecretList{}, &vaultv1alpha1.VaultSecretList{}} {
-		events, err := p.client.Watch(ctx, list)
+	for list, namespace := range map[client.ObjectList]string{
+		&corev1.SecretList{}: "", &vaultv1alpha1.VaultSecretList{}: "", &corev1.EventList{}: installation,
+	} {
+		events, err := p.client.Watch(ctx, list, client.InNamespace(namespace))
 		if err != nil {
 			return nil, err
 		}
@@ -80,6 +82,8 @@ func (t *tally) take(ctx context.Context, events watch.Interface) {
 					t.own++
 				}
 				t.secret(object, event.Type == watch.Deleted, now)
+			case *corev1.Event:
+				t.own++
 			case *vaultv1alpha1.VaultSecret:
 				t.vaultSecret(object, event.Type == watch.Deleted)
 			default:
@@ -145,7 +149,7 @@ func (t *tally) forget() {
 	t.first = time.Time{}
 }
 
-// ownWrites is how many writes of the installation's own Secrets there were so far.
+// ownWrites is how many writes of the installation's own there were so far.
 func (t *tally) ownWrites() float64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
