@@ -305,8 +305,8 @@ func checkStatus(t *testing.T, s *scope) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(encoded) > maxStatusBytes {
-		t.Errorf("the status has %d bytes", len(encoded))
+	if len(encoded) > maxStatusBytes || len(own.Path) > secret.MaxPathBytes {
+		t.Errorf("the status has %d bytes, and the path in it %d", len(encoded), len(own.Path))
 	}
 }
 

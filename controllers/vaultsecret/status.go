@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
 // conflictDelay is how long a reconcile that lost a race waits for the cache to
@@ -29,8 +30,7 @@ const refreshJitter = 0.1
 // shownPath is the path or prefix that stands for the VaultSecret in tables, also of
 // one that is refused: the first that it names.
 func shownPath(spec *vaultv1alpha1.VaultSecretSpec) string {
-	const most = 512 // bytes of a path; what is longer is none
-	return cut(firstPath(spec), most)
+	return cut(firstPath(spec), secret.MaxPathBytes) // what is longer is no path
 }
 
 func firstPath(spec *vaultv1alpha1.VaultSecretSpec) string {
