@@ -104,7 +104,7 @@ func TestCensus(t *testing.T) {
 	c.OnUpdate(edited, again)
 	check("a changed spec, and again", map[string]float64{"RollingOut": 1, "Denied": 1}, map[string]float64{"Waiting": 60, "Denied": 600})
 
-	suspended := counted("a", vaultv1alpha1.ReasonSuspended, true)
+	suspended := counted("a", vaultv1alpha1.ReasonSuspended, false)
 	suspended.Spec.Suspend = true
 	c.OnUpdate(again, suspended)
 	check("nobody waits for a suspended one", map[string]float64{"Suspended": 1, "Denied": 1}, map[string]float64{"Denied": 600})

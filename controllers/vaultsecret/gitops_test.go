@@ -30,6 +30,7 @@ func TestGitOpsSeesNoDiff(t *testing.T) {
 		}
 		applied++
 		t.Run(filepath.Base(file), func(t *testing.T) {
+			w := w.within(t)
 			file, object := w.sample(file)
 			w.kubectl("apply", "--server-side", "--field-manager=gitops", "-f", file)
 			w.ready(object)
@@ -47,6 +48,13 @@ func TestGitOpsSeesNoDiff(t *testing.T) {
 	if applied < 5 {
 		t.Errorf("only %d samples were applied", applied)
 	}
+}
+
+// within is the same world for a subtest, which fails by itself.
+func (w *world) within(t *testing.T) *world {
+	same := *w
+	same.t = t
+	return &same
 }
 
 // ownedBy checks that the operator owns the status and nothing else.
