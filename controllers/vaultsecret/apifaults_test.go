@@ -169,21 +169,49 @@ func (w *world) saysNothingOf(object *vaultv1alpha1.VaultSecret, text string) {
 	}
 }
 
-// What the API server refuses as invalid is told by its fields, not by its words, which
-// may quote the data.
-func TestRefusalIsToldByItsFields(t *testing.T) {
+// While a write fails, the status and the event say which, and what comes next, and not
+// what the API server says, which may quote the data.
+func TestFailuresAreToldInOurWords(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	proxy := kubeproxy.Start(t, w.config)
-	w.startOperatorThrough(proxy.Config(), vaultsecret.Options{Cluster: w.namespace}, true)
-	w.put(database, "one")
-	proxy.Inject(kubeproxy.Fault{
-		Requests: w.asks(http.MethodPost, "secrets"), Times: 1000, Status: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid,
-	})
-	object := w.ofPath("payments", database)
-	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonSecretWriteFailed)
-	w.hasEvent(object, vaultv1alpha1.ReasonSecretWriteFailed)
-	w.saysNothingOf(object, kubeproxy.RawText)
+	tests := map[string]kubeproxy.Fault{
+		"invalid":        {Status: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid},
+		"forbidden":      {Status: http.StatusForbidden, Reason: metav1.StatusReasonForbidden},
+		"too-large":      {Status: http.StatusRequestEntityTooLarge, Reason: metav1.StatusReasonRequestEntityTooLarge},
+		"internal-error": {Status: http.StatusInternalServerError},
+		"unavailable":    {Status: http.StatusServiceUnavailable},
+		"timeout":        {Status: http.StatusGatewayTimeout},
+		"cut":            {},
+	}
+	for name, fault := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			proxy := kubeproxy.Start(t, w.config)
+			w.vault.Sync(t, w.namespace)
+			w.startOperatorThrough(proxy.Config(), vaultsecret.Options{Cluster: w.namespace, Backoff: newWatchedBackoff()}, true)
+			w.put(database, "one")
+			d := w.deployment("api", envFrom("payments"))
+			w.rolledOut(d)
+			fails := func(method, part, reason string, object *vaultv1alpha1.VaultSecret, do func()) {
+				t.Helper()
+				fault.Requests, fault.Times = w.asks(method, part), 1_000_000
+				proxy.Inject(fault)
+				do()
+				w.conditionIs(object, vaultv1alpha1.ConditionReady, reason)
+				w.hasEvent(object, reason)
+				w.saysNothingOf(object, kubeproxy.RawText)
+				proxy.Heal()
+				w.refresh(object, part) // a refusal is not asked again soon
+			}
+			object := &vaultv1alpha1.VaultSecret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "payments"}}
+			fails(http.MethodPost, "secrets", vaultv1alpha1.ReasonSecretWriteFailed, object, func() { w.atOnce("payments") })
+			w.ready(object)
+			fails(http.MethodPut, "secrets/", vaultv1alpha1.ReasonSecretWriteFailed, object, func() { w.rotate(database, "two") })
+			w.followed(object, d, "two", 1)
+			fails(http.MethodPatch, "deployments/", vaultv1alpha1.ReasonRolloutFailed, object, func() { w.rotate(database, "three") })
+			w.followed(object, d, "three", 2)
+		})
+	}
 }
 
 // An event does not wait for the backoff of what failed before it: whatever was wrong,
@@ -192,6 +220,7 @@ func TestEventsDoNotWaitForTheBackoff(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	proxy := kubeproxy.Start(t, w.config)
+	w.vault.Sync(t, w.namespace)
 	w.startOperatorThrough(proxy.Config(), vaultsecret.Options{
 		Cluster: w.namespace,
 		Backoff: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](24*time.Hour, 24*time.Hour),
