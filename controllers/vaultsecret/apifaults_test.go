@@ -102,6 +102,7 @@ func TestAPIServerFaults(t *testing.T) {
 			happened(updated, stamped, told)
 			w.rotate(database, "three") // and without faults
 			w.followed(object, d, "three", 2)
+			w.calm(backoff, object)
 
 			deleted := inject(http.MethodDelete, "secrets/")
 			w.setAccess(&secret.AccessPolicy{})
