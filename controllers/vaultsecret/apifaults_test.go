@@ -72,7 +72,7 @@ func TestAPIServerFaults(t *testing.T) {
 			w := newWorld(t)
 			proxy, backoff := kubeproxy.Start(t, w.config), newWatchedBackoff()
 			w.vault.Sync(t, w.namespace) // a cluster that the vault does not know yet is a failure too
-			w.startOperatorThrough(proxy.Config(), vaultsecret.Options{Cluster: w.namespace, Backoff: backoff}, true)
+			op := w.startOperatorThrough(proxy.Config(), vaultsecret.Options{Cluster: w.namespace, Backoff: backoff}, true)
 			w.put(database, "one")
 			d := w.deployment("api", envFrom("payments"))
 			w.rolledOut(d)
@@ -112,6 +112,10 @@ func TestAPIServerFaults(t *testing.T) {
 
 			w.saysNothingOf(object, kubeproxy.RawText)
 			w.calm(backoff, object)
+			counted := map[bool]string{true: "StatusWriteFailed", false: "Conflict"}[test.backsOff]
+			if fault := test.fault; fault.Status != http.StatusTooManyRequests && op.syncs(t, counted) == 0 {
+				t.Errorf("no reconcile is counted as %s", counted)
+			}
 			if (backoff.most.Load() > 0) != test.backsOff {
 				t.Errorf("a VaultSecret failed %d times in a row; the operator is to back off: %v", backoff.most.Load(), test.backsOff)
 			}

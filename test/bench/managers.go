@@ -237,8 +237,7 @@ func (m *managerProcess) count(ctx context.Context, name string, labels map[stri
 		}
 		sum += value
 	})
-	var refused *net.OpError
-	if errors.As(err, &refused) {
+	if _, refused := errors.AsType[*net.OpError](err); refused {
 		return 0, nil
 	}
 	return sum, err
