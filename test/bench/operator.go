@@ -114,8 +114,8 @@ func (b *operatorBench) prepare(ctx context.Context) (none struct{}, err error) 
 	}
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	b.closeAfter(func() error { stop(); return nil })
-	b.tally, err = b.plane.follow(following)
-	return none, err
+	b.tally = b.plane.follow(following)
+	return none, b.tally.until(ctx, func() bool { return len(b.tally.status) == 2*b.objects })
 }
 
 func (b *operatorBench) closeAfter(f func() error) { b.e.closers = append(b.e.closers, f) }

@@ -114,6 +114,10 @@ func (b *operatorBench) rotate(ctx context.Context) (took []time.Duration, err e
 			return nil, err
 		}
 		took = append(took, at.Sub(committed))
+		// The next must find nobody at work on this one.
+		if err := b.tally.until(ctx, func() bool { return b.tally.status[key].version == int64(i)+2 }); err != nil {
+			return nil, err
+		}
 	}
 	return took, nil
 }

@@ -2,15 +2,17 @@ package main
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
@@ -19,11 +21,10 @@ import (
 // numberDigits begin each value of the benchmark: which value of its path it is.
 const numberDigits = 8
 
-// tally follows the Secrets and VaultSecrets of the API server by watches.
+// tally follows the Secrets and VaultSecrets of the API server by informers.
 type tally struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed, and made anew, at each change
-	err     error
 	secrets map[types.NamespacedName]seen
 	// numbers counts the Secrets by the number that their value begins with; versions the
 	// VaultSecrets by the version that their status tells; ready those that are Ready.
@@ -49,54 +50,59 @@ type told struct {
 	ready   bool
 }
 
-// follow starts a tally, which ends with ctx.
-func (p *controlPlane) follow(ctx context.Context) (*tally, error) {
+// follow starts a tally, which ends with ctx. Its informers watch again where the API
+// server ends a watch, as it does with those that are slow.
+func (p *controlPlane) follow(ctx context.Context) *tally {
 	t := &tally{
 		changed: make(chan struct{}), secrets: map[types.NamespacedName]seen{}, numbers: map[int]int{},
 		versions: map[int64]int{}, status: map[types.NamespacedName]told{},
 	}
-	for list, namespace := range map[client.ObjectList]string{
-		&corev1.SecretList{}: "", &vaultv1alpha1.VaultSecretList{}: "", &corev1.EventList{}: installation,
+	for object, newList := range map[client.Object]func() client.ObjectList{
+		&corev1.Secret{}:             func() client.ObjectList { return &corev1.SecretList{} },
+		&vaultv1alpha1.VaultSecret{}: func() client.ObjectList { return &vaultv1alpha1.VaultSecretList{} },
+		&corev1.Event{}:              func() client.ObjectList { return &corev1.EventList{} },
 	} {
-		events, err := p.client.Watch(ctx, list, client.InNamespace(namespace))
-		if err != nil {
-			return nil, err
-		}
-		go t.take(ctx, events)
+		_, informer := toolscache.NewInformerWithOptions(toolscache.InformerOptions{
+			ObjectType: object,
+			ListerWatcher: &toolscache.ListWatch{
+				ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+					list := newList()
+					return list, p.client.List(ctx, list, &client.ListOptions{Raw: &options})
+				},
+				WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+					return p.client.Watch(ctx, newList(), &client.ListOptions{Raw: &options})
+				},
+			},
+			Handler: toolscache.ResourceEventHandlerFuncs{
+				AddFunc:    func(object any) { t.take(object, false) },
+				UpdateFunc: func(_, object any) { t.take(object, false) },
+				DeleteFunc: func(object any) { t.take(object, true) },
+			},
+		})
+		go informer.RunWithContext(ctx)
 	}
-	return t, nil
+	return t
 }
 
-func (t *tally) take(ctx context.Context, events watch.Interface) {
-	defer events.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case event, ok := <-events.ResultChan():
-			now := time.Now()
-			t.mu.Lock()
-			switch object := event.Object.(type) {
-			case *corev1.Secret:
-				if object.Namespace == installation {
-					t.own++
-				}
-				t.secret(object, event.Type == watch.Deleted, now)
-			case *corev1.Event:
-				t.own++
-			case *vaultv1alpha1.VaultSecret:
-				t.vaultSecret(object, event.Type == watch.Deleted)
-			default:
-				t.err = errors.New("a watch of the benchmark ended")
-			}
-			close(t.changed)
-			t.changed = make(chan struct{})
-			t.mu.Unlock()
-			if !ok {
-				return
-			}
-		}
+// take counts an object as it is now, or not any more.
+func (t *tally) take(object any, gone bool) {
+	now := time.Now()
+	if last, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+		object = last.Obj
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if o, ok := object.(client.Object); ok && o.GetNamespace() == installation {
+		t.own++
+	}
+	switch o := object.(type) {
+	case *corev1.Secret:
+		t.secret(o, gone, now)
+	case *vaultv1alpha1.VaultSecret:
+		t.vaultSecret(o, gone)
+	}
+	close(t.changed)
+	t.changed = make(chan struct{})
 }
 
 func (t *tally) secret(s *corev1.Secret, gone bool, now time.Time) {
@@ -160,10 +166,10 @@ func (t *tally) ownWrites() float64 {
 func (t *tally) until(ctx context.Context, ok func() bool) error {
 	for {
 		t.mu.Lock()
-		done, err, changed := ok(), t.err, t.changed
+		done, changed := ok(), t.changed
 		t.mu.Unlock()
-		if done || err != nil {
-			return err
+		if done {
+			return nil
 		}
 		select {
 		case <-changed:
