@@ -26,9 +26,12 @@ RBAC_PACKAGES := paths=./controllers/... paths=./internal/...
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 10s
 
-# How often, and how long each time, `make bench` measures a figure.
+# How often, and how long each time, `make bench` measures a figure, and with how many
+# VaultSecrets those of the operator. ONLY measures those whose name contains it.
 ROUNDS ?= 5
 ROUND ?= 2s
+OBJECTS ?= 2000
+ONLY ?=
 
 .PHONY: help
 help: ## List the targets.
@@ -79,7 +82,7 @@ generate: $(CONTROLLER_GEN) ## Write generated Go code and the API and CLI refer
 	$(GO) generate ./...
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's ClusterRole, for kustomize and, with the admission policy, for the chart.
+manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's ClusterRole, for kustomize and, with the admission policy and the alerts, for the chart.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=coffer-manager $(RBAC_PACKAGES) output:rbac:artifacts:config=config/rbac
 	mkdir -p charts/coffer/files/crds
@@ -89,6 +92,7 @@ manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's ClusterRole, fo
 	cp config/admission/cluster_policy.yaml charts/coffer/files/admission_cluster.yaml
 	mkdir -p charts/coffer/files/limited
 	cp config/limited/*.yaml charts/coffer/files/limited/
+	cp config/prometheus/prometheusrule.yaml charts/coffer/files/prometheusrule.yaml
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
@@ -146,8 +150,9 @@ fuzz: ## Fuzz each target for FUZZTIME (10s).
 	hack/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: ## Measure the engine against its floors; a line a figure. ROUNDS and ROUND say how long.
-	$(GO) run ./test/bench -rounds $(ROUNDS) -round $(ROUND)
+bench: ## Measure engine and operator against floors; a line a figure. ROUNDS and ROUND say how long, OBJECTS how many, ONLY which.
+	assets="$${KUBEBUILDER_ASSETS:-$$($(LOCAL) assets)}"; \
+	KUBEBUILDER_ASSETS="$$assets" $(GO) run ./test/bench -rounds $(ROUNDS) -round $(ROUND) -objects $(OBJECTS) -only '$(ONLY)'
 
 .PHONY: microbench
 microbench: ## Run the benchmarks of the packages.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
@@ -66,6 +67,9 @@ type Options struct {
 	Workers int
 	// Registerer takes the metrics; controller-runtime's when nil.
 	Registerer prometheus.Registerer
+	// Backoff says how long a VaultSecret waits that failed for a reason that may pass by
+	// itself; exponential between 200 ms and 30 s when nil.
+	Backoff workqueue.TypedRateLimiter[reconcile.Request]
 }
 
 // Reconciler keeps the Secret of a VaultSecret equal to the vault.
@@ -119,6 +123,9 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	if err := addIndexes(mgr, argoRollouts); err != nil {
 		return err
 	}
+	if err := addCensus(mgr, opts.Registerer, instruments.propagation); err != nil {
+		return err
+	}
 	return r.setupController(mgr, opts)
 }
 
@@ -155,6 +162,10 @@ func (r *Reconciler) setupController(mgr ctrl.Manager, opts Options) error {
 	if workers == 0 {
 		workers = max(8, 4*runtime.GOMAXPROCS(0)) // a worker mostly waits for the network
 	}
+	backoff := opts.Backoff
+	if backoff == nil {
+		backoff = workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, maxBackoff)
+	}
 	w := watches{reader: mgr.GetCache(), metrics: r.metrics, argoRollouts: r.roller.ArgoRollouts}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named(name).
@@ -162,7 +173,7 @@ func (r *Reconciler) setupController(mgr ctrl.Manager, opts Options) error {
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
 			ReconciliationTimeout:   reconcileTimeout,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, maxBackoff),
+			RateLimiter:             backoff,
 		})
 	w.add(b)
 	if opts.Changes != nil {
@@ -178,15 +189,20 @@ func (r *Reconciler) setupController(mgr ctrl.Manager, opts Options) error {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	object := &vaultv1alpha1.VaultSecret{}
 	if err := r.Get(ctx, req.NamespacedName, object); err != nil {
-		r.metrics.take(req.NamespacedName)
+		if apierrors.IsNotFound(err) {
+			r.metrics.propagation.forget(req.NamespacedName)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !object.DeletionTimestamp.IsZero() {
+		r.metrics.propagation.forget(req.NamespacedName)
 		// There is no finalizer of ours: the garbage collector does the rest.
 		return ctrl.Result{}, nil
 	}
 	s := newScope(object)
 	s.inForce = r.PoliciesInForce()
+	r.metrics.propagation.begun(s.key())
+	defer r.metrics.propagation.ended(s.key())
 	return r.finish(ctx, s, r.run(ctx, s))
 }
 

@@ -85,7 +85,7 @@ func TestReasons(t *testing.T) {
 		},
 		"refused-name": { // which the CRD lets through
 			func(s *vaultv1alpha1.VaultSecretSpec) { s.Path, s.Target.Name = "production/payments/raw", "a..b" },
-			vaultv1alpha1.ReasonSecretWriteFailed, "metadata.name",
+			vaultv1alpha1.ReasonInvalidSpec, "spec.target.name \"a..b\"",
 		},
 	}
 	for name, test := range tests {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -71,6 +72,9 @@ func (r *Reconciler) callerOf(ctx context.Context, object *vaultv1alpha1.VaultSe
 // serviceAccount reads from the cache, and before it says that an account does not
 // exist, from the API server: the answer takes a Secret away.
 func (r *Reconciler) serviceAccount(ctx context.Context, key types.NamespacedName) (*metav1.PartialObjectMetadata, error) {
+	if len(apivalidation.ValidateServiceAccountName(key.Name, false)) > 0 {
+		return nil, noServiceAccount(key) // and asking for it is an error
+	}
 	account := serviceAccountMetadata()
 	err := r.Get(ctx, key, account)
 	if apierrors.IsNotFound(err) {
@@ -78,16 +82,20 @@ func (r *Reconciler) serviceAccount(ctx context.Context, key types.NamespacedNam
 		err = r.APIReader.Get(ctx, key, account)
 	}
 	if apierrors.IsNotFound(err) || err == nil && !account.DeletionTimestamp.IsZero() {
-		return nil, &failure{
-			reason:  vaultv1alpha1.ReasonServiceAccountNotFound,
-			message: fmt.Sprintf("the service account %s does not exist; create it, or name another in spec.serviceAccountName", key),
-			revoked: true,
-		}
+		return nil, noServiceAccount(key)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get the service account %s: %w", key, err)
 	}
 	return account, nil
+}
+
+func noServiceAccount(key types.NamespacedName) *failure {
+	return &failure{
+		reason:  vaultv1alpha1.ReasonServiceAccountNotFound,
+		message: fmt.Sprintf("the service account %s does not exist; create it, or name another in spec.serviceAccountName", key),
+		revoked: true,
+	}
 }
 
 // environment is the namespace's label, or the operator's default.

@@ -2,26 +2,32 @@ package vaultsecret
 
 import (
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
 
-// instruments are the metrics of the operator, and the times of changes that are
-// on their way to a Secret.
+// instruments are the metrics of the operator.
 type instruments struct {
 	syncs             *prometheus.CounterVec
 	rolloutsStarted   prometheus.Counter
 	rolloutsCoalesced prometheus.Counter
 	rolloutsFailed    prometheus.Counter
 	rolledBack        prometheus.Counter
-	propagation       prometheus.Histogram
-
-	mu        sync.Mutex
-	committed map[types.NamespacedName]time.Time
+	propagation       *propagation
 }
+
+// Reasons of coffer_vaultsecret_syncs_total beside those of conditions.
+const (
+	reasonUnchanged = "Unchanged" // nothing was to do
+	// reasonConflict: something changed meanwhile, and the next reconcile is about to begin.
+	reasonConflict = "Conflict"
+	// reasonStatusWriteFailed: the status could not be written, whatever else was done.
+	reasonStatusWriteFailed = "StatusWriteFailed"
+)
 
 // newInstruments registers the metrics; those that are registered already are
 // taken over, so that two managers can live in one test process.
@@ -47,12 +53,7 @@ func newInstruments(registerer prometheus.Registerer) (*instruments, error) {
 			Name: "coffer_rollouts_rolled_back_total",
 			Help: "Secrets taken back to the last good versions since a rollout of newer ones failed.",
 		}),
-		propagation: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "coffer_propagation_seconds",
-			Help:    "Time from the commit of a change in the vault to the written Secret.",
-			Buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
-		}),
-		committed: map[types.NamespacedName]time.Time{},
+		propagation: newPropagation(),
 	}
 	var err error
 	m.syncs, err = register(registerer, m.syncs, err)
@@ -60,7 +61,7 @@ func newInstruments(registerer prometheus.Registerer) (*instruments, error) {
 	m.rolloutsCoalesced, err = register(registerer, m.rolloutsCoalesced, err)
 	m.rolloutsFailed, err = register(registerer, m.rolloutsFailed, err)
 	m.rolledBack, err = register(registerer, m.rolledBack, err)
-	m.propagation, err = register(registerer, m.propagation, err)
+	m.propagation.seconds, err = register(registerer, m.propagation.seconds, err)
 	return m, err
 }
 
@@ -72,40 +73,27 @@ func register[C prometheus.Collector](registerer prometheus.Registerer, c C, bef
 	return c, errors.Join(before, err)
 }
 
-// enqueued notes that a change of the vault asks for a reconcile of key. The
-// earliest of several counts.
+// enqueued notes that a change of the vault asks for a reconcile of key.
 func (m *instruments) enqueued(key types.NamespacedName, committedAt time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if earlier, ok := m.committed[key]; !ok || committedAt.Before(earlier) {
-		m.committed[key] = committedAt
-	}
+	m.propagation.enqueued(key, committedAt)
 }
 
-// take returns the time of the change that key was enqueued for, if any, and
-// forgets it.
-func (m *instruments) take(key types.NamespacedName) (time.Time, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	committedAt, ok := m.committed[key]
-	delete(m.committed, key)
-	return committedAt, ok
-}
-
-// propagated observes how long the change took that key was enqueued for.
+// propagated notes that the Secret of key was written.
 func (m *instruments) propagated(key types.NamespacedName, now time.Time) {
-	if committedAt, ok := m.take(key); ok {
-		m.propagation.Observe(max(0, now.Sub(committedAt).Seconds()))
-	}
+	m.propagation.written(key, now)
 }
 
+// unfinished counts a reconcile that ended without a status, for a reason of its own.
+func (m *instruments) unfinished(reason string) { m.syncs.WithLabelValues(reason).Inc() }
+
+// finished counts a reconcile whose status tells how it ended.
 func (m *instruments) finished(s *scope, f *failure) {
-	reason := "Unchanged"
+	reason := reasonUnchanged
 	switch {
 	case f != nil:
 		reason = f.reason
 	case s.written:
-		reason = "Synced"
+		reason = vaultv1alpha1.ReasonSynced
 	}
 	m.syncs.WithLabelValues(reason).Inc()
 	// Only now: a run whose status could not be written sees the same change again.
@@ -115,6 +103,6 @@ func (m *instruments) finished(s *scope, f *failure) {
 		m.rolledBack.Inc()
 	}
 	if f == nil || !f.retry {
-		m.take(s.key())
+		m.propagation.settled(s.key())
 	}
 }

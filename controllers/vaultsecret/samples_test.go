@@ -10,17 +10,25 @@ import (
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
 
-// The samples give what they say.
-func TestSamples(t *testing.T) {
-	t.Parallel()
-	w, _ := newRunningWorld(t)
-	text, properties := certificate(t)
+// putSamples writes the values that the samples name, and returns the properties of the
+// certificate.
+func (w *world) putSamples() map[string]string {
+	w.t.Helper()
+	text, properties := certificate(w.t)
 	w.put(database, `{"user":"payments","password":"p/w"}`)
 	w.put("production/payments/partners/acme/token", "a")
 	w.put("production/payments/partners/north-west", `{"id":"1"}`)
 	w.put("production/shared/stripe", `{"key":"s"}`)
 	w.put("production/payments/certificate", text)
 	w.put("production/payments/registry", `{"username":"payments","password":"r"}`)
+	return properties
+}
+
+// The samples give what they say.
+func TestSamples(t *testing.T) {
+	t.Parallel()
+	w, _ := newRunningWorld(t)
+	properties := w.putSamples()
 	want := map[string]map[string]string{
 		"everything": {
 			"DB_user": "payments", "DB_password": "p/w", "PARTNER_acme_token": "a", "PARTNER_north_west_id": "1", "STRIPE": "s",

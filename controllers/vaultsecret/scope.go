@@ -103,10 +103,14 @@ func retains(object *vaultv1alpha1.VaultSecret) bool {
 // defaultRefreshInterval is used when spec.refreshInterval is empty.
 const defaultRefreshInterval = time.Hour
 
+// maxRefreshInterval is the longest there is: more, spread, would be more than can be
+// counted.
+const maxRefreshInterval = 365 * 24 * time.Hour
+
 // refreshInterval is the time between two safety resyncs; 0 is never.
 func refreshInterval(object *vaultv1alpha1.VaultSecret) time.Duration {
 	if object.Spec.RefreshInterval != nil {
-		return object.Spec.RefreshInterval.Duration
+		return min(object.Spec.RefreshInterval.Duration, maxRefreshInterval)
 	}
 	return defaultRefreshInterval
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // certificate is a value of the properties certificate and key, in PEM.
-func certificate(t *testing.T) (value string, properties map[string]string) {
+func certificate(t testing.TB) (value string, properties map[string]string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

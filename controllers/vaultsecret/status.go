@@ -18,6 +18,7 @@ import (
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/internal/failpoint"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
 // conflictDelay is how long a reconcile that lost a race waits for the cache to
@@ -30,6 +31,10 @@ const refreshJitter = 0.1
 // shownPath is the path or prefix that stands for the VaultSecret in tables, also of
 // one that is refused: the first that it names.
 func shownPath(spec *vaultv1alpha1.VaultSecretSpec) string {
+	return cut(firstPath(spec), secret.MaxPathBytes) // what is longer is no path
+}
+
+func firstPath(spec *vaultv1alpha1.VaultSecretSpec) string {
 	switch {
 	case spec.Path != "":
 		return string(spec.Path)
@@ -46,7 +51,7 @@ func shownPath(spec *vaultv1alpha1.VaultSecretSpec) string {
 // at most, and the Result. It is the only place that does.
 func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Result, error) {
 	if errors.Is(err, errConflict) {
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+		return r.again()
 	}
 	if ctx.Err() != nil {
 		return ctrl.Result{}, interrupted(ctx)
@@ -64,16 +69,16 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 			return r.finishRevocation(err)
 		}
 	}
-	setConditions(s, f)
-	noteRefresh(s.object)
-	s.object.Status.ObservedGeneration = s.object.Generation
-	s.object.Status.Path = shownPath(&s.object.Spec)
+	conclude(s, f)
 	if err := r.writeStatus(ctx, s); err != nil {
 		if apierrors.IsConflict(err) {
-			return ctrl.Result{RequeueAfter: conflictDelay}, nil
+			return r.again()
 		}
 		if ctx.Err() != nil {
 			err = interrupted(ctx)
+		}
+		if client.IgnoreNotFound(err) != nil {
+			r.metrics.unfinished(reasonStatusWriteFailed)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -81,8 +86,17 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 		failpoint.Hit(rollbackFlow, failpoint.Decided)
 	}
 	r.metrics.finished(s, f)
+	logOutcome(ctx, s, f)
 	r.recordEvents(s, f)
 	return r.result(s, f, err)
+}
+
+// conclude puts the outcome of the steps into the status.
+func conclude(s *scope, f *failure) {
+	setConditions(s, f)
+	noteRefresh(s.object)
+	s.object.Status.ObservedGeneration = s.object.Generation
+	s.object.Status.Path = shownPath(&s.object.Spec)
 }
 
 // maxRefreshRequest bounds what the status repeats of the annotation, in bytes.
@@ -100,7 +114,12 @@ func noteRefresh(object *vaultv1alpha1.VaultSecret) {
 // refreshRequest is the annotation, as far as the status repeats it.
 func refreshRequest(object *vaultv1alpha1.VaultSecret) string {
 	request := object.Annotations[vaultv1alpha1.RefreshAnnotation]
-	return strings.ToValidUTF8(request[:min(len(request), maxRefreshRequest)], "")
+	return cut(request, maxRefreshRequest)
+}
+
+// cut is the beginning of text, at most so many bytes of whole characters.
+func cut(text string, most int) string {
+	return strings.ToValidUTF8(text[:min(len(text), most)], "")
 }
 
 // interrupted is the error of a reconcile whose time is over; nil when the operator
@@ -112,9 +131,15 @@ func interrupted(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// again ends a reconcile that lost a race.
+func (r *Reconciler) again() (ctrl.Result, error) {
+	r.metrics.unfinished(reasonConflict)
+	return ctrl.Result{RequeueAfter: conflictDelay}, nil
+}
+
 func (r *Reconciler) finishRevocation(err error) (ctrl.Result, error) {
 	if errors.Is(err, errConflict) {
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+		return r.again()
 	}
 	return ctrl.Result{}, fmt.Errorf("take away or mark the Secret of revoked rights: %w", err)
 }
@@ -157,6 +182,10 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// maxMessage is the longest message that the API server takes of a condition
+// (metav1.Condition), in bytes where that counts characters.
+const maxMessage = 32768
+
 // setConditions derives all conditions from what this run found out; of an earlier
 // run only what a failure left untouched stays: RolledOut, when the run did not
 // come to it.
@@ -164,7 +193,7 @@ func setConditions(s *scope, f *failure) {
 	status := &s.object.Status
 	set := func(kind string, value metav1.ConditionStatus, reason, message string) {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: kind, Status: value, Reason: reason, Message: message, ObservedGeneration: s.object.Generation,
+			Type: kind, Status: value, Reason: reason, Message: cut(message, maxMessage), ObservedGeneration: s.object.Generation,
 		})
 	}
 	if s.object.Spec.Suspend {
@@ -350,7 +379,7 @@ const maxNote = 1024
 
 func (r *Reconciler) event(object *vaultv1alpha1.VaultSecret, kind, reason, action, note string) {
 	if len(note) > maxNote {
-		note = strings.ToValidUTF8(note[:maxNote-len("…")], "") + "…"
+		note = cut(note, maxNote-len("…")) + "…"
 	}
 	r.Recorder.Eventf(object, nil, kind, reason, action, "%s", note)
 }

@@ -26,7 +26,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
@@ -160,7 +160,12 @@ func newWorld(t *testing.T) *world {
 
 func newWorldWith(t *testing.T, vaultConfig vaulttest.Config) *world {
 	t.Helper()
-	config := testkit.Kube(t, crds)
+	return newWorldOn(t, testkit.Kube(t, crds), vaultConfig)
+}
+
+// newWorldOn makes a world on the API server of config.
+func newWorldOn(t *testing.T, config *rest.Config, vaultConfig vaulttest.Config) *world {
+	t.Helper()
 	config.QPS = -1
 	admin, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
@@ -225,15 +230,27 @@ func (w *world) startOperatorOf(cluster string, policies bool, f ...func(*rest.C
 // startOperatorWith is startOperatorOf with an operator that hooks changed.
 func (w *world) startOperatorWith(cluster string, policies bool, hooks func(*operator), f ...func(*rest.Config, *ctrl.Options)) *operator {
 	w.t.Helper()
+	return w.start(w.config, vaultsecret.Options{Cluster: cluster}, policies, hooks, f...)
+}
+
+// startOperatorThrough starts a manager that reaches the API server as config says. Of
+// opts it takes the cluster and the backoff.
+func (w *world) startOperatorThrough(config *rest.Config, opts vaultsecret.Options, policies bool) *operator {
+	w.t.Helper()
+	return w.start(config, opts, policies, func(*operator) {})
+}
+
+func (w *world) start(config *rest.Config, opts vaultsecret.Options, policies bool, hooks func(*operator), f ...func(*rest.Config, *ctrl.Options)) *operator {
+	w.t.Helper()
 	op := &operator{engine: &counted{Engine: w.vault.Engine}, registry: prometheus.NewRegistry(), logs: &logBuffer{}, synced: make(chan struct{})}
 	hooks(op)
-	asOperator := rest.CopyConfig(w.config)
+	asOperator := rest.CopyConfig(config)
 	asOperator.Impersonate.UserName = operatorUser
 	options := ctrl.Options{
 		Scheme:     scheme,
 		Logger:     funcr.New(op.logs.write, funcr.Options{Verbosity: 10}),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: new(true)},
+		Controller: ctrlconfig.Controller{SkipNameValidation: new(true)},
 		Cache: cache.Options{
 			ByObject:          vaultsecret.CacheByObject(op.engine),
 			DefaultTransform:  vaultsecret.CacheTransform,
@@ -248,14 +265,13 @@ func (w *world) startOperatorWith(cluster string, policies bool, hooks func(*ope
 		w.t.Fatal(err)
 	}
 	op.cache = mgr.GetCache()
-	err = vaultsecret.Setup(mgr, vaultsecret.Options{
-		Vault: op.engine, Changes: op.engine, Cluster: cluster, Registerer: op.registry, PoliciesInForce: op.inForce,
-	})
+	opts.Vault, opts.Changes, opts.Registerer, opts.PoliciesInForce = op.engine, op.engine, op.registry, op.inForce
+	err = vaultsecret.Setup(mgr, opts)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	if policies {
-		err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: op.engine, Cluster: cluster, OnSync: sync.OnceFunc(func() { close(op.synced) })})
+		err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: op.engine, Cluster: opts.Cluster, OnSync: sync.OnceFunc(func() { close(op.synced) })})
 		if err != nil {
 			w.t.Fatal(err)
 		}

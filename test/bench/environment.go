@@ -156,6 +156,13 @@ func (e *environment) openMetered(ctx context.Context, dsn, redisURL string, cac
 	return engine, registry, closeEngine, err
 }
 
+// openOn returns an engine with the root and the caches of its own, and what closes it.
+func openOn(ctx context.Context, root keyring.Root, dsn, redisURL string) (*vault.Engine, func(), error) {
+	return vault.Open(ctx, vault.Options{
+		DatabaseURL: dsn, RedisURL: redisURL, Root: root, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+	})
+}
+
 func (e *environment) close() error {
 	var errs []error
 	for _, closeOne := range slices.Backward(e.closers) {

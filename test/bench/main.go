@@ -5,7 +5,8 @@
 // What the figures are and their goals is in docs/design/performance.md. Ours and the
 // floor run in turns, round by round, in one process and on one machine, and the
 // medians of the rounds are compared: absolute figures are noise. It starts a Postgres
-// of its own, with fsync on, and a Redis.
+// of its own, with fsync on, and a Redis; for the operator another of each, a
+// kube-apiserver, and itself as the manager.
 package main
 
 import (
@@ -39,11 +40,18 @@ func main() {
 	var p plan
 	flag.IntVar(&p.rounds, "rounds", 5, "rounds of each figure; medians are printed")
 	flag.DurationVar(&p.round, "round", 2*time.Second, "length of one measurement")
+	objects := flag.Int("objects", 2000, "how many VaultSecrets the operator's figures are about, such as 2000 or 10000")
 	only := flag.String("only", "", "measure only the figures whose name contains this")
 	profiles := flag.String("profile", "", "directory for profiles of reads and writes, of this process and of Postgres' statements")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, p, *only, *profiles, os.Stdout)
+	err := errObjects
+	switch {
+	case flag.NArg() > 0:
+		err = asChild(ctx, flag.Args())
+	case *objects >= leastObjects:
+		err = run(ctx, p, *only, *profiles, *objects, os.Stdout)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -51,7 +59,12 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, p plan, only, profiles string, out io.Writer) (err error) {
+// leastObjects is the number from which on each of the operator's figures has some.
+const leastObjects = 20
+
+var errObjects = fmt.Errorf("-objects is at least %d", leastObjects)
+
+func run(ctx context.Context, p plan, only, profiles string, objects int, out io.Writer) (err error) {
 	e, err := newEnvironment(ctx, profiles)
 	if err != nil {
 		return err
@@ -60,6 +73,7 @@ func run(ctx context.Context, p plan, only, profiles string, out io.Writer) (err
 	figures := []figure{e.reads(), e.readTime(), e.writes(), e.writeTime(), e.sealing(), e.sealAllocations(), e.rewrap()}
 	figures = append(figures, e.neighbours()...)
 	figures = append(figures, e.statements()...)
+	figures = append(figures, e.newOperatorBench(objects).figures()...)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "name\tours\tfloor\tratio\tgoal")
 	for _, f := range figures {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -15,6 +16,9 @@ import (
 
 // assetsVariable names the directory of kube-apiserver, etcd and kubectl; it is kubebuilder's.
 const assetsVariable = "KUBEBUILDER_ASSETS"
+
+// startTimeout bounds the start of each program: packages that each start theirs share the cores of a machine.
+const startTimeout = 2 * time.Minute
 
 // errNoAssets says what to do when the directory of binaries is not given.
 var errNoAssets = errors.New(assetsVariable + " does not name a directory with kube-apiserver and etcd: run the tests with make test, or: export " +
@@ -59,7 +63,7 @@ func environment(assets, dir string, crdDirs []string) (*envtest.Environment, er
 			return nil, fmt.Errorf("making a scratch directory: %w", err)
 		}
 	}
-	env := &envtest.Environment{CRDDirectoryPaths: crdDirs, ErrorIfCRDPathMissing: true}
+	env := &envtest.Environment{CRDDirectoryPaths: crdDirs, ErrorIfCRDPathMissing: true, ControlPlaneStartTimeout: startTimeout}
 	etcd, err := recordingProcessID(dir, filepath.Join(assets, "etcd"))
 	if err != nil {
 		return nil, err
