@@ -52,6 +52,14 @@ func TestWhatHangsHoldsUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var calls []int
+		wantCalls := func(want []int, why string) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(calls, want) {
+				t.Errorf("calls of %v questions, want %v: %s", calls, want, why)
+			}
+		}
 		release := make(chan struct{})
 		c := &group.Calls[int, int]{AtOnce: 2, Patience: time.Second, MaxBatch: 3, MaxQueue: 100, Do: func(asked []int) ([]int, error) {
 			mu.Lock()
@@ -72,19 +80,13 @@ func TestWhatHangsHoldsUpNobodyElse(t *testing.T) {
 			}
 		}
 		ask(5)
-		if want := []int{1}; !slices.Equal(calls, want) {
-			t.Errorf("calls of %v questions, want %v: one at a time", calls, want)
-		}
+		wantCalls([]int{1}, "one at a time")
 		<-time.After(time.Second) // of the bubble, which does not wait
 		synctest.Wait()           // and nobody asks again
-		if want := []int{1, 3}; !slices.Equal(calls, want) {
-			t.Errorf("calls of %v questions, want %v: what hangs is overtaken", calls, want)
-		}
+		wantCalls([]int{1, 3}, "what hangs is overtaken")
 		<-time.After(time.Hour) // of the bubble, which does not wait
 		ask(1)
-		if want := []int{1, 3}; !slices.Equal(calls, want) {
-			t.Errorf("calls of %v questions, want %v: two at once", calls, want)
-		}
+		wantCalls([]int{1, 3}, "two at once")
 		close(release)
 		wait.Wait()
 	})
@@ -172,9 +174,11 @@ func TestCallsOverCallsThatHang(t *testing.T) {
 		}
 		<-time.After(time.Minute)
 		want := []time.Duration{0, 900 * time.Millisecond, 1900 * time.Millisecond, 2900 * time.Millisecond}
+		mu.Lock()
 		if !slices.Equal(began, want) {
 			t.Errorf("calls began after %v, want %v", began, want)
 		}
+		mu.Unlock()
 		close(release)
 		wait.Wait()
 	})
