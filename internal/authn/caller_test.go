@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -27,6 +28,10 @@ func TestCallerOf(t *testing.T) {
 		"a component of Kubernetes is a user": {
 			authenticationv1.UserInfo{Username: "system:policy-sync"},
 			secret.Caller{Kind: secret.KindUser, Cluster: "east", Name: "system:policy-sync"},
+		},
+		"the longest name and UID": {
+			authenticationv1.UserInfo{Username: strings.Repeat("é", maxIdentity/2), UID: strings.Repeat("u", maxIdentity)},
+			secret.Caller{Kind: secret.KindUser, Cluster: "east", Name: strings.Repeat("é", maxIdentity/2), UID: strings.Repeat("u", maxIdentity)},
 		},
 	}
 	for name, test := range tests {
@@ -57,7 +62,11 @@ func TestCallerOfRefusesWhoIsNobody(t *testing.T) {
 		"user with a NUL":           {Username: "ali\x00ce"},
 		"user of broken UTF-8":      {Username: "ali\xffce"},
 		"UID with a NUL":            {Username: "alice", UID: "\x00"},
-		"user of a long name":       {Username: strings.Repeat("a", 1025)},
+		"user of a long name":       {Username: strings.Repeat("a", maxIdentity+1)},
+		"user of a long UID":        {Username: "alice", UID: strings.Repeat("a", maxIdentity+1)},
+		"UID of broken UTF-8":       {Username: "alice", UID: "\xff"},
+		"account of a long name":    {Username: "system:serviceaccount:payments:" + strings.Repeat("a", maxIdentity), UID: "u"},
+		"account with a NUL":        {Username: "system:serviceaccount:payments:a\x00pi", UID: "u"},
 	}
 	for name, user := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -91,13 +100,18 @@ func TestPlausible(t *testing.T) {
 }
 
 func FuzzCallerOf(f *testing.F) {
-	for _, name := range []string{"alice", "system:serviceaccount:a:b", "system:serviceaccount:a:b:c", "system:x", ""} {
+	for _, name := range []string{"alice", "system:serviceaccount:a:b", "system:serviceaccount:a:b:c", "system:x", "", "a\x00", "\xff", strings.Repeat("a", maxIdentity+1)} {
 		f.Add(name, "uid")
 	}
 	f.Fuzz(func(t *testing.T, name, uid string) {
 		caller, err := callerOf("east", authenticationv1.UserInfo{Username: name, UID: uid})
 		if err != nil {
 			return
+		}
+		for _, text := range []string{caller.String(), caller.UID} {
+			if !utf8.ValidString(text) || strings.Contains(text, "\x00") || len(text) > maxIdentity+len("system:serviceaccount:") {
+				t.Errorf("%q cannot stand in the audit log", text)
+			}
 		}
 		switch caller.Kind {
 		case secret.KindUser:

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -215,7 +214,7 @@ func followed(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: followed PATH ARGUMENT...")
 	}
-	var printed lockedBuffer
+	var printed testkit.Output
 	follower := exec.Command(filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], "coffer"), args[1:]...)
 	for _, name := range []string{"COFFER_ADDR", "COFFER_CACERT", "COFFER_TOKEN_FILE", "PATH"} {
 		follower.Env = append(follower.Env, name+"="+ts.Getenv(name))
@@ -234,22 +233,4 @@ func followed(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("coffer %s: %v\n%s", strings.Join(args[1:], " "), err, printed.String())
 	}
 	ts.Check(os.WriteFile(ts.MkAbs("followed"), []byte(printed.String()), 0o600))
-}
-
-// lockedBuffer is what a program prints, to be read while it does.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -9,7 +8,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,7 +34,7 @@ type env struct {
 	*vaulttest.Env
 	kube    client.Client
 	url     string
-	log     *lockedBuffer
+	log     *testkit.Output
 	metrics *prometheus.Registry
 }
 
@@ -45,7 +43,7 @@ func start(t *testing.T, vault *vaulttest.Env, change func(*server.Config)) *env
 	t.Helper()
 	c, err := client.New(testkit.Kube(t, "../testkit/testdata/crd"), client.Options{})
 	must(t, err)
-	e := &env{Env: vault, kube: c, log: &lockedBuffer{}, metrics: prometheus.NewRegistry()}
+	e := &env{Env: vault, kube: c, log: &testkit.Output{}, metrics: prometheus.NewRegistry()}
 	config := server.Config{
 		Vault:         vault.Engine,
 		Authenticator: authn.New(authn.Options{Client: c, Reader: c, Audience: "coffer", Cluster: clusterName}),
@@ -163,22 +161,4 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// lockedBuffer is a log that tests read while the server writes.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

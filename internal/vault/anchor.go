@@ -58,40 +58,48 @@ func (e *Engine) keepAnchors(ctx context.Context) {
 
 // anchor writes a row that holds the heads of all writers that went on since they
 // were last anchored, those of other processes too. Who cuts rows off one writer is
-// then given away by another. It returns the heads that moved, the anchor's own too.
+// then given away by another. It returns the heads that moved, the anchor's own too. A process
+// that ends waits for it, as for every commit under way.
 func (e *Engine) anchor(ctx context.Context) (moved []audit.StoredHead, err error) {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), operationTimeout)
 	defer cancel()
 	var rows auditRows
-	err = store.ErrOutcomeUnknown // of a panic
-	defer func() { rows.settle(e, err) }()
-	err = e.store.InTx(ctx, func(tx *store.Tx) error {
-		moved, rows.rows = nil, nil // of an attempt that lost a race
-		stored, err := tx.UnanchoredHeads(ctx)
-		if err != nil {
+	err = rows.settle(e, func() error {
+		return e.store.InTx(ctx, func(tx *store.Tx) error {
+			rows.take(e)
+			var err error
+			moved, err = e.appendAnchor(ctx, tx, &rows)
 			return err
-		}
-		var heads []audit.Head
-		for _, h := range stored {
-			// A head that somebody edited must not be vouched for.
-			if e.chain.VerifySeal(h) {
-				heads, moved = append(heads, h.Head), append(moved, h)
-			}
-		}
-		if len(heads) == 0 {
-			return nil
-		}
-		entry := newEntry(anchorer, audit.Anchor, "", 0, audit.Allowed, fmt.Sprintf("heads of %d writers", len(heads)))
-		entry.At = e.now()
-		tx.SetAnchored(heads)
-		if err := rows.append(ctx, e, tx, audit.FormatHeads(heads), []audit.Entry{entry}); err != nil {
-			return err
-		}
-		moved = append(moved, audit.StoredHead{Head: rows.head(), Seal: e.chain.Seal(rows.head())})
-		return tx.Flush(ctx)
+		})
 	})
 	if err != nil {
 		return nil, err
 	}
 	return moved, nil
+}
+
+// appendAnchor writes the anchor, when there is something to hold, as rows in tx.
+func (e *Engine) appendAnchor(ctx context.Context, tx *store.Tx, rows *auditRows) (moved []audit.StoredHead, err error) {
+	stored, err := tx.UnanchoredHeads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var heads []audit.Head
+	for _, h := range stored {
+		// A head that somebody edited must not be vouched for.
+		if e.chain.VerifySeal(h) {
+			heads, moved = append(heads, h.Head), append(moved, h)
+		}
+	}
+	if len(heads) == 0 {
+		return nil, nil
+	}
+	entry := newEntry(anchorer, audit.Anchor, "", 0, audit.Allowed, fmt.Sprintf("heads of %d writers", len(heads)))
+	entry.At = e.now()
+	tx.SetAnchored(heads)
+	if err := rows.append(ctx, e, tx, audit.FormatHeads(heads), []audit.Entry{entry}); err != nil {
+		return nil, err
+	}
+	moved = append(moved, audit.StoredHead{Head: rows.head(), Seal: e.chain.Seal(rows.head())})
+	return moved, tx.Flush(ctx)
 }

@@ -14,20 +14,21 @@ const auditFlush = "audit-flush"
 
 // flushAudit makes entries durable in one transaction, as rows of one writer. It is
 // the committer's.
-func (e *Engine) flushAudit(entries []audit.Entry) (err error) {
+func (e *Engine) flushAudit(entries []audit.Entry) error {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTimeout)
 	defer cancel()
-	lane := e.lanes.Take()
-	var rows []audit.Row
-	err = store.ErrOutcomeUnknown // of a panic
-	defer func() { e.settle(lane, rows, err) }()
-	ids, err := e.store.ReserveAuditIDs(ctx, len(entries))
-	if err != nil {
-		return err
-	}
-	rows = e.link(lane, ids, "", entries)
-	failpoint.Hit(auditFlush, failpoint.BeforeCommit)
-	if err = e.store.AppendAudit(ctx, rows, e.chain.Seal(rows[len(rows)-1].Head())); err == nil {
+	var rows auditRows
+	err := rows.settle(e, func() error {
+		rows.take(e)
+		ids, err := e.store.ReserveAuditIDs(ctx, len(entries))
+		if err != nil {
+			return err
+		}
+		rows.rows = e.link(*rows.lane, ids, "", entries)
+		failpoint.Hit(auditFlush, failpoint.BeforeCommit)
+		return e.store.AppendAudit(ctx, rows.rows, e.chain.Seal(rows.head()))
+	})
+	if err == nil {
 		failpoint.Hit(auditFlush, failpoint.AfterCommit)
 		e.unanchored.Store(true)
 	}

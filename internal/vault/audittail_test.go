@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -266,5 +267,23 @@ func TestTailPrintsARowWhoseCommitGotNoAnswer(t *testing.T) {
 		})
 	}
 	closeEngine()
+	wantPrinted(t, env, after, out)
+}
+
+// TestTailPrintsCheckpoints, which are rows of a writer of their own.
+func TestTailPrintsCheckpoints(t *testing.T) {
+	env, clock := pastVault(t, 2)
+	env.Put(t, "a/b", "v")
+	env.CloseFirst()
+	after := auditRows(t, env, `ORDER BY id DESC LIMIT 1`)[0].ID
+	out := &output{}
+	engine, _ := newEngine(t, env, vault.Config{AuditTail: out, AuditRetention: 2, Clock: clock.Now})
+	endTail := vault.StartTail(t.Context(), engine)
+	clock.Set(date(2025, time.June, 20))
+	maintain(t, engine)
+	endTail()
+	if n := len(auditRows(t, env, `WHERE action = 'checkpoint'`)); n != 3 {
+		t.Errorf("%d checkpoints, want those of audit_first, February and March", n)
+	}
 	wantPrinted(t, env, after, out)
 }

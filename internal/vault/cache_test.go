@@ -44,6 +44,12 @@ func withCaches(t *testing.T, env *vaulttest.Env, registry *prometheus.Registry,
 // newEngine is an engine on env's vault that does nothing by itself.
 func newEngine(t *testing.T, env *vaulttest.Env, config vault.Config) (*vault.Engine, *store.Store) {
 	t.Helper()
+	return newEngineOver(t, env, config, func(k vault.Keyring) vault.Keyring { return k })
+}
+
+// newEngineOver is newEngine over what keys makes of the vault's keyring.
+func newEngineOver(t *testing.T, env *vaulttest.Env, config vault.Config, keys func(vault.Keyring) vault.Keyring) (*vault.Engine, *store.Store) {
+	t.Helper()
 	db, err := store.Open(t.Context(), env.DSN)
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +63,7 @@ func newEngine(t *testing.T, env *vaulttest.Env, config vault.Config) (*vault.En
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Store, config.VaultID, config.Keyring = db, held.ID, ring
+	config.Store, config.VaultID, config.Keyring = db, held.ID, keys(ring)
 	return vault.New(config), db
 }
 

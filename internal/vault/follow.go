@@ -88,14 +88,22 @@ func (e *Engine) follower() *changes.Follower {
 // pruneWithin bounds one removal, for a connection that is half open.
 const pruneWithin = time.Minute
 
-func (e *Engine) pruneOnce(ctx context.Context) {
-	limited, cancel := context.WithTimeout(ctx, pruneWithin)
-	defer cancel()
-	if err := e.store.PruneChanges(limited, keepChanges); err != nil && ctx.Err() == nil {
-		e.logger.WarnContext(ctx, "old changes were not removed; trying again later", "error", err)
-	}
-	if err := e.store.PruneIdempotencyKeys(limited, e.now().Add(-secret.IdempotencyKeyLife)); err != nil && ctx.Err() == nil {
-		e.logger.WarnContext(ctx, "old idempotency keys were not removed; trying again later", "error", err)
+// pruneOnce removes what is too old, each in the time that one removal has: that one hangs costs the next nothing.
+func (e *Engine) pruneOnce(ctx context.Context, within time.Duration) {
+	for _, prune := range []struct {
+		what   string
+		remove func(context.Context) error
+	}{
+		{"changes", func(ctx context.Context) error { return e.store.PruneChanges(ctx, keepChanges) }},
+		{"idempotency keys", func(ctx context.Context) error {
+			return e.store.PruneIdempotencyKeys(ctx, e.now().Add(-secret.IdempotencyKeyLife))
+		}},
+	} {
+		limited, cancel := context.WithTimeout(ctx, within)
+		if err := prune.remove(limited); err != nil && ctx.Err() == nil {
+			e.logger.WarnContext(ctx, "what is too old was not removed; trying again later", "what", prune.what, "error", err)
+		}
+		cancel()
 	}
 }
 
@@ -104,7 +112,7 @@ func (e *Engine) pruneChanges(ctx context.Context) {
 	ticker := time.NewTicker(pruneEvery)
 	defer ticker.Stop()
 	for {
-		e.pruneOnce(ctx)
+		e.pruneOnce(ctx, pruneWithin)
 		select {
 		case <-ctx.Done():
 			return

@@ -1,11 +1,11 @@
 package vault_test
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
 	"testing"
 
+	"github.com/coffer-vault/coffer/internal/testkit"
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
@@ -16,7 +16,7 @@ import (
 func TestNoPlaintextAtRest(t *testing.T) {
 	const canary = "canary-7f3a-Zq+/9 plaintext of a secret"
 	env := vaulttest.Start(t)
-	var log bytes.Buffer
+	var log testkit.Output // the engine goes on to write
 	engine, closeEngine, err := vault.Open(t.Context(), vault.Options{
 		DatabaseURL: env.DSN, RedisURL: env.RedisURL, Root: env.Root,
 		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),

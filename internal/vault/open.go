@@ -104,7 +104,8 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 	if err := engine.checkExported(ctx); err != nil {
 		return nil, nil, err
 	}
-	closers = append(closers, engine.startAuditKeeper(ctx), engine.startTail(ctx))
+	// The tail ends last: all others write rows that it prints.
+	closers = append(closers, engine.startTail(ctx), engine.startAuditKeeper(ctx))
 	closers = append(closers, engine.startKeyring(ctx, o.KeyringEvery, o.RootEvery), engine.startAnchors(ctx))
 	return engine, closeAll, nil
 }

@@ -1,7 +1,6 @@
 package vault_test
 
 import (
-	"bytes"
 	"errors"
 	"log/slog"
 	"slices"
@@ -34,7 +33,7 @@ func as(t testing.TB, dsn, sql string) error {
 // openAs opens an engine with the addresses given, and returns what it logged so far.
 func openAs(t testing.TB, env *vaulttest.Env, ordinary, owner string) (*vault.Engine, string, error) {
 	t.Helper()
-	var log bytes.Buffer
+	var log testkit.Output // the engine goes on to write
 	engine, closeEngine, err := vault.Open(t.Context(), vault.Options{
 		DatabaseURL: ordinary, OwnerURL: owner, Root: env.Root, Clock: time.Now, KeyringEvery: time.Hour,
 		Logger: slog.New(slog.NewTextHandler(&log, nil)),
@@ -185,16 +184,41 @@ func TestRightsWhileAMonthIsDropped(t *testing.T) {
 func TestRoleThatMayEraseIsNamed(t *testing.T) {
 	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	app := env.Roles.OrdinaryName
+	database := strings.TrimSuffix(app, "_app")
+	other := app + "_other"
+	// A member that inherits nothing: what the other role may takes SET ROLE.
+	become := func(attributes string) string {
+		return `CREATE ROLE ` + other + ` ` + attributes + `; ALTER ROLE ` + app + ` NOINHERIT; GRANT ` + other + ` TO ` + app
+	}
+	leave := `DROP ROLE ` + other + `; ALTER ROLE ` + app + ` INHERIT`
 	for name, c := range map[string]struct{ grant, revoke, want string }{
-		"nothing":   {`SELECT`, `SELECT`, "can only add rows"},
-		"delete":    {`GRANT DELETE ON audit_first TO ` + app, `REVOKE DELETE ON audit_first FROM ` + app, "it may DELETE audit_first"},
-		"a column":  {`GRANT UPDATE (caller) ON audit TO ` + app, `REVOKE UPDATE (caller) ON audit FROM ` + app, "it may UPDATE audit"},
-		"trigger":   {`GRANT TRIGGER ON audit TO ` + app, `REVOKE TRIGGER ON audit FROM ` + app, "it may TRIGGER audit"},
-		"member":    {`GRANT ` + env.Roles.OwnerName + ` TO ` + app, `REVOKE ` + env.Roles.OwnerName + ` FROM ` + app, "it owns the table audit"},
-		"schema":    {`GRANT CREATE ON SCHEMA public TO PUBLIC`, `REVOKE CREATE ON SCHEMA public FROM PUBLIC`, "it may CREATE in the schema public"},
-		"roles":     {`ALTER ROLE ` + app + ` CREATEROLE`, `ALTER ROLE ` + app + ` NOCREATEROLE`, "it may create roles"},
-		"programs":  {`GRANT pg_execute_server_program TO ` + app, `REVOKE pg_execute_server_program FROM ` + app, "it is a member of pg_execute_server_program"},
-		"superuser": {`ALTER ROLE ` + app + ` SUPERUSER`, `ALTER ROLE ` + app + ` NOSUPERUSER`, "it is a superuser"},
+		"nothing":      {`SELECT`, `SELECT`, "can only add rows"},
+		"delete":       {`GRANT DELETE ON audit_first TO ` + app, `REVOKE DELETE ON audit_first FROM ` + app, "it may DELETE audit_first"},
+		"truncate":     {`GRANT TRUNCATE ON audit_writers TO ` + app, `REVOKE TRUNCATE ON audit_writers FROM ` + app, "it may TRUNCATE audit_writers"},
+		"a column":     {`GRANT UPDATE (caller) ON audit TO ` + app, `REVOKE UPDATE (caller) ON audit FROM ` + app, "it may UPDATE audit"},
+		"trigger":      {`GRANT TRIGGER ON audit TO ` + app, `REVOKE TRIGGER ON audit FROM ` + app, "it may TRIGGER audit"},
+		"everybody":    {`GRANT DELETE ON audit TO PUBLIC`, `REVOKE DELETE ON audit FROM PUBLIC`, "it may DELETE audit"},
+		"all data":     {`GRANT pg_write_all_data TO ` + app, `REVOKE pg_write_all_data FROM ` + app, "it may DELETE audit"},
+		"member":       {`GRANT ` + env.Roles.OwnerName + ` TO ` + app, `REVOKE ` + env.Roles.OwnerName + ` FROM ` + app, "it owns the table audit"},
+		"schema":       {`GRANT CREATE ON SCHEMA public TO PUBLIC`, `REVOKE CREATE ON SCHEMA public FROM PUBLIC`, "it may CREATE in the schema public"},
+		"own schema":   {`ALTER SCHEMA public OWNER TO ` + app, `ALTER SCHEMA public OWNER TO ` + env.Roles.OwnerName + `; GRANT USAGE ON SCHEMA public TO ` + app, "it owns the schema public"},
+		"database":     {`GRANT CREATE ON DATABASE ` + database + ` TO ` + app, `REVOKE CREATE ON DATABASE ` + database + ` FROM ` + app, "it may CREATE schemas in the database"},
+		"own database": {`ALTER DATABASE ` + database + ` OWNER TO ` + app, `ALTER DATABASE ` + database + ` OWNER TO ` + env.Roles.OwnerName, "it owns the database"},
+		"roles":        {`ALTER ROLE ` + app + ` CREATEROLE`, `ALTER ROLE ` + app + ` NOCREATEROLE`, "it may create roles"},
+		"programs":     {`GRANT pg_execute_server_program TO ` + app, `REVOKE pg_execute_server_program FROM ` + app, "it is a member of pg_execute_server_program"},
+		"files":        {`GRANT pg_write_server_files TO ` + app, `REVOKE pg_write_server_files FROM ` + app, "it is a member of pg_write_server_files"},
+		"superuser":    {`ALTER ROLE ` + app + ` SUPERUSER`, `ALTER ROLE ` + app + ` NOSUPERUSER`, "it is a superuser"},
+		// What takes SET ROLE first.
+		"a superuser's member":  {become(`SUPERUSER`), leave, "as " + other + " it is a superuser"},
+		"a creator's member":    {become(`CREATEROLE`), leave, "as " + other + " it may create roles"},
+		"an eraser's member":    {become(``) + `; GRANT DELETE ON audit TO ` + other, `REVOKE DELETE ON audit FROM ` + other + `; ` + leave, "as " + other + " it may DELETE audit"},
+		"a changer's member":    {become(``) + `; GRANT UPDATE ON audit_first TO ` + other, `REVOKE UPDATE ON audit_first FROM ` + other + `; ` + leave, "as " + other + " it may UPDATE audit_first"},
+		"a writer's member":     {become(``) + `; GRANT pg_write_all_data TO ` + other, leave, "it may DELETE audit"},
+		"a programmer's member": {become(``) + `; GRANT pg_execute_server_program TO ` + other, leave, "it is a member of pg_execute_server_program"},
+		// What reads all and writes nothing.
+		"a reader": {`ALTER ROLE ` + app + ` REPLICATION BYPASSRLS; GRANT pg_read_server_files, pg_read_all_data, pg_monitor TO ` + app,
+			`ALTER ROLE ` + app + ` NOREPLICATION NOBYPASSRLS; REVOKE pg_read_server_files, pg_read_all_data, pg_monitor FROM ` + app, "can only add rows"},
+		"a poor role's member": {become(``), leave, "can only add rows"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			exec(t, env, c.grant)
@@ -206,7 +230,7 @@ func TestRoleThatMayEraseIsNamed(t *testing.T) {
 			if !strings.Contains(said, c.want) {
 				t.Errorf("the log does not say %q: %s", c.want, said)
 			}
-			if report := verify(t, env, engine); report.Erasable != (name != "nothing") {
+			if report := verify(t, env, engine); report.Erasable != (c.want != "can only add rows") {
 				t.Errorf("erasable: %v", report.Erasable)
 			}
 		})

@@ -20,7 +20,7 @@ const (
 	// unsureFor is how long rows are looked for whose commit got no answer: longer than the database
 	// works on a statement.
 	unsureFor = 2 * time.Minute
-	// unsureEvery is how often.
+	// unsureEvery is how often: whatever was written since is looked through for them.
 	unsureEvery = 5 * time.Second
 )
 
@@ -64,12 +64,13 @@ type TailObserver interface {
 
 // tailed is how far a writer's rows came.
 type tailed struct {
-	// taken is the number of the last row that is printed or queued, durable of the last durable one.
-	taken, durable int64
+	// taken is the number of the last row that is printed or queued, durable of the last that certainly is, and last of
+	// the last that may be.
+	taken, durable, last int64
 	// from is the id of the row after taken, or a lower one, when that is not queued; 0 when there is none.
 	from int64
-	// unsure is when the outcome of the commit of the rows up to durable got lost.
-	unsure time.Time
+	// unsure is when the outcome of the commit of the rows above durable got lost, and look when they are looked for next.
+	unsure, look time.Time
 }
 
 func (w *tailed) behind() bool { return w.from != 0 }
@@ -90,17 +91,20 @@ func (t *Tail) add(rows []Row, unsure time.Time) {
 	t.init()
 	w := t.writers[rows[0].Writer]
 	if w == nil {
-		w = &tailed{taken: rows[0].Seq - 1}
+		w = &tailed{taken: rows[0].Seq - 1, durable: rows[0].Seq - 1}
 		t.writers[rows[0].Writer] = w
 	}
-	w.durable, w.unsure = rows[len(rows)-1].Seq, unsure
+	w.last, w.unsure = rows[len(rows)-1].Seq, unsure
+	if unsure.IsZero() {
+		w.durable = w.last
+	}
 	switch {
 	case w.behind():
 	case !unsure.IsZero() || len(t.queue)+len(rows) > maxTail:
 		w.from = rows[0].ID
 	default:
 		t.queue = append(t.queue, rows...)
-		w.taken = w.durable
+		w.taken = w.last
 	}
 	select {
 	case t.wake <- struct{}{}:
@@ -215,36 +219,40 @@ func (t *Tail) Waiting() int64 {
 	defer t.mu.Unlock()
 	n := int64(len(t.queue))
 	for _, w := range t.writers {
-		if w.unsure.IsZero() {
-			n += w.durable - w.taken
-		}
+		n += max(0, w.durable-w.taken)
 	}
 	return n
 }
 
-// wanted are the writers that are behind, with the numbers up to which their rows were durable at this moment, and
-// the lowest id to read from.
-func (t *Tail) wanted() (upTo map[uuid.UUID]int64, from int64) {
+// wanted are the writers that are behind, with the numbers up to which there may be rows of theirs, and the lowest id to
+// read from. When there is none, wait is how long until there may be one; negative is until there are rows.
+func (t *Tail) wanted() (upTo map[uuid.UUID]int64, from int64, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	upTo = map[uuid.UUID]int64{}
+	upTo, wait = map[uuid.UUID]int64{}, -1
 	for writer, w := range t.writers {
 		if !w.behind() {
 			continue
 		}
-		upTo[writer] = w.durable
+		if left := time.Until(w.look); w.taken >= w.durable && left > 0 {
+			if wait < 0 || left < wait {
+				wait = left
+			}
+			continue
+		}
+		upTo[writer] = w.last
 		if from == 0 || w.from < from {
 			from = w.from
 		}
 	}
-	return upTo, from
+	return upTo, from, wait
 }
 
 // catchUp reads and prints what was not queued. What it returns is as of step.
 func (t *Tail) catchUp(ctx context.Context) time.Duration {
-	upTo, from := t.wanted()
+	upTo, from, wait := t.wanted()
 	if len(upTo) == 0 {
-		return -1
+		return wait
 	}
 	writers := make([]uuid.UUID, 0, len(upTo))
 	for writer := range upTo {
@@ -260,7 +268,8 @@ func (t *Tail) catchUp(ctx context.Context) time.Duration {
 			t.print(ctx, next)
 		}
 		if len(rows) < tailPage {
-			return t.caughtUp(upTo)
+			t.caughtUp(upTo)
+			return 0
 		}
 		after = rows[len(rows)-1].ID
 	}
@@ -287,35 +296,34 @@ func (t *Tail) next(rows []Row, upTo map[uuid.UUID]int64) []Row {
 	return next
 }
 
-// caughtUp settles writers whose rows up to upTo were looked for.
-func (t *Tail) caughtUp(upTo map[uuid.UUID]int64) time.Duration {
+// caughtUp settles writers whose rows up to upTo were looked for. Further ones may have come since, and may be unsure.
+func (t *Tail) caughtUp(upTo map[uuid.UUID]int64) {
 	var news tailNews
 	defer news.tell()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	wait := time.Duration(0)
 	for writer, last := range upTo {
 		w := t.writers[writer]
-		if w.taken < last && !w.unsure.IsZero() {
+		if sure := min(last, w.durable); w.taken < sure {
+			news.add(t.Observer.Lost, writer, w.taken+1, sure)
+			w.taken = sure
+		}
+		if w.taken < last {
 			if time.Since(w.unsure) < unsureFor {
-				wait = unsureEvery
+				w.look = time.Now().Add(unsureEvery)
 				continue
 			}
 			news.add(t.Observer.Unknown, writer, w.taken+1, last)
 			w.taken = last
 		}
-		if w.taken < last {
-			news.add(t.Observer.Lost, writer, w.taken+1, last)
-			w.taken = last
+		if w.taken < w.last {
+			continue
 		}
-		if w.taken == w.durable {
-			w.from = 0
-		}
-		if w.taken == w.durable && !w.unsure.IsZero() { // rows may have become unsure since upTo
+		w.from = 0
+		if !w.unsure.IsZero() {
 			delete(t.writers, writer)
 		}
 	}
-	return wait
 }
 
 // tailNews are what the observer is told once the lock is let go of: it may wait for its output.
@@ -343,12 +351,11 @@ func (t *Tail) giveUp() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for writer, w := range t.writers {
-		switch {
-		case w.taken == w.durable:
-		case w.unsure.IsZero():
+		if w.taken < w.durable {
 			news.add(t.Observer.Lost, writer, w.taken+1, w.durable)
-		default:
-			news.add(t.Observer.Unknown, writer, w.taken+1, w.durable)
+		}
+		if sure := max(w.taken, w.durable); sure < w.last {
+			news.add(t.Observer.Unknown, writer, sure+1, w.last)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -284,8 +285,8 @@ func (v *Verifier) Stored(heads []StoredHead) {
 			v.add(Finding{Kind: HeadChanged, Writer: h.Writer.String(), First: h.Anchored, Last: h.Anchored, Detail: fmt.Sprintf("the stored head says that row %d is anchored; the anchors say %d", h.Anchored, s.anchored)})
 		}
 	}
-	for writer, s := range v.writers {
-		if !stored[writer] {
+	for _, writer := range sorted(v.writers) {
+		if s := v.writers[writer]; !stored[writer] {
 			v.add(Finding{Kind: HeadChanged, Writer: writer.String(), First: s.Seq, Last: s.Seq, Detail: "the stored head of the writer is gone"})
 		}
 	}
@@ -302,8 +303,8 @@ func (v *Verifier) Exported(heads []Head) {
 // Report is what was found, by writer.
 func (v *Verifier) Report() Report {
 	v.report.Writers = len(v.writers)
-	for _, gone := range v.gone {
-		for _, f := range gone {
+	for _, writer := range sorted(v.gone) {
+		for _, f := range v.gone[writer] {
 			if f.After == nil {
 				f.Detail = "no row of the writer is there; " + f.Detail
 			}
@@ -318,6 +319,11 @@ func (v *Verifier) Report() Report {
 		return int(a.First - b.First)
 	})
 	return v.report
+}
+
+// sorted are the writers in the order of a report: when there are too many findings, two reports leave out the same.
+func sorted[T any](writers map[uuid.UUID]T) []uuid.UUID {
+	return slices.SortedFunc(maps.Keys(writers), func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
 }
 
 // Rows is how many were checked so far.

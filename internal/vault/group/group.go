@@ -9,6 +9,7 @@ package group
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,20 +27,22 @@ type Calls[Q, A any] struct {
 	Do func(questions []Q) ([]A, error)
 	// MaxBatch is how many questions one call answers, and MaxQueue how many may wait.
 	MaxBatch, MaxQueue int
-	// AtOnce is how many calls may be under way. One is as a rule: more would be smaller. The next goes beside it
-	// once the newest has taken Patience, so that what hangs, such as a broken connection, holds up nobody else.
+	// AtOnce is how many calls may be under way. One is as a rule: more would be smaller. The next goes beside those
+	// that have taken Patience, so that what hangs, such as a broken connection, holds up nobody else.
 	AtOnce   int
 	Patience time.Duration
 	// Observe, which may be nil, hears of each call: how many questions it had, how many wait behind it, and how long
 	// it took.
 	Observe func(questions, waiting int, took time.Duration)
 
-	mu      sync.Mutex
-	queue   []*question[Q, A]
-	running int
-	began   time.Time // the newest call
-	armed   bool      // beside is to come
+	mu    sync.Mutex
+	queue []*question[Q, A]
+	calls []*call // under way
+	armed bool    // beside is to come
 }
+
+// call is one after the other, until nothing waits.
+type call struct{ began time.Time }
 
 type question[Q, A any] struct {
 	asked    Q
@@ -76,15 +79,22 @@ func (c *Calls[Q, A]) enqueue(p *question[Q, A]) bool {
 	return true
 }
 
-// start begins a call where one is due, or sees to it that one begins when the newest has taken too long.
+// start begins a call where one is due, or sees to it that one begins when the newest under way has taken too long.
 func (c *Calls[Q, A]) start() {
-	left := c.Patience - time.Since(c.began)
+	if len(c.calls) >= max(1, c.AtOnce) {
+		return
+	}
+	now := time.Now()
+	left := time.Duration(0)
+	for _, under := range c.calls {
+		left = max(left, c.Patience-now.Sub(under.began))
+	}
 	switch {
-	case c.running == 0 || c.running < c.AtOnce && left <= 0:
-		c.running++
-		c.began = time.Now()
-		go c.run()
-	case c.running < c.AtOnce && !c.armed:
+	case left <= 0:
+		next := &call{began: now}
+		c.calls = append(c.calls, next)
+		go c.run(next)
+	case !c.armed:
 		c.armed = true
 		time.AfterFunc(left, c.beside)
 	}
@@ -101,9 +111,9 @@ func (c *Calls[Q, A]) beside() {
 }
 
 // run calls Do until nothing waits.
-func (c *Calls[Q, A]) run() {
+func (c *Calls[Q, A]) run(own *call) {
 	for {
-		batch, waiting := c.take()
+		batch, waiting := c.take(own)
 		if batch == nil {
 			return
 		}
@@ -125,8 +135,8 @@ func (c *Calls[Q, A]) run() {
 	}
 }
 
-// take removes the next batch from the queue; nil ends the loop. Questions that nobody waits for any more are dropped.
-func (c *Calls[Q, A]) take() (batch []*question[Q, A], waiting int) {
+// take removes the next batch from the queue for own; nil ends it. Questions that nobody waits for any more are dropped.
+func (c *Calls[Q, A]) take(own *call) (batch []*question[Q, A], waiting int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := 0
@@ -141,10 +151,14 @@ func (c *Calls[Q, A]) take() (batch []*question[Q, A], waiting int) {
 	}
 	clear(c.queue[:n])
 	c.queue = c.queue[n:]
-	c.began = time.Now()
 	if len(batch) == 0 {
-		c.running--
+		c.calls = slices.DeleteFunc(c.calls, func(other *call) bool { return other == own })
 		c.queue = nil // lets go of what it held
+		return nil, 0
+	}
+	own.began = time.Now()
+	if len(c.queue) > 0 {
+		c.start() // who waits behind this one is held up by it alone
 	}
 	return batch, len(c.queue)
 }

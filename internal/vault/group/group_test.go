@@ -52,6 +52,14 @@ func TestWhatHangsHoldsUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var calls []int
+		wantCalls := func(want []int, why string) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(calls, want) {
+				t.Errorf("calls of %v questions, want %v: %s", calls, want, why)
+			}
+		}
 		release := make(chan struct{})
 		c := &group.Calls[int, int]{AtOnce: 2, Patience: time.Second, MaxBatch: 3, MaxQueue: 100, Do: func(asked []int) ([]int, error) {
 			mu.Lock()
@@ -72,19 +80,13 @@ func TestWhatHangsHoldsUpNobodyElse(t *testing.T) {
 			}
 		}
 		ask(5)
-		if want := []int{1}; !slices.Equal(calls, want) {
-			t.Errorf("calls of %v questions, want %v: one at a time", calls, want)
-		}
+		wantCalls([]int{1}, "one at a time")
 		<-time.After(time.Second) // of the bubble, which does not wait
 		synctest.Wait()           // and nobody asks again
-		if want := []int{1, 3}; !slices.Equal(calls, want) {
-			t.Errorf("calls of %v questions, want %v: what hangs is overtaken", calls, want)
-		}
+		wantCalls([]int{1, 3}, "what hangs is overtaken")
 		<-time.After(time.Hour) // of the bubble, which does not wait
 		ask(1)
-		if want := []int{1, 3}; !slices.Equal(calls, want) {
-			t.Errorf("calls of %v questions, want %v: two at once", calls, want)
-		}
+		wantCalls([]int{1, 3}, "two at once")
 		close(release)
 		wait.Wait()
 	})
@@ -143,5 +145,68 @@ func TestWhoGivesUpIsDropped(t *testing.T) {
 		if asked != 3 {
 			t.Errorf("%d questions were asked, want 3", asked)
 		}
+	})
+}
+
+// TestCallsOverCallsThatHang: each begins when those under way have taken their time, and not before, whoever asks and however
+// many questions are left over.
+func TestCallsOverCallsThatHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var mu sync.Mutex
+		var began []time.Duration
+		release := make(chan struct{})
+		c := &group.Calls[int, int]{AtOnce: 3, Patience: time.Second, MaxBatch: 1, MaxQueue: 100, Do: func(asked []int) ([]int, error) {
+			mu.Lock()
+			began = append(began, time.Since(start))
+			mu.Unlock()
+			if asked[0] == 0 { // hangs for less than the time it has
+				<-time.After(900 * time.Millisecond)
+				return asked, nil
+			}
+			<-release
+			return asked, nil
+		}}
+		var wait sync.WaitGroup
+		for i := range 5 {
+			wait.Go(func() { _, _ = c.Ask(t.Context(), i) })
+			synctest.Wait()
+		}
+		<-time.After(time.Minute)
+		want := []time.Duration{0, 900 * time.Millisecond, 1900 * time.Millisecond, 2900 * time.Millisecond}
+		mu.Lock()
+		if !slices.Equal(began, want) {
+			t.Errorf("calls began after %v, want %v", began, want)
+		}
+		mu.Unlock()
+		close(release)
+		wait.Wait()
+	})
+}
+
+// TestOneCallThatHangsDelaysNoOther: a question beside it is answered at once, not only the first.
+func TestOneCallThatHangsDelaysNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		c := &group.Calls[int, int]{AtOnce: 2, Patience: time.Second, MaxBatch: 10, MaxQueue: 10, Do: func(asked []int) ([]int, error) {
+			if slices.Contains(asked, 0) {
+				<-release
+			}
+			return asked, nil
+		}}
+		var wait sync.WaitGroup
+		wait.Go(func() { _, _ = c.Ask(t.Context(), 0) })
+		<-time.After(time.Minute)
+		for i := range 3 {
+			start := time.Now()
+			if _, err := c.Ask(t.Context(), i+1); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(start); took != 0 {
+				t.Errorf("question %d waited %v for a call that hangs", i+1, took)
+			}
+		}
+		close(release)
+		wait.Wait()
 	})
 }

@@ -54,8 +54,8 @@ func OpenSource(ctx context.Context, source address.Source, logger *slog.Logger)
 	if err != nil {
 		return nil, translate("open the connection pool", err)
 	}
-	atOnce := max(1, config.MaxConns-reservedConns)
-	return &Store{l.pool, sent, semaphore.NewWeighted(int64(atOnce)), semaphore.NewWeighted(longReads)}, nil
+	transactions, long := turns(config.MaxConns)
+	return &Store{l.pool, sent, semaphore.NewWeighted(transactions), semaphore.NewWeighted(long)}, nil
 }
 
 // live keeps a pool at an address that may change.

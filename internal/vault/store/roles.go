@@ -188,21 +188,33 @@ func grantsOn(table string, sequence, partition bool, role string) []string {
 	return statements
 }
 
-// The rights that are more than adding rows to the log, the greatest first.
+// The rights that are more than adding rows to the log, the greatest first: of the role, and of all that it can become, whether
+// it inherits their rights or has to say SET ROLE. Attributes of roles are never inherited.
+//
+// Who may create a schema can name it after the owner, whose search path begins with it by default: so it can lay traps for the
+// owner there as in the log's own schema.
+//
+// Not looked at are functions that run with their owner's rights, foreign servers and parameters that somebody gave to the role.
+// REPLICATION, BYPASSRLS and pg_read_server_files read everything, and change no row.
 const queryErasure = `WITH log AS (
 		SELECT c.oid, c.relname::text AS name, c.relowner FROM pg_class c
-		WHERE c.oid IN ('audit'::regclass, 'audit_writers'::regclass) OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'audit'::regclass))
+		WHERE c.oid = 'audit_writers'::regclass OR c.oid IN (SELECT relid FROM pg_partition_tree('audit'))),
+	self AS (SELECT oid, rolsuper FROM pg_roles WHERE rolname = session_user),
+	roles AS (
+		SELECT r.oid, r.rolname, r.rolsuper, r.rolcreaterole, CASE WHEN r.oid = self.oid THEN 'it ' ELSE 'as ' || r.rolname || ' it ' END AS who
+		FROM self JOIN pg_roles r ON r.oid = self.oid OR NOT self.rolsuper AND pg_has_role(self.oid, r.oid, 'MEMBER')),
+	schemas AS (SELECT oid, nspname, nspowner FROM pg_namespace WHERE nspname = ANY (current_schemas(false)))
 	SELECT reason FROM (
-		SELECT 1, 'it is a superuser' FROM pg_roles WHERE rolname = session_user AND rolsuper
-		UNION ALL SELECT 2, 'it may create roles' FROM pg_roles WHERE rolname = session_user AND rolcreaterole
-		UNION ALL SELECT 2, 'it is a member of ' || rolname FROM pg_roles
-			WHERE rolname IN ('pg_execute_server_program', 'pg_write_server_files') AND pg_has_role(session_user, oid, 'MEMBER')
-		UNION ALL SELECT 2, 'it owns the table ' || name FROM log WHERE pg_has_role(session_user, relowner, 'MEMBER')
-		UNION ALL SELECT 3, 'it owns the schema ' || nspname FROM pg_namespace WHERE nspname = current_schema() AND pg_has_role(session_user, nspowner, 'MEMBER')
-		UNION ALL SELECT 4, 'it owns the database ' || datname FROM pg_database WHERE datname = current_database() AND pg_has_role(session_user, datdba, 'MEMBER')
-		UNION ALL SELECT 5, 'it may ' || p || ' ' || name FROM log, unnest('{DELETE,TRUNCATE,TRIGGER}'::text[]) p WHERE has_table_privilege(session_user, oid, p)
-		UNION ALL SELECT 6, 'it may UPDATE ' || name FROM log WHERE name <> 'audit_writers' AND has_any_column_privilege(session_user, oid, 'UPDATE')
-		UNION ALL SELECT 7, 'it may CREATE in the schema ' || current_schema() WHERE has_schema_privilege(session_user, current_schema(), 'CREATE')
+		SELECT 1, who || 'is a superuser' FROM roles WHERE rolsuper
+		UNION ALL SELECT 2, who || 'may create roles' FROM roles WHERE rolcreaterole
+		UNION ALL SELECT 2, 'it is a member of ' || rolname FROM roles WHERE rolname IN ('pg_execute_server_program', 'pg_write_server_files')
+		UNION ALL SELECT 2, who || 'owns the table ' || name FROM roles JOIN log ON relowner = roles.oid
+		UNION ALL SELECT 3, who || 'owns the database ' || datname FROM roles JOIN pg_database ON datdba = roles.oid WHERE datname = current_database()
+		UNION ALL SELECT 4, who || 'owns the schema ' || nspname FROM roles JOIN schemas ON nspowner = roles.oid
+		UNION ALL SELECT 5, who || 'may ' || p || ' ' || name FROM roles, log, unnest('{DELETE,TRUNCATE,TRIGGER}'::text[]) p WHERE has_table_privilege(roles.oid, log.oid, p)
+		UNION ALL SELECT 6, who || 'may UPDATE ' || name FROM roles, log WHERE name <> 'audit_writers' AND has_any_column_privilege(roles.oid, log.oid, 'UPDATE')
+		UNION ALL SELECT 7, who || 'may CREATE in the schema ' || nspname FROM roles, schemas WHERE has_schema_privilege(roles.oid, schemas.oid, 'CREATE')
+		UNION ALL SELECT 8, who || 'may CREATE schemas in the database' FROM roles WHERE has_database_privilege(roles.oid, current_database(), 'CREATE')
 	) AS found (rank, reason) ORDER BY rank, reason LIMIT 1`
 
 // ErasureRight says why the store's role could change rows of the audit log or remove them; it is empty when the role

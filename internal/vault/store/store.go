@@ -35,9 +35,11 @@ const (
 	// several round trips and wait for locks: so the statements of reads, which many
 	// readers share, find one however many write.
 	reservedConns = 4
-	// longReads is how many copies and verifications of the whole database go on at a time; more wait. Each holds a
-	// connection for minutes.
+	// longReads is how many copies and verifications of the whole database go on at a time, if the pool has as many to
+	// spare; more wait. Each holds a connection for minutes.
 	longReads = 2
+	// endTimeout bounds the end of a transaction that is given up: its connection may be half open, and is closed then.
+	endTimeout = 5 * time.Second
 )
 
 //go:embed migrations/*.sql
@@ -50,6 +52,13 @@ type Store struct {
 	transactions *semaphore.Weighted
 	// long has a turn for each transaction that reads for minutes.
 	long *semaphore.Weighted
+}
+
+// turns says how many transactions and how many long reads may hold one of conns connections at a time. One is left for
+// single statements where there are three or more.
+func turns(conns int32) (transactions, long int64) {
+	transactions = max(1, int64(conns)-reservedConns)
+	return transactions, max(1, min(longReads, int64(conns)-transactions-1))
 }
 
 // prepareSession sets what a session of the engine needs. It is a statement and not

@@ -129,10 +129,12 @@ func (t *transaction) commit(ctx context.Context, last *pgx.Batch) error {
 }
 
 // end rolls back what was not committed. The context may have ended: the connection is
-// to be used again all the same.
+// to be used again all the same, unless it does not answer.
 func (t *transaction) end(ctx context.Context) {
 	if conn := t.conn.Conn(); !conn.IsClosed() && conn.PgConn().TxStatus() != idle {
-		_, _ = conn.Exec(context.WithoutCancel(ctx), "rollback")
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+		defer cancel()
+		_, _ = conn.Exec(ctx, "rollback")
 	}
 }
 
