@@ -114,9 +114,11 @@ func TestVaultSecretMadeAnew(t *testing.T) {
 	w.ready(former)
 	before := w.secret("payments")
 	w.delete(former)
-	w.put(database, "two")
 
 	object := w.ofPath("payments", database)
+	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonTargetTaken)
+	w.put(database, "two")
+	w.refresh(object, "again")
 	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonTargetTaken)
 	if got := w.secret("payments"); got == nil || got.ResourceVersion != before.ResourceVersion {
 		t.Error("the Secret of the former VaultSecret was written")

@@ -207,11 +207,14 @@ func bindRole(admin client.Client) error {
 	return nil
 }
 
-// newRunningWorld makes a world with an operator.
+// newRunningWorld makes a world with an operator that has brought the policies into
+// force: a refusal before would say so too.
 func newRunningWorld(t *testing.T) (*world, *operator) {
 	t.Helper()
 	w := newWorld(t)
-	return w, w.startOperator()
+	op := w.startOperator()
+	awaits(op.synced)
+	return w, op
 }
 
 // startOperator starts a manager as internal/app does.
