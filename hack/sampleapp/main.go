@@ -4,14 +4,19 @@
 //	SECRET_FILE       the file to read
 //	SECRET_VALUE      the value in the environment
 //	FINGERPRINT_KEY   the key of the fingerprints
+//	ACCEPTED          fingerprints of the values that it can work with, with commas between; all when empty. With
+//	                  another value it fails, as a program does whose database refuses the password
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/coffer-vault/coffer/hack/sampleapp/fingerprint"
@@ -27,7 +32,7 @@ func main() {
 	<-ctx.Done()
 }
 
-// report prints what the program was given.
+// report prints what the program was given, and fails when that is not accepted.
 func report(out io.Writer, getenv func(string) string) error {
 	key := getenv("FINGERPRINT_KEY")
 	if key == "" {
@@ -38,10 +43,22 @@ func report(out io.Writer, getenv func(string) string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(out, "file fingerprint", fingerprint.Of(key, value))
+		found := fingerprint.Of(key, value)
+		fmt.Fprintln(out, "file fingerprint", found)
+		if !accepted(getenv("ACCEPTED"), found) {
+			return fmt.Errorf("the value in %s is refused", file)
+		}
 	}
 	if value := getenv("SECRET_VALUE"); value != "" {
-		fmt.Fprintln(out, "environment fingerprint", fingerprint.Of(key, []byte(value)))
+		found := fingerprint.Of(key, []byte(value))
+		fmt.Fprintln(out, "environment fingerprint", found)
+		if !accepted(getenv("ACCEPTED"), found) {
+			return errors.New("the value in the environment is refused")
+		}
 	}
 	return nil
+}
+
+func accepted(list, fingerprint string) bool {
+	return list == "" || slices.Contains(strings.Split(list, ","), fingerprint)
 }

@@ -31,3 +31,16 @@ func TestReportWantsAKey(t *testing.T) {
 		t.Error("fingerprints without a key")
 	}
 }
+
+func TestReportRefusesWhatIsNotAccepted(t *testing.T) {
+	environment := map[string]string{"FINGERPRINT_KEY": "Jefe", "SECRET_VALUE": "what do ya want for nothing?"}
+	for accepted, want := range map[string]bool{
+		"": true, "5bdcc146bf60754e": true, "0000000000000000,5bdcc146bf60754e": true, "0000000000000000": false, "5bdcc146": false,
+	} {
+		environment["ACCEPTED"] = accepted
+		err := report(&strings.Builder{}, func(name string) string { return environment[name] })
+		if (err == nil) != want {
+			t.Errorf("accepted %q: %v", accepted, err)
+		}
+	}
+}

@@ -45,7 +45,7 @@ func TestWorkloadsRollOnceAndOnlyOnChange(t *testing.T) {
 	for _, workload := range workloads {
 		e.waitForFingerprint(t, workload.GetName(), second)
 	}
-	e.waitForRolledOut(t, vs)
+	e.waitForRolledOut(t, vs, 2, 3)
 	after := e.templateHashes(t)
 	for _, workload := range workloads {
 		if got := after[workload.GetName()] - before[workload.GetName()]; got != 1 {
@@ -140,7 +140,8 @@ func (e *environment) waitForFingerprint(t *testing.T, workload, value string) {
 	})
 }
 
-func (e *environment) waitForRolledOut(t *testing.T, vs *vaultv1alpha1.VaultSecret) {
+// waitForRolledOut waits until so many workloads have that version of the VaultSecret.
+func (e *environment) waitForRolledOut(t *testing.T, vs *vaultv1alpha1.VaultSecret, version int64, workloads int) {
 	t.Helper()
 	eventually(t, "RolledOut and Ready to be true", func(ctx context.Context) (bool, error) {
 		if err := e.client.Get(ctx, client.ObjectKeyFromObject(vs), vs); err != nil {
@@ -152,7 +153,7 @@ func (e *environment) waitForRolledOut(t *testing.T, vs *vaultv1alpha1.VaultSecr
 				isTrue++
 			}
 		}
-		return isTrue == 3 && len(vs.Status.Workloads) == 3 && vs.Status.Version == 2, nil
+		return isTrue == 3 && len(vs.Status.Workloads) == workloads && vs.Status.Version == version, nil
 	})
 }
 
