@@ -37,7 +37,7 @@ var stateReasons = func() map[string]bool {
 		vaultv1alpha1.ReasonInvalidSpec, vaultv1alpha1.ReasonKeyConflict, vaultv1alpha1.ReasonInvalidContent,
 		vaultv1alpha1.ReasonTargetTaken, vaultv1alpha1.ReasonSecretNotOwned, vaultv1alpha1.ReasonSecretWriteFailed,
 		vaultv1alpha1.ReasonVaultUnavailable, vaultv1alpha1.ReasonIntegrityFailed,
-		vaultv1alpha1.ReasonPending, vaultv1alpha1.ReasonRollingOut, vaultv1alpha1.ReasonRolloutFailed, vaultv1alpha1.ReasonRolloutPaused,
+		vaultv1alpha1.ReasonPending, vaultv1alpha1.ReasonRollingOut, vaultv1alpha1.ReasonRolloutFailed, vaultv1alpha1.ReasonRolledBack, vaultv1alpha1.ReasonRolloutPaused,
 	} {
 		known[reason] = true
 	}
