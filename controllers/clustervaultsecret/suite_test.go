@@ -311,6 +311,26 @@ func (w *world) delete(obj client.Object) {
 	}
 }
 
+// collectGarbage does what Kubernetes' garbage collector does, which is not here: it deletes the Secret of a VaultSecret that is
+// gone, as often as it is there, until the next one has made its own.
+func (w *world) collectGarbage(gone *vaultv1alpha1.VaultSecret) {
+	w.t.Helper()
+	w.eventually(func() string {
+		var s corev1.Secret
+		if err := w.client.Get(context.Background(), client.ObjectKeyFromObject(gone), &s); err != nil {
+			return err.Error()
+		}
+		owner := metav1.GetControllerOf(&s)
+		if owner == nil || owner.UID != gone.UID {
+			return ""
+		}
+		if err := w.client.Delete(context.Background(), &s, client.Preconditions{UID: &s.UID}); client.IgnoreNotFound(err) != nil {
+			w.t.Fatal(err)
+		}
+		return "the Secret of the one that is gone"
+	})
+}
+
 // change updates obj as it is now by f, whoever else writes it.
 func change[T client.Object](w *world, obj T, f func(T)) {
 	w.t.Helper()

@@ -194,13 +194,12 @@ func TestHandEditIsPutBack(t *testing.T) {
 
 	before := w.child(namespace, "registry")
 	w.delete(before)
-	// There is no garbage collector here: the Secret of a VaultSecret that is gone keeps the next one waiting.
-	w.delete(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "registry"}})
 	delete(added, "mine")
 	isRight(added)
 	if w.child(namespace, "registry").UID == before.UID {
 		t.Error("it was not deleted")
 	}
+	w.collectGarbage(before)
 
 	// Without the owner it is no longer ours to write.
 	w.outcomes(object, vaultv1alpha1.ReasonSynced, namespace+": Synced")

@@ -231,9 +231,6 @@ func (byToken) Known(string) bool { return true }
 // Environment implements server.Authenticator.
 func (byToken) Environment(context.Context, string) (string, error) { return "", nil }
 
-// ServiceAccountUID implements server.Authenticator.
-func (byToken) ServiceAccountUID(context.Context, string, string) (string, error) { return "", nil }
-
 // serve serves handler over TLS and HTTP/1.1, so that a connection carries one request
 // at a time.
 func serve(handler http.Handler) *httptest.Server {
