@@ -28,6 +28,7 @@ func TestBadRotationIsRolledBack(t *testing.T) {
 	vs.Spec.Rollout.OnFailure = vaultv1alpha1.OnFailureRollback
 	must(t, e.client.Create(t.Context(), vs))
 	web := e.deployment()
+	web.Spec.MinReadySeconds = 5 // a pod that has not crashed yet must not count as available
 	web.Spec.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{MaxUnavailable: new(intstr.FromInt32(0)), MaxSurge: new(intstr.FromInt32(1))}
 	web.Spec.Template.Spec.Containers[0].Env = append(web.Spec.Template.Spec.Containers[0].Env, corev1.EnvVar{
 		Name: "ACCEPTED", Value: fingerprint.Of(fingerprintKey, []byte(good)) + "," + fingerprint.Of(fingerprintKey, []byte(next)),
