@@ -48,7 +48,8 @@ var flows = []flow{
 	{"policy", "policy", 1, steps},
 	{"key-add", "keys", 1, steps},
 	{"key-promote", "keys", 1, steps},
-	{"rewrap", "keys", 1, steps},
+	// More versions than the last hit has batches, so that a rewrap is cut off in its middle.
+	{"rewrap", "put,put,put,put,put,put,keys", 1, steps},
 	{"key-retire", "keys", 1, steps},
 	{"key-destroy", "keys", 1, steps},
 	{"rekey", "keys", 1, steps},
@@ -102,15 +103,22 @@ func TestKilled(t *testing.T) {
 
 func killAt(t *testing.T, row *result, name string, f flow) {
 	v := newVictim(t, testkit.Postgres(t), testkit.Redis(t))
+	cutOff := 0 // rewraps
 	for _, hit := range hits {
 		run := seed(t)*100 + uint64(hit)
 		v.runUntilKilled(t, fmt.Sprintf("%s:%d", name, hit), f, run)
 		row.injected++
 		v.forgetDead(t)
+		if f.name == string(audit.Rewrap) && v.resumeRewrap(t) {
+			cutOff++
+		}
 		v.check(t, row, run)
 		if t.Failed() {
 			return
 		}
+	}
+	if f.name == string(audit.Rewrap) && cutOff == 0 {
+		t.Error("no rewrap was cut off with some versions under the new key and others under the old one")
 	}
 }
 

@@ -139,7 +139,7 @@ func work(ctx context.Context) error {
 	}
 	metrics := prometheus.NewRegistry()
 	engine, closeEngine, err := open(ctx, vault.Options{
-		DatabaseURL: os.Getenv(workerDSN), RedisURL: os.Getenv(workerRedis), Registerer: metrics,
+		DatabaseURL: os.Getenv(workerDSN), RedisURL: os.Getenv(workerRedis), Registerer: metrics, RewrapBatch: 1,
 	}, os.Getenv(workerRoot))
 	if err != nil {
 		return err
