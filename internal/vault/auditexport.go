@@ -50,7 +50,7 @@ func (e *Engine) ExportAudit(ctx context.Context, caller secret.Caller, q audit.
 	if err != nil {
 		return audit.ExportPage{}, fmt.Errorf("export the audit log: %w", err)
 	}
-	reader := &auditReader{engine: e, caller: caller, head: store.Head{Policies: heads[0].Policies}, decided: map[string]bool{}}
+	reader := &auditReader{engine: e, caller: caller, head: store.Head{Policies: heads[0].Policies}, decided: map[string]policy.Decision{}}
 	v := e.judgeExport(ctx, reader, q)
 	if v.err != nil {
 		return audit.ExportPage{}, e.record(ctx, v)
@@ -60,6 +60,7 @@ func (e *Engine) ExportAudit(ctx context.Context, caller secret.Caller, q audit.
 		return audit.ExportPage{}, fmt.Errorf("export the audit log: %w", err)
 	}
 	if now := e.now(); now.Sub(admitted) > admittedFor || admitted.After(now) {
+		v.entry.Rule = reader.rule(q.PathPrefix)
 		if err := e.record(ctx, v); err != nil {
 			return audit.ExportPage{}, err
 		}
@@ -258,7 +259,7 @@ func (x *exporter) take(ctx context.Context, r *audit.Row) (bool, error) {
 	if !x.query.Selects(&r.Entry) {
 		return true, nil
 	}
-	may, err := x.may(ctx, r.Path)
+	may, err := x.show(ctx, r.Path)
 	if may {
 		x.page.Rows = append(x.page.Rows, *r)
 	}

@@ -17,6 +17,8 @@ const (
 	ruleNothing       = "nothing allows it"
 	ruleMissing       = "the path does not exist"
 	ruleNothingBelow  = "nothing below the prefix may be read"
+	ruleNothingShown  = "nothing was shown"
+	ruleEachEvent     = "each event is decided when it is delivered"
 	ruleNoVersion     = "the path has no such version"
 	ruleNeverSynced   = "the cluster's policies were never synced"
 	ruleSystem        = "a system caller may not do this"

@@ -80,6 +80,8 @@ type Config struct {
 	AuditRetention int
 	// AuditTail gets the audit rows that this engine writes, as JSON lines; it may be nil.
 	AuditTail io.Writer
+	// RewrapBatch is how many data keys one transaction of a rewrap wraps anew; 500 when 0.
+	RewrapBatch int
 }
 
 // Engine is the vault. It is safe for concurrent use, also by several processes
@@ -107,6 +109,8 @@ type Engine struct {
 	// unanchored is set when this process has written since the last anchor.
 	unanchored atomic.Bool
 	retention  int
+	// rewrapBatch is Config.RewrapBatch, never 0.
+	rewrapBatch int
 	// erasable is why the role of store may do more to the log than add rows; nil while it is not known.
 	erasable atomic.Pointer[string]
 
@@ -125,12 +129,15 @@ func New(c Config) *Engine {
 	if c.Owner == nil {
 		c.Owner = c.Store
 	}
+	if c.RewrapBatch == 0 {
+		c.RewrapBatch = rewrapBatch
+	}
 	m := newMetrics(c.Registerer, c.Store.Statements)
 	e := &Engine{
 		store: c.Store, owner: c.Owner, retention: c.AuditRetention, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
 		clock: c.Clock, logger: c.Logger, metrics: m,
 		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
-		heads: c.AuditHeads, lookups: newLookups(c.Store),
+		heads: c.AuditHeads, lookups: newLookups(c.Store), rewrapBatch: c.RewrapBatch,
 		chain: audit.Chain{MAC: c.Keyring.MAC, Vault: c.VaultID},
 	}
 	e.positions = sync.OnceValues(e.newPositions)

@@ -80,8 +80,8 @@ func overdueAt(m secret.Metadata, now time.Time) (secret.Overdue, bool) {
 	}, true
 }
 
-// walk audits a list and gives show each path that the caller may list, until it
-// returns false.
+// walk gives show each path that the caller may list, until it returns false, and then audits the list, with the rules that
+// allowed what was shown: nothing may leave before.
 func (e *Engine) walk(ctx context.Context, caller secret.Caller, action audit.Action, filter store.Filter, show func(secret.Metadata) bool) error {
 	heads, err := e.store.Heads(ctx, store.Wanted{Cluster: caller.Cluster})
 	if err != nil {
@@ -94,51 +94,64 @@ func (e *Engine) walk(ctx context.Context, caller secret.Caller, action audit.Ac
 			// Whether there is a path to decide about must not show.
 			v.entry.Decision, v.entry.Rule = audit.Failed, undecided(err)
 			v.err = fmt.Errorf("%s %q: %w", action, filter.Prefix, err)
+			return e.record(ctx, v)
 		}
 	}
-	if err := e.record(ctx, v); err != nil {
+	used, err := e.walkItems(ctx, caller, action, policies, filter, show)
+	if err != nil {
 		return err
 	}
+	v.entry.Rule = used.String()
+	return e.record(ctx, v)
+}
+
+// walkItems returns the rules that allowed what show was given.
+func (e *Engine) walkItems(
+	ctx context.Context, caller secret.Caller, action audit.Action, policies store.Head, filter store.Filter, show func(secret.Metadata) bool,
+) (used usedRules, err error) {
 	for {
 		items, err := e.store.Items(ctx, filter)
 		if err != nil {
-			return fmt.Errorf("%s %q: %w", action, filter.Prefix, err)
+			return nil, fmt.Errorf("%s %q: %w", action, filter.Prefix, err)
 		}
 		for _, item := range items {
-			m, ok, err := e.listed(ctx, caller, action, policies, item)
+			m, rule, err := e.listed(ctx, caller, action, policies, item)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			if ok && !show(m) {
-				return nil
+			if rule != "" {
+				used.add(rule)
+				if !show(m) {
+					return used, nil
+				}
 			}
 			filter.After = item.Secret.Path
 		}
 		if len(items) < filter.Limit {
-			return nil
+			return used, nil
 		}
 	}
 }
 
 // listed decides whether caller may list item, and then verifies what it says. A
 // path that may not be listed is passed over whatever its state and without a look
-// at it, so that a list tells nothing of it and costs little.
-func (e *Engine) listed(ctx context.Context, caller secret.Caller, action audit.Action, policies store.Head, item store.Item) (secret.Metadata, bool, error) {
+// at it, so that a list tells nothing of it and costs little; its rule is empty.
+func (e *Engine) listed(ctx context.Context, caller secret.Caller, action audit.Action, policies store.Head, item store.Item) (_ secret.Metadata, rule string, err error) {
 	path, err := secret.ParsePath(item.Secret.Path)
 	if err != nil {
-		return secret.Metadata{}, false, nil // not written by an engine: no policy matches it
+		return secret.Metadata{}, "", nil // not written by an engine: no policy matches it
 	}
 	r := request{caller: caller, action: action, ref: secret.Ref{Path: path}, need: []policy.Capability{policy.List}}
 	head := store.Head{Policies: policies.Policies, Secret: &item.Secret, Version: item.Version}
 	decision, err := e.decide(ctx, r, head)
 	switch {
 	case err != nil:
-		return secret.Metadata{}, false, e.record(ctx, r.fail(err, undecided(err)))
+		return secret.Metadata{}, "", e.record(ctx, r.fail(err, undecided(err)))
 	case !decision.Allowed:
-		return secret.Metadata{}, false, nil
+		return secret.Metadata{}, "", nil
 	}
 	if v := e.judgeVersion(ctx, r, head); v.err != nil {
-		return secret.Metadata{}, false, e.record(ctx, v)
+		return secret.Metadata{}, "", e.record(ctx, v)
 	}
-	return metadata(path, head.Secret, head.Version), true, nil
+	return metadata(path, head.Secret, head.Version), decision.Rule, nil
 }

@@ -54,6 +54,9 @@ type Options struct {
 	// AuditTail gets each audit row that this engine writes as a JSON line, once it is durable; it may be nil.
 	// A slow one slows nothing down.
 	AuditTail io.Writer
+	// RewrapBatch is how many data keys one transaction of a rewrap wraps anew; 500 when 0. The fewer, the shorter are their rows
+	// locked, and the longer it takes.
+	RewrapBatch int
 }
 
 // Open connects to Postgres, brings its schema up to date, makes the vault's
@@ -78,7 +81,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 		}
 	}()
 	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Replica: o.Replica, AuditHeads: o.AuditHeads,
-		AuditTail: o.AuditTail, Owner: owner, AuditRetention: o.AuditRetention}
+		AuditTail: o.AuditTail, Owner: owner, AuditRetention: o.AuditRetention, RewrapBatch: o.RewrapBatch}
 	if config.VaultID, config.Keyring, err = openKeyring(ctx, db, o.Root, config.Clock); err != nil {
 		return nil, nil, err
 	}

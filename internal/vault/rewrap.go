@@ -17,7 +17,7 @@ const (
 	// rewrapSlice is how long one call works: long enough that its own cost is
 	// nothing, short enough to show progress and to be cancelled.
 	rewrapSlice = 2 * time.Second
-	// rewrapBatch is how many data keys one transaction wraps anew.
+	// rewrapBatch is how many data keys one transaction wraps anew, as a rule.
 	rewrapBatch = 500
 	// maxRewrapFailures ends a call: so many data keys that do not open are no
 	// accident.
@@ -104,7 +104,7 @@ func (r *rewrapping) batch(ctx context.Context, old []uint32) (found int, err er
 	var failed []store.WrappedKey
 	err = r.engine.transact(ctx, audit.Rewrap, func(tx *store.Tx, record func(audit.Entry)) error {
 		failed = nil
-		before, err := tx.LockWrappedKeys(ctx, old, r.failed, rewrapBatch)
+		before, err := tx.LockWrappedKeys(ctx, old, r.failed, r.engine.rewrapBatch)
 		found = len(before)
 		if err != nil || found == 0 {
 			return err

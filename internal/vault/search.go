@@ -44,7 +44,7 @@ func (e *Engine) Audit(ctx context.Context, caller secret.Caller, q audit.Query)
 	if err != nil {
 		return nil, 0, fmt.Errorf("audit: %w", err)
 	}
-	reader := &auditReader{engine: e, caller: caller, head: store.Head{Policies: heads[0].Policies}, decided: map[string]bool{}}
+	reader := &auditReader{engine: e, caller: caller, head: store.Head{Policies: heads[0].Policies}, decided: map[string]policy.Decision{}}
 	whole, err := reader.may(ctx, q.PathPrefix)
 	if err != nil {
 		return nil, 0, e.record(ctx, reader.request(secret.Path{}).fail(err, undecided(err)))
@@ -53,10 +53,10 @@ func (e *Engine) Audit(ctx context.Context, caller secret.Caller, q audit.Query)
 	if err != nil {
 		return nil, 0, fmt.Errorf("audit: %w", err)
 	}
-	v := verdict{entry: newEntry(caller, audit.Audit, q.PathPrefix, 0, audit.Allowed, "")}
+	v := verdict{entry: newEntry(caller, audit.Audit, q.PathPrefix, 0, audit.Allowed, reader.rule(q.PathPrefix))}
 	// Only a search of everything can tell that nothing can be shown.
 	if !whole && len(found) == 0 && next == 0 && q.Before == 0 {
-		v.entry.Decision = audit.Denied
+		v.entry.Decision, v.entry.Rule = audit.Denied, ruleNothing
 		v.err = fmt.Errorf("audit %q: %w", q.PathPrefix, secret.ErrDenied)
 	}
 	if err := e.record(ctx, v); err != nil {
@@ -83,7 +83,26 @@ type auditReader struct {
 	engine  *Engine
 	caller  secret.Caller
 	head    store.Head
-	decided map[string]bool // by Entry.Path
+	decided map[string]policy.Decision // by Entry.Path
+	used    usedRules
+}
+
+// show reports whether the caller may be shown what is about path, and notes the rule.
+func (a *auditReader) show(ctx context.Context, path string) (bool, error) {
+	may, err := a.may(ctx, path)
+	if may {
+		a.used.add(a.decided[path].Rule)
+	}
+	return may, err
+}
+
+// rule is what the audit row says: the rules that allowed what is shown or, when that is nothing, the one that would have allowed all below
+// prefix.
+func (a *auditReader) rule(prefix string) string {
+	if whole := a.decided[prefix]; len(a.used) == 0 && whole.Allowed {
+		return whole.Rule
+	}
+	return a.used.String()
 }
 
 func (a *auditReader) request(path secret.Path) request {
@@ -100,7 +119,7 @@ func (a *auditReader) search(ctx context.Context, q audit.Query) (shown []audit.
 			return nil, 0, err
 		}
 		for _, entry := range batch {
-			may, err := a.may(ctx, entry.Path)
+			may, err := a.show(ctx, entry.Path)
 			if err != nil {
 				return nil, 0, err
 			}
@@ -121,8 +140,8 @@ func (a *auditReader) search(ctx context.Context, q audit.Query) (shown []audit.
 
 // may reports whether the caller may audit path, or any child of a prefix.
 func (a *auditReader) may(ctx context.Context, path string) (bool, error) {
-	if may, ok := a.decided[path]; ok {
-		return may, nil
+	if decision, ok := a.decided[path]; ok {
+		return decision.Allowed, nil
 	}
 	exact := path
 	if path == "" || strings.HasSuffix(path, "/") {
@@ -136,6 +155,6 @@ func (a *auditReader) may(ctx context.Context, path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	a.decided[path] = decision.Allowed
+	a.decided[path] = decision
 	return decision.Allowed, nil
 }

@@ -1,10 +1,15 @@
 package vault_test
 
 import (
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
@@ -39,83 +44,239 @@ var columnEdits = map[string]string{
 	"idempotency_keys.request": `request = '\x00'`, "idempotency_keys.secret_id": `secret_id = gen_random_uuid()`,
 	"idempotency_keys.version": `version = 2`, "idempotency_keys.created_at": `created_at = created_at - interval '1 microsecond'`,
 	"idempotency_keys.mac": `mac = ''`,
+
+	"vault.singleton": `singleton = false`, "vault.id": `id = gen_random_uuid()`, "vault.created_at": `created_at = created_at - interval '1 day'`,
+	"vault.wrapped_keyset": `wrapped_keyset = set_byte(wrapped_keyset, 40, get_byte(wrapped_keyset, 40) # 1)`,
+
+	"policy_sets.cluster": `cluster = cluster || 'x'`, "policy_sets.revision": `revision = revision + 1`, "policy_sets.mac": `mac = ''`,
+	"policies.cluster": `cluster = cluster || 'x'`, "policies.name": `name = name || 'x'`, "policies.rules": `rules = '[]'`,
+
+	// Of an identity Postgres takes only the next number.
+	"changes.position": `position = DEFAULT`, "changes.xid": `xid = pg_current_xact_id()`, "changes.written_at": `written_at = written_at - interval '1 day'`,
+	"changes.kind": `kind = 'metadata'`, "changes.path": `path = path || 'x'`, "changes.version": `version = version + 1`,
+	"changes.cluster": `cluster = 'x'`,
+
+	"changes_removed.singleton": `singleton = false`, "changes_removed.below": `below = pg_current_xact_id()`,
 }
 
-// TestEveryColumnIsCovered edits each column there is; one without a case fails.
+// harmlessColumns are those whose edit nobody notices, and why nothing comes of it: all is served as before.
+var harmlessColumns = map[string]string{
+	"vault.singleton":           "it only keeps a second row from being made, and is never asked for",
+	"vault.created_at":          "it is for people who look at the table, and is never asked for",
+	"changes_removed.singleton": "as of vault",
+}
+
+// columnsElsewhere are the tables whose columns other tests edit, and which.
+var columnsElsewhere = map[string]string{
+	"audit":               "TestVerifyFindsAnEditOfAnyColumn",
+	"audit_writers":       "TestVerifyFindsAnEditOfAnyColumn",
+	"key_encryption_keys": "TestTamperedKeyRows",
+	"replicas":            "TestTamperedKeyRows",
+	"goose_db_version":    "none: it is the migrations' own, which are the same for every vault; who may write it may alter the tables too",
+}
+
+// columnProbes look at what comes of an edit of a column of a table.
+var columnProbes = map[string]func(*edited){
+	"secrets": (*edited).reads, "secret_versions": (*edited).reads, "amendments": (*edited).reads,
+	"idempotency_keys": (*edited).repeats, "vault": (*edited).opens,
+	"policy_sets": (*edited).decides, "policies": (*edited).decides,
+	"changes": (*edited).follows, "changes_removed": (*edited).follows,
+}
+
+// edited is a vault of which one column was edited.
+type edited struct {
+	*vaulttest.Env
+	t       *testing.T
+	column  string
+	request secret.PutRequest // with an idempotency key, and answered before
+	api     secret.Caller     // may read p/one by policies that only a new engine has to verify
+	place   changes.Position  // in the change feed, before the edit
+	changes int               // written so far
+}
+
+// TestEveryColumnIsCovered edits each column there is, of each table there is; one without a case fails.
 func TestEveryColumnIsCovered(t *testing.T) {
 	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
-	request := secret.PutRequest{Path: vaulttest.Path(t, "p/one"), Value: vaulttest.Value(t, "v"), IdempotencyKey: "k"}
-	for _, path := range []string{"p/one", "p/two"} {
-		first := request
-		first.Path = vaulttest.Path(t, path)
-		if _, err := env.Engine.Put(t.Context(), env.Admin, first); err != nil {
-			t.Fatal(err)
+	s := &edited{Env: env, t: t, api: vaulttest.ServiceAccount("payments", "api", "production")}
+	s.write()
+	conn := connect(t, env)
+	tried := map[string]bool{}
+	for _, table := range swapSchema(t, conn) {
+		if _, elsewhere := columnsElsewhere[table]; elsewhere {
+			continue
 		}
-		env.Put(t, path, "second")
-		if _, err := env.Engine.Rollback(t.Context(), env.Admin, secret.Ref{Path: first.Path}, nil); err != nil {
-			t.Fatal(err)
+		probe := columnProbes[table]
+		if probe == nil {
+			t.Errorf("table %s: no case says how an edit of it is noticed", table)
+			continue
 		}
-	}
-	rows, err := connect(t, env).Query(t.Context(), `SELECT table_name, string_agg(column_name, ',' ORDER BY ordinal_position) FILTER (WHERE is_generated = 'NEVER'),
-		array_agg(column_name::text) FROM information_schema.columns
-		WHERE table_name IN ('secrets', 'secret_versions', 'amendments', 'idempotency_keys') GROUP BY table_name`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	type table struct {
-		Name, Writable string
-		Columns        []string
-	}
-	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[table])
-	if err != nil || len(tables) != 4 {
-		t.Fatalf("%d tables, %v", len(tables), err)
-	}
-	for _, table := range tables {
-		for _, column := range table.Columns {
-			name := table.Name + "." + column
-			edit, known := columnEdits[name]
+		writable := columnNames(t, conn, table, "NEVER")
+		for _, column := range columnNames(t, conn, table, "") {
+			s.column = table + "." + column
+			tried[s.column] = true
+			edit, known := columnEdits[s.column]
 			if !known {
-				t.Errorf("%s: no case says how an edit of it is noticed", name)
+				t.Errorf("%s: no case says how an edit of it is noticed", s.column)
 			}
-			if edit == "" {
-				continue
+			if edit != "" {
+				s.try(table, strings.Join(writable, ", "), edit, probe)
 			}
-			where := ""
-			if name == "idempotency_keys.name" {
-				where = `; DELETE FROM idempotency_keys WHERE secret_id = (SELECT id FROM secrets WHERE path = 'p/one')`
-			}
-			exec(t, env, `SET session_replication_role = replica; CREATE TABLE kept AS SELECT * FROM `+table.Name+where+
-				`; UPDATE `+table.Name+` SET `+edit, pgx.QueryExecModeSimpleProtocol)
-			wantClosed(t, env, table.Name, name, request)
-			exec(t, env, `SET session_replication_role = replica; DELETE FROM `+table.Name+`; INSERT INTO `+table.Name+` (`+table.Writable+
-				`) SELECT `+table.Writable+` FROM kept; DROP TABLE kept`, pgx.QueryExecModeSimpleProtocol)
 		}
 	}
-	wantRead(t, env.Engine, env.Admin, ref(t, "p/one", 0), "v") // all is as it was
-	if m, err := env.Engine.Put(t.Context(), env.Admin, request); err != nil || m.Version != 1 {
+	for column := range columnEdits {
+		if !tried[column] {
+			t.Errorf("%s: there is no such column", column)
+		}
+	}
+	s.unchanged() // all is as it was
+	if m, err := env.Engine.Put(t.Context(), env.Admin, s.request); err != nil || m.Version != 1 {
 		t.Errorf("repeated put: %+v, %v", m, err)
 	}
 }
 
-func wantClosed(t *testing.T, env *vaulttest.Env, table, name string, request secret.PutRequest) {
-	t.Helper()
-	if table == "idempotency_keys" {
-		_, err := env.Engine.Put(t.Context(), env.Admin, request)
-		if err == nil {
-			t.Errorf("%s: a changed row answers", name)
-		}
-		wantError(t, err, secret.ErrTampered)
-		return
+// write makes a vault in which every table has a row.
+func (s *edited) write() {
+	s.t.Helper()
+	s.AllowAll(s.t, s.api, "p/**")
+	s.request = secret.PutRequest{Path: vaulttest.Path(s.t, "p/one"), Value: vaulttest.Value(s.t, "v"), IdempotencyKey: "k"}
+	for _, path := range []string{"p/one", "p/two"} {
+		first := s.request
+		first.Path = vaulttest.Path(s.t, path)
+		_, err := s.Engine.Put(s.t.Context(), s.Admin, first)
+		must(s.t, err)
+		s.Put(s.t, path, "second")
+		_, err = s.Engine.Rollback(s.t.Context(), s.Admin, secret.Ref{Path: first.Path}, nil)
+		must(s.t, err)
 	}
-	path, want := "p/one", secret.ErrTampered
-	if name == "secrets.path" {
-		_, err := read(t, env.Engine, env.Admin, ref(t, path, 0))
-		wantError(t, err, secret.ErrDenied)
+	exec(s.t, s.Env, `INSERT INTO changes_removed (below) VALUES ('3')`)
+}
+
+// columnNames are the columns of a table; generated "NEVER" leaves out those that Postgres itself keeps.
+func columnNames(t *testing.T, conn *pgx.Conn, table, generated string) []string {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), `SELECT column_name::text FROM information_schema.columns
+		WHERE table_schema = current_schema() AND table_name = $1 AND $2 IN ('', is_generated) ORDER BY ordinal_position`, table, generated)
+	must(t, err)
+	columns, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(columns) == 0 {
+		t.Fatalf("%d columns of %s, %v", len(columns), table, err)
+	}
+	return columns
+}
+
+// try edits a column of all rows, looks, and puts the true rows back.
+func (s *edited) try(table, writable, edit string, probe func(*edited)) {
+	s.t.Helper()
+	where := ""
+	if s.column == "idempotency_keys.name" {
+		where = `; DELETE FROM idempotency_keys WHERE secret_id = (SELECT id FROM secrets WHERE path = 'p/one')`
+	}
+	s.change()
+	s.place = present(s.t, s.Engine)
+	exec(s.t, s.Env, `SELECT pg_current_xact_id()`) // an id between the place and the edit
+	exec(s.t, s.Env, `SET session_replication_role = replica; CREATE TABLE kept AS SELECT * FROM `+table+where+
+		`; UPDATE `+table+` SET `+edit, pgx.QueryExecModeSimpleProtocol)
+	if _, harmless := harmlessColumns[s.column]; harmless {
+		s.unchanged()
+	} else {
+		probe(s)
+	}
+	exec(s.t, s.Env, `SET session_replication_role = replica; DELETE FROM `+table+`; INSERT INTO `+table+` (`+writable+
+		`) OVERRIDING SYSTEM VALUE SELECT `+writable+` FROM kept; DROP TABLE kept`, pgx.QueryExecModeSimpleProtocol)
+}
+
+// unchanged: an engine that has read nothing yet serves all, and a follower goes on from its place.
+func (s *edited) unchanged() {
+	s.t.Helper()
+	engine, _ := newEngine(s.t, s.Env, vault.Config{})
+	wantRead(s.t, engine, s.Admin, ref(s.t, "p/one", 0), "v")
+	wantRead(s.t, engine, s.api, ref(s.t, "p/one", 0), "v")
+	s.change() // what comes of the change feed is good from the next change on
+	place := present(s.t, s.Engine)
+	change := s.change()
+	consumer := consume(s.t, s.Engine, place)
+	consumer.want(s.t, change)
+	must(s.t, consumer.end())
+}
+
+// change writes a path of its own, and returns what a follower is told of it.
+func (s *edited) change() string {
+	s.t.Helper()
+	s.changes++
+	path := fmt.Sprintf("feed/n%d", s.changes)
+	s.Put(s.t, path, "v")
+	return "put " + path + " 1"
+}
+
+// repeats: the write is not answered by a row that was changed.
+func (s *edited) repeats() {
+	s.t.Helper()
+	_, err := s.Engine.Put(s.t.Context(), s.Admin, s.request)
+	if err == nil {
+		s.t.Errorf("%s: a changed row answers", s.column)
+	}
+	wantError(s.t, err, secret.ErrTampered)
+}
+
+// reads: nothing is served.
+func (s *edited) reads() {
+	s.t.Helper()
+	path := "p/one"
+	if s.column == "secrets.path" {
+		_, err := read(s.t, s.Engine, s.Admin, ref(s.t, path, 0))
+		wantError(s.t, err, secret.ErrDenied)
 		path = "p/onex"
 	}
-	if _, err := read(t, env.Engine, env.Admin, ref(t, path, 0)); err == nil {
-		t.Errorf("%s: a changed row is served", name)
-	} else {
-		wantError(t, err, want)
+	s.refuses(s.Engine, s.Admin, path, secret.ErrTampered)
+}
+
+func (s *edited) refuses(engine *vault.Engine, caller secret.Caller, path string, want error) {
+	s.t.Helper()
+	_, err := read(s.t, engine, caller, ref(s.t, path, 0))
+	if err == nil {
+		s.t.Errorf("%s: a changed row is served", s.column)
+		return
 	}
+	wantError(s.t, err, want)
+}
+
+// opens: a process that runs has the vault's id and keyset, and serves on; one that starts serves nothing.
+func (s *edited) opens() {
+	s.t.Helper()
+	wantRead(s.t, s.Engine, s.Admin, ref(s.t, "p/one", 0), "v")
+	if s.column == "vault.wrapped_keyset" {
+		_, closeEngine, err := vault.Open(s.t.Context(), vault.Options{DatabaseURL: s.DSN, Root: s.Root})
+		if err == nil {
+			closeEngine()
+			s.t.Errorf("%s: a keyset that was changed opens", s.column)
+		} else if !strings.Contains(err.Error(), "is this the root key that the vault was made with?") {
+			s.t.Errorf("%s: %v", s.column, err)
+		}
+		_, err = s.Engine.AddKey(s.t.Context(), s.Admin)
+		if err == nil {
+			s.t.Errorf("%s: a keyset that was changed is gone on from", s.column)
+		}
+		return
+	}
+	engine, _ := newEngine(s.t, s.Env, vault.Config{Logger: slog.New(slog.DiscardHandler)})
+	s.refuses(engine, s.Admin, "p/one", secret.ErrTampered)
+}
+
+// decides: policies that are not as they were written allow nothing, and deny nothing either: that would take Secrets away.
+func (s *edited) decides() {
+	s.t.Helper()
+	want := secret.ErrTampered
+	if s.column == "policy_sets.cluster" {
+		want = secret.ErrUnavailable // as of a cluster that was never synced
+	}
+	engine, _ := newEngine(s.t, s.Env, vault.Config{Logger: slog.New(slog.DiscardHandler)})
+	s.refuses(engine, s.api, "p/one", want)
+}
+
+// follows: a row of the feed only says where to look, so all is served as before. A row that was edited is passed over as one
+// that was removed; who has had it, and who may have missed what was removed, is told that its place is lost, and looks at everything.
+func (s *edited) follows() {
+	s.t.Helper()
+	wantError(s.t, consume(s.t, s.Engine, s.place).ended(s.t), secret.ErrPositionLost)
+	s.unchanged()
 }

@@ -2,12 +2,13 @@ package vault_test
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/coffer-vault/coffer/internal/vault"
@@ -73,33 +74,87 @@ func TestVerifyFindsNothingInATrueLog(t *testing.T) {
 // The tests below look at the longest lane: w is its writer, and n its last row.
 const longest = `WITH lane AS (SELECT writer AS w, max(seq) AS n FROM audit GROUP BY writer ORDER BY n DESC LIMIT 1) `
 
+// lane is the longest lane before it is edited: ids[n] is the id of its row n, and last is the number of the last. added is
+// the id of a row that somebody else put into the log.
+type lane struct {
+	writer      string
+	last, added int64
+	ids         map[int64]int64
+}
+
+func longestLane(t *testing.T, env *vaulttest.Env) lane {
+	t.Helper()
+	conn := connect(t, env)
+	l := lane{ids: map[int64]int64{}}
+	must(t, conn.QueryRow(t.Context(), longest+`SELECT w::text, n FROM lane`).Scan(&l.writer, &l.last))
+	rows, err := conn.Query(t.Context(), `SELECT seq, id FROM audit WHERE writer = $1`, l.writer)
+	must(t, err)
+	var seq, id int64
+	_, err = pgx.ForEachRow(rows, []any{&seq, &id}, func() error { l.ids[seq] = id; return nil })
+	must(t, err)
+	return l
+}
+
+// gone is the finding about rows that are not there: only their numbers are known.
+func (l lane) gone(kind audit.Kind, first, last int64) audit.Finding {
+	return audit.Finding{Kind: kind, Writer: l.writer, First: first, Last: last}
+}
+
+// read is the finding about a row of a read that is there with the number seq, and was written as row was.
+func (l lane) read(kind audit.Kind, seq, was int64, path string) audit.Finding {
+	return audit.Finding{Kind: kind, Writer: l.writer, First: seq, Last: seq, ID: l.ids[was], Action: string(audit.Read), Path: path}
+}
+
 func TestVerifyNamesWhatIsWrong(t *testing.T) {
+	const noWriter = "00000000-0000-0000-0000-000000000000"
 	for name, c := range map[string]struct {
 		sql  string
-		want []audit.Kind
+		want func(l lane, n int64) []audit.Finding // n is the lane's last row
 	}{
-		"deleted":             {longest + `DELETE FROM audit USING lane WHERE writer = w AND seq = 3`, []audit.Kind{audit.Missing}},
-		"first deleted":       {longest + `DELETE FROM audit USING lane WHERE writer = w AND seq = 1`, []audit.Kind{audit.Missing}},
-		"truncated":           {longest + `DELETE FROM audit USING lane WHERE writer = w AND seq > n - 2`, []audit.Kind{audit.Truncated}},
-		"a writer deleted":    {longest + `DELETE FROM audit USING lane WHERE writer = w`, []audit.Kind{audit.Truncated}},
-		"edited":              {longest + `UPDATE audit SET path = 'x/y' FROM lane WHERE writer = w AND seq = 3`, []audit.Kind{audit.Changed}},
-		"swapped":             {longest + `UPDATE audit SET seq = 7 - seq FROM lane WHERE writer = w AND seq IN (3, 4)`, []audit.Kind{audit.Changed, audit.Changed, audit.Missing}},
-		"added":               {`INSERT INTO audit (cluster, caller_kind, caller, namespace, caller_uid, environment, action, path, version, decision, rule, address, request_id) VALUES ('', '', 'x', '', '', '', 'read', 'a/b', 1, 'denied', '', '', '')`, []audit.Kind{audit.Unchained}},
-		"head edited":         {`UPDATE audit_writers SET seq = seq - 1 WHERE writer = (` + longest + `SELECT w FROM lane)`, []audit.Kind{audit.HeadChanged}},
-		"head deleted":        {`DELETE FROM audit_writers WHERE writer = (` + longest + `SELECT w FROM lane)`, []audit.Kind{audit.HeadChanged}},
-		"one of each and all": {longest + `, d AS (DELETE FROM audit USING lane WHERE writer = w AND seq IN (3, n)) UPDATE audit SET caller = 'user:nobody' FROM lane WHERE writer = w AND seq = 4`, []audit.Kind{audit.Missing, audit.Changed, audit.Truncated}},
+		"deleted": {longest + `DELETE FROM audit USING lane WHERE writer = w AND seq = n - 3`, func(l lane, n int64) []audit.Finding {
+			return []audit.Finding{l.gone(audit.Missing, n-3, n-3)}
+		}},
+		"first deleted": {longest + `DELETE FROM audit USING lane WHERE writer = w AND seq = 1`, func(l lane, _ int64) []audit.Finding {
+			return []audit.Finding{l.gone(audit.Missing, 1, 1)}
+		}},
+		"truncated": {longest + `DELETE FROM audit USING lane WHERE writer = w AND seq > n - 2`, func(l lane, n int64) []audit.Finding {
+			return []audit.Finding{l.gone(audit.Truncated, n-1, n)}
+		}},
+		"a writer deleted": {longest + `DELETE FROM audit USING lane WHERE writer = w`, func(l lane, n int64) []audit.Finding {
+			return []audit.Finding{l.gone(audit.Truncated, 1, n)}
+		}},
+		"edited": {longest + `UPDATE audit SET path = 'x/y' FROM lane WHERE writer = w AND seq = n - 3`, func(l lane, n int64) []audit.Finding {
+			return []audit.Finding{l.read(audit.Changed, n-3, n-3, "x/y")}
+		}},
+		// Of the two, the row that says the number that comes next stands for it, and nothing for the other.
+		"swapped": {longest + `UPDATE audit SET seq = 2 * n - 5 - seq FROM lane WHERE writer = w AND seq IN (n - 3, n - 2)`, func(l lane, n int64) []audit.Finding {
+			return []audit.Finding{l.read(audit.Changed, n-3, n-2, "a/b"), l.read(audit.Changed, n-2, n-3, "a/b"), l.gone(audit.Missing, n-2, n-2)}
+		}},
+		"added": {`INSERT INTO audit (cluster, caller_kind, caller, namespace, caller_uid, environment, action, path, version, decision, rule, address, request_id)
+			VALUES ('', '', 'x', '', '', '', 'read', 'a/b', 1, 'denied', '', '', '')`, func(l lane, _ int64) []audit.Finding {
+			return []audit.Finding{{Kind: audit.Unchained, Writer: noWriter, ID: l.added, Action: string(audit.Read), Path: "a/b"}}
+		}},
+		"head edited": {`UPDATE audit_writers SET seq = seq - 1 WHERE writer = (` + longest + `SELECT w FROM lane)`, func(l lane, n int64) []audit.Finding {
+			return []audit.Finding{l.gone(audit.HeadChanged, n-1, n-1)}
+		}},
+		"head deleted": {`DELETE FROM audit_writers WHERE writer = (` + longest + `SELECT w FROM lane)`, func(l lane, n int64) []audit.Finding {
+			return []audit.Finding{l.gone(audit.HeadChanged, n, n)}
+		}},
+		"one of each and all": {longest + `, d AS (DELETE FROM audit USING lane WHERE writer = w AND seq IN (n - 4, n)) UPDATE audit SET caller = 'user:nobody' FROM lane WHERE writer = w AND seq = n - 2`, func(l lane, n int64) []audit.Finding {
+			return []audit.Finding{l.gone(audit.Missing, n-4, n-4), l.read(audit.Changed, n-2, n-2, "a/b"), l.gone(audit.Truncated, n, n)}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := chained(t)
 			replica := env.Open(t) // writes with lanes of its own, not over what was edited
+			env.CloseFirst()       // and the other one writes no more
+			l := longestLane(t, env)
 			exec(t, env, c.sql)
+			must(t, connect(t, env).QueryRow(t.Context(), `SELECT coalesce(max(id), 0) FROM audit WHERE caller = 'x'`).Scan(&l.added))
 			report := verify(t, env, replica)
-			var got []audit.Kind
-			for _, f := range report.Findings {
-				got = append(got, f.Kind)
-			}
-			if !slices.Equal(got, c.want) {
-				t.Errorf("findings %v, want %v: %+v", got, c.want, report.Findings)
+			without := cmpopts.IgnoreFields(audit.Finding{}, "After", "Before", "Detail")
+			if diff := cmp.Diff(c.want(l, l.last), report.Findings, without); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 			if last := lastAudit(t, env); last.Action != audit.Verify || last.Decision != audit.Failed {
 				t.Errorf("audit row: %+v", last)

@@ -75,7 +75,7 @@ func (e *Engine) beginWatch(ctx context.Context, caller secret.Caller, prefix se
 	if err != nil {
 		return changes.Cursor{}, err
 	}
-	v := verdict{entry: newEntry(caller, audit.Watch, prefix.String(), 0, audit.Allowed, "")}
+	v := verdict{entry: newEntry(caller, audit.Watch, prefix.String(), 0, audit.Allowed, ruleEachEvent)}
 	rules, err := e.rules(ctx, caller.Cluster, heads[0].Policies)
 	if err != nil {
 		v.entry.Decision, v.entry.Rule, v.err = audit.Failed, undecided(err), err

@@ -252,7 +252,8 @@ func TestWatchBelievesNoForgedAccess(t *testing.T) {
 func TestWatchIsAuditedWhenItBegins(t *testing.T) {
 	env := vaulttest.Start(t)
 	watch(t, env.Engine, env.Admin, "team", "").stop(t)
-	if entry := lastAudit(t, env); entry.Action != audit.Watch || entry.Path != "team/" || entry.Decision != audit.Allowed || entry.Caller != "user:admin" {
+	if entry := lastAudit(t, env); entry.Action != audit.Watch || entry.Path != "team/" || entry.Decision != audit.Allowed || entry.Caller != "user:admin" ||
+		entry.Rule != "each event is decided when it is delivered" {
 		t.Errorf("audit: %+v", entry)
 	}
 	none := func(context.Context, []vault.Event, changes.Position) error { return nil }

@@ -23,7 +23,7 @@ func TestLateEffects(t *testing.T) {
 	}{
 		"later than an answer":  {[]event{put, answer(put, 1), deletion, read, served, read, refused}, true},
 		"undone":                {[]event{put, answer(put, 1), deletion, read, refused, read, served}, false},
-		"found not to be":       {[]event{put, answer(put, 1), deletion, {Op: found, Value: "current 1 previous 0 pending 0: 1 is one;"}, read, refused}, false},
+		"found not to be":       {[]event{put, answer(put, 1), deletion, {Op: found, Value: "current 1 previous 0 pending 0, described \"\": 1 is one;"}, read, refused}, false},
 		"sent again, was there": {[]event{put, again, answer(again, 1), read, served}, true},
 		"sent again, twice":     {[]event{put, again, answer(again, 2)}, false},
 	} {

@@ -14,6 +14,7 @@ type model struct {
 	exists, live, destroyed    bool
 	current, previous, pending int64
 	last                       int64
+	description                string
 	// versions are those of the present life, and of the last one when the path is deleted.
 	versions map[int64]version
 	// late are operations without an answer that did not take effect so far, and may yet: a connection that was silent
@@ -35,7 +36,7 @@ func (m model) visible() string {
 		return gone
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "current %d previous %d pending %d:", m.current, m.previous, m.pending)
+	fmt.Fprintf(&b, "current %d previous %d pending %d, described %q:", m.current, m.previous, m.pending, m.description)
 	for _, number := range slices.Sorted(maps.Keys(m.versions)) {
 		fmt.Fprintf(&b, " %d is %s;", number, m.versions[number].visible())
 	}
@@ -114,6 +115,9 @@ func (m model) apply(e event) (next model, answer int64, refused bool) {
 		return m.write(e.Value, false)
 	case "read":
 		return m, m.current, m.versions[m.current].value != e.Value && !e.Refused
+	case "update":
+		m.description = e.Value
+		return m, m.current, false
 	case "delete":
 		m.live = false
 		m.last++

@@ -70,7 +70,7 @@ func (h *history) cut(run string) (cut []event) {
 // nothing that can be true explains.
 func (h *history) replay() (i1, i2 []string) {
 	for _, e := range h.events {
-		if e.Op == "policy" || e.Op == "keys" || e.Op == "retain" || e.Op == heard {
+		if e.aboutNoPath() {
 			continue
 		}
 		s := h.paths[e.Path]
@@ -201,7 +201,11 @@ func look(ctx context.Context, engine *vault.Engine, name string) (string, error
 	if err != nil {
 		return "", err
 	}
-	m := model{live: true, versions: map[int64]version{}}
+	metadata, err := engine.Metadata(ctx, admin("check"), path)
+	if err != nil {
+		return "", fmt.Errorf("its versions are listed, and its metadata: %w", err)
+	}
+	m := model{live: true, description: metadata.Description, versions: map[int64]version{}}
 	for _, v := range versions {
 		for _, label := range v.Labels {
 			*map[secret.Label]*int64{secret.Current: &m.current, secret.Previous: &m.previous, secret.Pending: &m.pending}[label] = v.Version
@@ -243,12 +247,15 @@ func (h *history) unaudited(t *testing.T, dsn string) (i4 []string) {
 		if e.Op == "keys" {
 			row = fmt.Sprintf("key-add sys/keyring 0 %s", e.Request)
 		}
-		if e.Done && !e.Refused && e.Op != "policy" && e.Op != "retain" && !audited[row] {
+		if e.Done && !e.Refused && (e.Op == "keys" || !e.aboutNoPath()) && !audited[row] {
 			i4 = append(i4, "no audit row: "+row)
 		}
 		if e.Failed != "" && e.Op == "read" && e.Value != "" {
 			i4 = append(i4, "a read failed and gave a value: "+row)
 		}
+	}
+	for _, revision := range collect(t, conn, unauditedKeysets) {
+		i4 = append(i4, "the keyset was changed without an audit row: "+revision)
 	}
 	for _, path := range collect(t, conn, unauditedChanges) {
 		i4 = append(i4, "more changes than audit rows about them: "+path)
@@ -268,7 +275,13 @@ const unauditedChanges = `
 	UNION SELECT s.path || ' changes' FROM secrets s
 	WHERE (SELECT count(DISTINCT revision) FROM amendments m WHERE m.secret_id = s.id)
 		> (SELECT count(*) FROM audit a WHERE a.path = s.path AND a.decision = 'allowed'
-			AND a.action IN ('rollback', 'promote', 'undelete', 'destroy', 'delete-versions', 'undelete-versions', 'destroy-versions'))`
+			AND a.action IN ('rollback', 'promote', 'update', 'undelete', 'destroy', 'delete-versions', 'undelete-versions', 'destroy-versions'))`
+
+// unauditedKeysets are revisions of the keyset, from the one after the first to the present one, without an audit row: it names
+// its revision.
+const unauditedKeysets = `
+	SELECT 'revision ' || n FROM generate_series(2, (SELECT max(revision) FROM key_encryption_keys)) AS n
+	WHERE NOT EXISTS (SELECT FROM audit a WHERE a.path = 'sys/keyring' AND a.decision = 'allowed' AND a.rule LIKE '%; keyset revision ' || n)`
 
 func collect(t *testing.T, conn *pgx.Conn, query string) []string {
 	t.Helper()

@@ -5,8 +5,6 @@ package faults
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"os"
@@ -32,9 +30,7 @@ func newVictim(t *testing.T, dsn, redis string) *victim {
 		dsn: dsn, redis: redis,
 		root: filepath.Join(dir, "root-key"), log: filepath.Join(dir, "log"), output: filepath.Join(dir, "output"),
 	}
-	var key [32]byte
-	_, _ = rand.Read(key[:])
-	for file, text := range map[string]string{v.root: "current: " + base64.StdEncoding.EncodeToString(key[:]) + "\n", v.log: "", v.output: ""} {
+	for file, text := range map[string]string{v.root: rootKeyFile(""), v.log: "", v.output: ""} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

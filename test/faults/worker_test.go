@@ -60,6 +60,7 @@ type event struct {
 	Again bool
 	// Version is the one to change the state of or, Done, the answered one; a deletion answers none.
 	Version int64
+	// Value is what is written or was read; of an update it is the description.
 	Value   string
 	Done    bool
 	Refused bool
@@ -88,6 +89,11 @@ func (e event) appendTo(log io.Writer) error {
 
 // writes reports whether the operation writes a value.
 func (e event) writes() bool { return e.Op == "put" || e.Op == "put-pending" || e.Op == "rotate" }
+
+// aboutNoPath reports whether the operation is one that nothing is predicted about, but what all have in common.
+func (e event) aboutNoPath() bool {
+	return slices.Contains([]string{"policy", "keys", "retain", "root", heard}, e.Op)
+}
 
 // action is the operation's name in the audit log.
 func (e event) action() string {
@@ -133,7 +139,7 @@ func work(ctx context.Context) error {
 	}
 	metrics := prometheus.NewRegistry()
 	engine, closeEngine, err := open(ctx, vault.Options{
-		DatabaseURL: os.Getenv(workerDSN), RedisURL: os.Getenv(workerRedis), Registerer: metrics,
+		DatabaseURL: os.Getenv(workerDSN), RedisURL: os.Getenv(workerRedis), Registerer: metrics, RewrapBatch: 1,
 	}, os.Getenv(workerRoot))
 	if err != nil {
 		return err
@@ -166,7 +172,7 @@ func newWorker(engine *vault.Engine, log io.Writer, run string) *worker {
 
 // usual is what else happens.
 var usual = []string{
-	"put", "put", "rotate", "put-pending", "read", "read", "rollback", "promote", "delete", "undelete", "destroy",
+	"put", "put", "rotate", "put-pending", "read", "read", "rollback", "promote", "update", "delete", "undelete", "destroy",
 	"delete-versions", "undelete-versions", "destroy-versions",
 }
 
@@ -210,6 +216,9 @@ func (w *worker) step(ctx context.Context, e event) (event, error) {
 	if e.writes() && !e.Again {
 		e.Key, e.Value = e.Request, canary+e.Request
 	}
+	if e.Op == "update" { // a description is no secret
+		e.Value = "of-" + e.Request
+	}
 	if !strings.HasSuffix(e.Op, "-versions") {
 		e.Version = 0
 	}
@@ -252,6 +261,8 @@ func (w *worker) do(ctx context.Context, e *event) error {
 		m, err = w.engine.Rollback(ctx, caller, secret.Ref{Path: path}, nil)
 	case "promote":
 		m, err = w.engine.Promote(ctx, caller, path, nil)
+	case "update":
+		m, err = w.engine.Update(ctx, caller, secret.UpdateRequest{Path: path, Description: &e.Value})
 	case "delete":
 		err = w.engine.Delete(ctx, caller, path)
 	case "undelete":
@@ -270,6 +281,8 @@ func (w *worker) do(ctx context.Context, e *event) error {
 		err = w.keys(ctx, caller)
 	case "retain":
 		err = w.retain(ctx)
+	case "root":
+		err = w.replaceRoot(ctx)
 	default:
 		err = fmt.Errorf("no operation %q", e.Op)
 	}

@@ -108,7 +108,8 @@ type Entry struct {
 	Version  int64    `json:"version,omitempty"`
 	Decision Decision `json:"decision"`
 	// Rule is what decided, such as "VaultPolicy admins rule 1", or why a failed
-	// operation failed.
+	// operation failed. Of a list or a search it is what allowed the entries that were shown, five rules at most and how many
+	// more; of an export, those of the page that was audited; of an overdue list, those with a reminder.
 	Rule      string `json:"rule,omitempty"`
 	Address   string `json:"address,omitempty"`
 	RequestID string `json:"requestID,omitempty"`

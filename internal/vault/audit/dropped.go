@@ -57,7 +57,7 @@ func mergeSpans(spans []Span) []Span {
 	})
 	joined := spans[:0]
 	for _, s := range spans {
-		if end := len(joined) - 1; end >= 0 && joined[end].Writer == s.Writer && s.First <= joined[end].Last+1 {
+		if end := len(joined) - 1; end >= 0 && joined[end].Writer == s.Writer && s.First-1 <= joined[end].Last { // Last+1 may be no number
 			if s.Last >= joined[end].Last {
 				joined[end].Last, joined[end].MAC = s.Last, s.MAC
 			}
@@ -100,7 +100,9 @@ func ParseDropped(s string) (Dropped, error) {
 			heads, err = ParseHeads(rest)
 			c.Anchored = append(c.Anchored, heads...)
 		case "chained":
-			_, err = fmt.Sscanf(rest, "%d\n", &c.Chained)
+			if _, err = fmt.Sscanf(rest, "%d\n", &c.Chained); err == nil && c.Chained < 1 {
+				err = errors.New("the chain began with an id that cannot be")
+			}
 		default:
 			err = errors.New("a line begins with none of dropped, anchored and chained")
 		}
