@@ -74,7 +74,7 @@ func (w *world) startProcess(root, point string) *exec.Cmd {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	cmd := exec.CommandContext(context.Background(), os.Args[0], "-test.run", "^TestOperatorProcess$", "-test.timeout", "3m") //nolint:gosec // this program
+	cmd := exec.CommandContext(context.Background(), os.Args[0], "-test.run", "^TestOperatorProcess$", "-test.timeout", "3m")
 	cmd.Env = append(os.Environ(), processVariable+"="+string(text), failpoint.Variable+"="+point)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
