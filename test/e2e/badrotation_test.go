@@ -91,7 +91,7 @@ func (e *environment) wantWarning(t *testing.T, vs *vaultv1alpha1.VaultSecret, r
 // watchAvailable follows the Deployment, and returns what says how few of its pods were available at a time since.
 func (e *environment) watchAvailable(t *testing.T, d *appsv1.Deployment) (fewest func() int32) {
 	t.Helper()
-	events, err := e.clientset.AppsV1().Deployments(d.Namespace).Watch(t.Context(), metav1.SingleObject(d.ObjectMeta))
+	events, err := e.clientset.AppsV1().Deployments(d.Namespace).Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + d.Name}) // from now on
 	must(t, err)
 	least, ended := int32(math.MaxInt32), make(chan struct{})
 	go func() {
