@@ -27,18 +27,29 @@ func (e *environment) profile(ctx context.Context, name string, f func() (loaded
 	if _, err := conn.Exec(ctx, `SELECT pg_stat_statements_reset()`); err != nil {
 		return l, err
 	}
+	err = e.processorProfile(name, func() (err error) {
+		l, err = f()
+		return err
+	})
+	fmt.Fprintf(os.Stderr, "%s: %d requests, each %s here and %s in Postgres\n", name, len(l.latencies), l.processor.program, l.processor.postgres)
+	return l, errors.Join(err, writeStatements(ctx, conn, filepath.Join(e.profiles, name+".sql.txt")))
+}
+
+// processorProfile leaves a CPU profile of f, in this process, when profiles are asked for.
+func (e *environment) processorProfile(name string, f func() error) (err error) {
+	if e.profiles == "" {
+		return f()
+	}
 	out, err := os.Create(filepath.Join(e.profiles, name+".pprof"))
 	if err != nil {
-		return l, err
+		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	if err := pprof.StartCPUProfile(out); err != nil {
-		return l, err
+		return err
 	}
-	l, err = f()
-	pprof.StopCPUProfile()
-	fmt.Fprintf(os.Stderr, "%s: %d requests, each %s here and %s in Postgres\n", name, len(l.latencies), l.processor.program, l.processor.postgres)
-	return l, errors.Join(err, writeStatements(ctx, conn, filepath.Join(e.profiles, name+".sql.txt")))
+	defer pprof.StopCPUProfile()
+	return f()
 }
 
 // traceStatements has Postgres keep what profile reads. It needs a restart.

@@ -30,7 +30,7 @@ func (e *environment) rewrap() figure {
 				return 0, 0, err
 			}
 		}
-		return vaultOf.round(ctx)
+		return vaultOf.round(ctx, e)
 	}}
 }
 
@@ -64,7 +64,7 @@ func (e *environment) newRewrapVault(ctx context.Context) (*rewrapVault, error) 
 	return v, nil
 }
 
-func (v *rewrapVault) round(ctx context.Context) (ours, floor float64, err error) {
+func (v *rewrapVault) round(ctx context.Context, e *environment) (ours, floor float64, err error) {
 	admin := user("storm")
 	before, err := v.engine.KeyringStatus(ctx, admin)
 	if err != nil {
@@ -77,13 +77,19 @@ func (v *rewrapVault) round(ctx context.Context) (ours, floor float64, err error
 	if err := v.engine.PromoteKey(ctx, admin, added); err != nil {
 		return 0, 0, err
 	}
-	begin := time.Now()
-	n, err := v.rewrapAll(ctx)
+	var n int64
+	var took time.Duration
+	err = e.processorProfile("rewrap", func() (err error) {
+		begin := time.Now()
+		n, err = v.rewrapAll(ctx)
+		took = time.Since(begin)
+		return err
+	})
 	if err != nil {
 		return 0, 0, err
 	}
-	ours = float64(n) / time.Since(begin).Seconds()
-	begin = time.Now()
+	ours = float64(n) / took.Seconds()
+	begin := time.Now()
 	if err := v.updateAll(ctx); err != nil {
 		return 0, 0, err
 	}
