@@ -349,5 +349,5 @@ func (r *Reconciler) roll(ctx context.Context, s *scope) error {
 	}
 	status.Workloads = s.rolled.Workloads
 	r.metrics.rolloutsStarted.Add(float64(len(s.rolled.Stamped)))
-	return errors.Join(err, r.verify(ctx, s))
+	return errors.Join(rolloutFailure(err), r.verify(ctx, s))
 }
