@@ -168,7 +168,7 @@ func TestLimitToChecksTheNamespaces(t *testing.T) {
 	eventually(t, "the missing right to pods", nil, func() error {
 		const want = "may not list pods in the namespace checkout of --watch-namespaces: bring the Role of config/limited up to date there"
 		if _, err := try(tenant, outside); err == nil || !strings.Contains(err.Error(), want) {
-			return fmt.Errorf("an older Role gives %v, want an error that says %q", err, want)
+			return errors.Join(fmt.Errorf("an older Role is to give an error that says %q", want), err)
 		}
 		return nil
 	})
