@@ -219,6 +219,65 @@ func TestFailuresAreToldInOurWords(t *testing.T) {
 	}
 }
 
+// A rollout whose pods cannot be listed is told as that, in condition and counter: its
+// Secret was written and its workload stamped. It is watched on when they can.
+func TestPodsCannotBeListed(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		fault kubeproxy.Fault
+		says  string
+	}{
+		"forbidden":      {kubeproxy.Fault{Status: http.StatusForbidden, Reason: metav1.StatusReasonForbidden}, "the right to list pods"},
+		"internal-error": {kubeproxy.Fault{Status: http.StatusInternalServerError}, "the operator's log has the error"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			proxy := kubeproxy.Start(t, w.config)
+			w.vault.Sync(t, w.namespace)
+			op := w.startOperatorThrough(proxy.Config(), vaultsecret.Options{Cluster: w.namespace, Backoff: newWatchedBackoff()}, true)
+			w.put(database, "one")
+			object := w.atOnce("payments")
+			w.holds("payments", map[string]string{"value": "one"})
+			d := w.deployment("api", envFrom("payments"))
+			w.rolledOut(d)
+			w.knownGood(object, 1)
+
+			failed := op.syncs(t, vaultv1alpha1.ReasonSecretWriteFailed)
+			fault := test.fault
+			fault.Requests, fault.Times = w.asks(http.MethodGet, "pods"), 1_000_000
+			proxy.Inject(fault)
+			w.rotate(database, "two")
+			w.stampIs(d, "payments", w.stampOf(object, "two"))
+			said := w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRolloutFailed).Message
+			for _, want := range []string{"the pods of Deployment/api could not be listed", test.says, "it is tried again"} {
+				if !strings.Contains(said, want) {
+					t.Errorf("RolledOut says %q, want %q in it", said, want)
+				}
+			}
+			if c := w.conditionIs(object, vaultv1alpha1.ConditionSynced, vaultv1alpha1.ReasonSynced); c.Status != metav1.ConditionTrue {
+				t.Errorf("Synced is %s", c.Status)
+			}
+			w.hasEvent(object, vaultv1alpha1.ReasonRolloutFailed)
+			w.saysNothingOf(object, kubeproxy.RawText)
+			w.eventually(func() string { // it is counted after the status is written
+				if op.syncs(t, vaultv1alpha1.ReasonRolloutFailed) == 0 {
+					return "no reconcile is counted as RolloutFailed"
+				}
+				return ""
+			})
+			if got := op.syncs(t, vaultv1alpha1.ReasonSecretWriteFailed); got != failed {
+				t.Errorf("%d reconciles are counted as SecretWriteFailed, %d before", got, failed)
+			}
+			proxy.Heal()
+			w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
+			w.missesDeadline(d)
+			w.isBack(object, "one", 1)
+		})
+	}
+}
+
 // An event does not wait for the backoff of what failed before it: whatever was wrong,
 // the operator looks as soon as something changes.
 func TestEventsDoNotWaitForTheBackoff(t *testing.T) {

@@ -214,6 +214,36 @@ func TestPendingOutlivesDenial(t *testing.T) {
 	w.stamped(trio.deployment, "one")
 }
 
+// A rollout that is under way when access ends is watched on when the Secret comes back:
+// it may still fail, and is rolled back then.
+func TestWatchedRolloutOutlivesDenial(t *testing.T) {
+	t.Parallel()
+	w, _ := newRunningWorld(t)
+	w.put(database, "one")
+	object := w.atOnce("payments")
+	w.holds("payments", map[string]string{"value": "one"})
+	d := w.deployment("api", envFrom("payments"))
+	w.rolledOut(d)
+	w.knownGood(object, 1)
+	w.rotate(database, "two")
+	w.stampIs(d, "payments", w.stampOf(object, "two"))
+	w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
+	since := object.Status.Workloads[0].RollingSince
+	if since == nil {
+		t.Fatal("the rollout is not watched")
+	}
+	w.delete(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "api"}})
+	w.isGone("payments")
+	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonServiceAccountNotFound)
+	w.createAccount("api")
+	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonRollingOut)
+	if got := object.Status.Workloads[0].RollingSince; !got.Equal(since) {
+		t.Errorf("the rollout began at %v and then at %v", since, got)
+	}
+	w.missesDeadline(d)
+	w.isBack(object, "one", 1)
+}
+
 // counter is the value of a metric without labels.
 func (op *operator) counter(t testing.TB, name string) int {
 	t.Helper()

@@ -68,6 +68,7 @@ func TestGoodRefs(t *testing.T) {
 		"below a prefix": {[]secret.Ref{{Path: a}}, versionsOf(2, 1), []secret.Ref{{Path: a}, {Path: b}}, []secret.Ref{{Path: a, Version: 2}, {Path: b, Version: 1}}},
 		"other path":     {[]secret.Ref{{Path: b}}, versionsOf(2, 1), nil, nil},
 		"a path more":    {[]secret.Ref{{Path: a}, {Path: b}, {Path: path("p/c")}}, versionsOf(2, 1), nil, nil},
+		"nothing":        {nil, nil, nil, nil},
 		"not a path":     {nil, []vaultv1alpha1.SourceVersion{{Path: "../x", Version: 1}}, nil, nil},
 	} {
 		got, ok := goodRefs(test.named, test.sources)

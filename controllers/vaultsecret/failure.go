@@ -11,6 +11,7 @@ import (
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/controllers/vaultsecret/content"
+	"github.com/coffer-vault/coffer/internal/rollout"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
@@ -194,6 +195,29 @@ func writeFailure(what string, err error) error {
 			retry:   true,
 		}
 	}
+}
+
+// rolloutFailure says what of a rollout could not be done or seen; the Secret is written
+// by then. It keeps err for the log, and is nil for nil.
+func rolloutFailure(err error) error {
+	if err == nil {
+		return nil
+	}
+	f := &failure{
+		reason:  vaultv1alpha1.ReasonRolloutFailed,
+		message: "a workload could not be read, or its pod template not stamped; it is tried again, and the operator's log has the error",
+		retry:   true,
+	}
+	unseen, ok := errors.AsType[*rollout.PodsError](err)
+	switch {
+	case ok && apierrors.IsForbidden(unseen.Err):
+		f.message = fmt.Sprintf("the pods of %s could not be listed, so that nobody knows whether its rollout works: "+
+			"the API server forbids it; give Coffer's service account the right to list pods in the namespace, as its Role has it; it is tried again", unseen.Workload)
+	case ok:
+		f.message = fmt.Sprintf("the pods of %s could not be listed, so that nobody knows whether its rollout works; "+
+			"it is tried again, and the operator's log has the error", unseen.Workload)
+	}
+	return fmt.Errorf("%w: %w", f, err)
 }
 
 func invalidFields(err error) string {

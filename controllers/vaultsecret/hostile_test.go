@@ -69,6 +69,10 @@ func HostileObjects() []string {
 		return strings.Join(entries, ",")
 	}
 	long := strings.Repeat("x", 40_000)
+	refused := func(spec, good, rejected string) string {
+		return `{"metadata":{"generation":1},"spec":` + spec + `,"status":{"lastGood":{"sources":[` + good + `],"inputs":"x","checksum":"x"},` +
+			`"rejected":{"sources":[` + rejected + `],"rejectedAt":"0001-01-01T00:00:00Z","message":"","generation":1}}}`
+	}
 	specs := []string{
 		`{}`,
 		`{"path":"a/b"}`,
@@ -122,7 +126,7 @@ func HostileObjects() []string {
 		`{"path":"a","rollout":{"targets":[` + many(3000, `{"kind":"Job","name":"%"}`) + `]}}`,
 		`{"path":"a","suspend":true,"deletionPolicy":"Keep"}`,
 	}
-	objects := make([]string, 0, len(specs)+4)
+	objects := make([]string, 0, len(specs)+7)
 	for _, spec := range specs {
 		objects = append(objects, `{"spec":`+spec+`}`)
 	}
@@ -131,6 +135,9 @@ func HostileObjects() []string {
 		`{"spec":{"path":"a"},"status":{"target":{"name":"","checksum":"x","contentChangedAt":"0001-01-01T00:00:00Z"},"workloads":[{"kind":"","name":"","state":"?"}]}}`,
 		`{"spec":{"path":"a"},"status":{"conditions":[{"type":"Ready","status":"Maybe","reason":"?","message":"`+long+`"},{"type":"Synced"},{"type":"Synced"}]}}`,
 		`{"spec":{"path":"a"},"status":{"workloads":[`+many(3000, `{"kind":"Deployment","name":"`+strings.Repeat("w", 100)+`%","state":"Pending","pendingSince":"9999-01-01T00:00:00.000000Z"}`)+`]}}`,
+		refused(`{"dataFrom":[{"prefix":"a/"}]}`, ``, many(15, `{"path":"a/p/%","version":1}`)), // what readable has below a/ for a value of 14 bytes
+		refused(`{"path":"a","rollout":{"onFailure":"Explode"}}`, `{"path":"../x","version":-1},{"path":"`+long+`"}`, `{"path":"a","version":1}`),
+		refused(`{"path":"a","rollout":{"onFailure":"Rollback"}}`, `{"path":"a","version":-9223372036854775808},`+many(1000, `{"path":"b/%","version":1}`), `{"path":"a","version":1}`),
 	)
 }
 
@@ -208,6 +215,9 @@ func steps(t *testing.T, r *Reconciler, s *scope) error {
 		return nil
 	}
 	if err := r.authorise(t.Context(), s); err != nil {
+		return err
+	}
+	if err := r.turnBack(t.Context(), s); err != nil {
 		return err
 	}
 	data, err := r.open(t.Context(), s)

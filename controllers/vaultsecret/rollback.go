@@ -191,9 +191,10 @@ func (r *Reconciler) wayBack(ctx context.Context, s *scope) (lastGood, error) {
 }
 
 // goodRefs matches sources with what the spec names, after which come those that
-// prefixes gave. ok is false when the spec named others then.
+// prefixes gave. ok is false when the spec named others then, or there are no sources:
+// no content is made from nothing, and such a status is not Coffer's.
 func goodRefs(named []secret.Ref, sources []vaultv1alpha1.SourceVersion) (good lastGood, ok bool) {
-	if len(sources) < len(named) {
+	if len(sources) == 0 || len(sources) < len(named) {
 		return lastGood{}, false
 	}
 	for i, source := range sources {

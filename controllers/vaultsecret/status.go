@@ -243,9 +243,12 @@ func rolledOut(s *scope, f *failure) metav1.Condition {
 	if s.object.Status.Rejected != nil {
 		return rolledBack(s.object)
 	}
-	if f != nil && f.retry {
+	if f != nil && f.reason == vaultv1alpha1.ReasonRolloutFailed {
+		return metav1.Condition{Status: metav1.ConditionFalse, Reason: f.reason, Message: f.message}
+	}
+	if f != nil && f.retry { // the vault was asked for the way back
 		return metav1.Condition{Status: metav1.ConditionFalse, Reason: vaultv1alpha1.ReasonRolloutFailed,
-			Message: "workloads could not be rolled; it is tried again: " + f.message}
+			Message: "the rollout failed, and it is not known yet whether it can be taken back; it is tried again: " + f.message}
 	}
 	if f != nil {
 		return metav1.Condition{Status: metav1.ConditionFalse, Reason: vaultv1alpha1.ReasonRolloutFailed,

@@ -307,9 +307,11 @@ func (r *Reconciler) withdraw(ctx context.Context, s *scope) error {
 	}
 	s.object.Status.ServiceAccount = nil
 	s.object.Status.Sources, s.object.Status.Version = nil, 0
-	// The workloads that are owed a rollout get it when the Secret comes back.
+	// The workloads that are owed a rollout get it when the Secret comes back, and a
+	// rollout that is not known to have succeeded is watched on: it may be the one to
+	// take back.
 	s.object.Status.Workloads = slices.DeleteFunc(s.object.Status.Workloads, func(w vaultv1alpha1.WorkloadStatus) bool {
-		return w.State != vaultv1alpha1.WorkloadPending
+		return w.State != vaultv1alpha1.WorkloadPending && w.RollingSince == nil
 	})
 	return nil
 }
@@ -347,5 +349,5 @@ func (r *Reconciler) roll(ctx context.Context, s *scope) error {
 	}
 	status.Workloads = s.rolled.Workloads
 	r.metrics.rolloutsStarted.Add(float64(len(s.rolled.Stamped)))
-	return errors.Join(err, r.verify(ctx, s))
+	return errors.Join(rolloutFailure(err), r.verify(ctx, s))
 }

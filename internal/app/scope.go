@@ -79,6 +79,20 @@ func checkNamespace(ctx context.Context, direct client.Client, name string) erro
 	if !ok {
 		return fmt.Errorf("the operator may not watch VaultSecrets in the namespace %s of --watch-namespaces: bind the Role of config/limited there (the chart does it for watchNamespaces), or leave the namespace out", name)
 	}
+	return checkPods(ctx, direct, name)
+}
+
+// checkPods returns nil when this process may list the pods of the namespace. A Role from
+// before rollouts were verified lacks that, and nothing else would tell until the first
+// rollout.
+func checkPods(ctx context.Context, direct client.Client, name string) error {
+	ok, err := may(ctx, direct, authorizationv1.ResourceAttributes{Verb: "list", Resource: "pods", Namespace: name})
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("the operator may not list pods in the namespace %s of --watch-namespaces: bring the Role of config/limited up to date there (the chart does it for watchNamespaces), or leave the namespace out", name)
+	}
 	return nil
 }
 

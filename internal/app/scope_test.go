@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,6 +164,14 @@ func TestLimitToChecksTheNamespaces(t *testing.T) {
 			t.Errorf("%v gives %v, want an error that says %q", names, err, want)
 		}
 	}
+	bindOlderRole(t, cluster, outside)
+	eventually(t, "the missing right to pods", nil, func() error {
+		const want = "may not list pods in the namespace checkout of --watch-namespaces: bring the Role of config/limited up to date there"
+		if _, err := try(tenant, outside); err == nil || !strings.Contains(err.Error(), want) {
+			return errors.Join(fmt.Errorf("an older Role is to give an error that says %q", want), err)
+		}
+		return nil
+	})
 	c := Config{Namespace: testNamespace}
 	if err := limitTo(t.Context(), nil, &c, nil); err != nil || c.limited() || c.knownNamespaces() != nil {
 		t.Errorf("without namespaces: %v", err)
@@ -335,6 +344,21 @@ func bindLimited(t *testing.T, cluster client.Client, own string, namespaces ...
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
 		})
 	}
+}
+
+// bindOlderRole gives operatorUser the Role of config/limited as it was before it had
+// pods.
+func bindOlderRole(t *testing.T, cluster client.Client, namespace string) {
+	t.Helper()
+	role := &rbacv1.Role{}
+	readManifest(t, "limited/role.yaml", role)
+	role.Namespace, role.Name = namespace, "coffer-manager-older"
+	role.Rules = slices.DeleteFunc(role.Rules, func(rule rbacv1.PolicyRule) bool { return slices.Contains(rule.Resources, "pods") })
+	mustCreate(t, cluster, role, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: testNamespace, Name: "coffer"}},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
+	})
 }
 
 func readManifest(t *testing.T, file string, into any) {

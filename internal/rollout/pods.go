@@ -109,8 +109,21 @@ func crashOf(w Workload, pod *corev1.Pod) string {
 	return ""
 }
 
+// PodsError says that the pods of a workload, kind/name, could not be listed: nobody
+// knows whether its rollout works.
+type PodsError struct {
+	Workload string
+	Err      error
+}
+
+func (e *PodsError) Error() string { return "list the pods of " + e.Workload + ": " + e.Err.Error() }
+
+// Unwrap is what the API server answered.
+func (e *PodsError) Unwrap() error { return e.Err }
+
 // look lists the pods of the workload, live and a bounded number of them, since no
-// cache of all pods is worth the few moments in which they matter.
+// cache of all pods is worth the few moments in which they matter. It fails with a
+// PodsError.
 func (r Roller) look(ctx context.Context, w Workload, content Content, now time.Time) (sighting, error) {
 	selector, err := metav1.LabelSelectorAsSelector(selectorOf(w))
 	if err != nil || selector.Empty() {
@@ -123,7 +136,7 @@ func (r Roller) look(ctx context.Context, w Workload, content Content, now time.
 		err := r.Pods.List(ctx, &page, client.InNamespace(w.Object.GetNamespace()),
 			client.MatchingLabelsSelector{Selector: selector}, client.Limit(podPage), client.Continue(next))
 		if err != nil {
-			return sighting{}, fmt.Errorf("list the pods of %s %s/%s: %w", w.Kind, w.Object.GetNamespace(), w.Object.GetName(), err)
+			return sighting{}, &PodsError{Workload: w.Kind + "/" + w.Object.GetName(), Err: err}
 		}
 		pods = append(pods, page.Items...)
 		if next = page.Continue; next == "" {

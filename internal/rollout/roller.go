@@ -123,7 +123,8 @@ func secretsOfObject(obj client.Object) []string {
 
 // Roll stamps every workload that needs it, has waited enough and, with OneByOne, whose
 // turn it is, and says how far each workload that follows the Secret has come. Errors of
-// single workloads are joined, and do not keep the others from being rolled.
+// single workloads, a PodsError among them, are joined, and do not keep the others from
+// being rolled.
 func (r Roller) Roll(ctx context.Context, req Request) (Report, error) {
 	workloads, missing, err := r.selected(ctx, req.Namespace, req.Content.Secret, req.Selection)
 	if err != nil {
