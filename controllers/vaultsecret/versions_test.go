@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
@@ -279,5 +281,66 @@ func TestUpdateOfDescriptionWritesNothing(t *testing.T) {
 		if reason, _, _ := strings.Cut(said, ":"); !slices.Contains(ofTheStart, reason) {
 			t.Errorf("an event tells of a description: %s", said)
 		}
+	}
+}
+
+// named notes the requests of an operator that changed something in the cluster, without
+// events. One that lost a race (409) changed nothing.
+type named struct {
+	next http.RoundTripper
+	mu   *sync.Mutex
+	all  *[]string
+}
+
+func (n named) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := n.next.RoundTrip(r)
+	if r.Method == http.MethodGet || strings.HasSuffix(r.URL.Path, "/events") || err == nil && response.StatusCode == http.StatusConflict {
+		return response, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	*n.all = append(*n.all, r.Method+" "+r.URL.Path)
+	return response, err
+}
+
+// A first sync writes the Secret and the status, each once, and looks that find nothing
+// to do write nothing.
+func TestWritesOfFirstSync(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.put(database, "one")
+	var mu sync.Mutex
+	var all []string
+	w.config = rest.CopyConfig(w.config)
+	w.config.Wrap(func(next http.RoundTripper) http.RoundTripper { return named{next, &mu, &all} })
+	op := w.startOperator()
+	awaits(op.synced) // a sync before is refused, and its status says so
+	object := w.onEvents("payments", func(s *vaultv1alpha1.VaultSecretSpec) { s.Path = database })
+	w.shows(object, "one", 1)
+	want := []string{
+		"POST /api/v1/namespaces/" + w.namespace + "/secrets",
+		"PATCH /apis/vault.coffer.dev/v1alpha1/namespaces/" + w.namespace + "/vaultsecrets/payments/status",
+	}
+	written := func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(all)
+	}
+	w.eventually(func() string { // what the API server shows may be noted a moment later
+		if got := written(); len(got) < len(want) {
+			return fmt.Sprintf("%q were sent", got)
+		}
+		return ""
+	})
+	if diff := cmp.Diff(want, written()); diff != "" {
+		t.Errorf("first sync (-want +got):\n%s", diff)
+	}
+	// The first of these looks may be the one that its own Secret and status bring about.
+	for range 3 {
+		w.reconciled(op, object)
+	}
+	op.stop()
+	if diff := cmp.Diff(want, written()); diff != "" {
+		t.Errorf("with the resyncs (-want +got):\n%s", diff)
 	}
 }

@@ -47,9 +47,10 @@ var operatorFlows = []operatorFlow{
 	{"secret-of-another-type", "secret-write", []string{failpoint.Removed}, (*tenant).retype},
 	{"secret-of-a-former-name", "secret-delete", []string{failpoint.BeforeWrite, failpoint.AfterWrite}, (*tenant).rename},
 	{"secret-of-no-right", "secret-delete", []string{failpoint.BeforeWrite, failpoint.AfterWrite}, (*tenant).share},
+	{"rollback", "rollback", []string{failpoint.Decided, failpoint.SecretWritten, failpoint.Stamped}, (*tenant).failRollout},
 }
 
-// TestOperatorKilled kills the operator at every write of a reconcile and of a rollout, and looks at the cluster once the next
+// TestOperatorKilled kills the operator at every write of a reconcile, of a rollout and of a rollback, and looks at the cluster once the next
 // operator had its time.
 func TestOperatorKilled(t *testing.T) {
 	var o *operator

@@ -35,6 +35,8 @@ type tenant struct {
 	kind    corev1.SecretType
 	shared  bool
 	stamps  int64
+	// good is the version that its workload last ran with, once a rollout of a newer one has failed; 0 before.
+	good int64
 
 	watcher watch.Interface
 	ended   chan struct{} // closed when nothing is watched any more
@@ -105,6 +107,70 @@ func (at *tenant) rotate(t *testing.T) {
 	at.stamps++
 }
 
+// failRollout is a cause: a new version with which the pods do not come up, where they ran with another. No operator runs the
+// first time, and then another works until the new version is rolled out.
+func (at *tenant) failRollout(t *testing.T) {
+	stop := func() {}
+	if at.good == 0 {
+		_, stop = at.start(t)
+		at.reports(t, appsv1.DeploymentStatus{Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1}, corev1.ConditionTrue, "NewReplicaSetAvailable")
+		at.await(t, "a good version", func() bool {
+			good := at.vaultSecret(t).Status.LastGood
+			return good != nil && len(good.Sources) == 1 && good.Sources[0].Version == at.version
+		})
+		at.good = at.version
+	}
+	at.put(t, nil)
+	at.await(t, "the rollout", func() bool {
+		status := at.vaultSecret(t).Status
+		return status.Version == at.version && len(status.Workloads) == 1 && status.Workloads[0].RollingSince != nil
+	})
+	stop()
+	at.reports(t, appsv1.DeploymentStatus{Replicas: 2, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1}, corev1.ConditionFalse, "ProgressDeadlineExceeded")
+	at.stamps += 2 // forth and back
+}
+
+// reports writes what the Deployment controller, which there is none of, would say of the present template.
+func (at *tenant) reports(t *testing.T, status appsv1.DeploymentStatus, progressing corev1.ConditionStatus, reason string) {
+	t.Helper()
+	var d appsv1.Deployment
+	must(t, at.cluster.Get(t.Context(), client.ObjectKey{Namespace: at.namespace, Name: "web"}, &d))
+	status.ObservedGeneration = d.Generation
+	status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: progressing, Reason: reason}}
+	d.Status = status
+	must(t, at.cluster.Status().Update(t.Context(), &d))
+}
+
+func (at *tenant) vaultSecret(t *testing.T) *vaultv1alpha1.VaultSecret {
+	t.Helper()
+	vs := &vaultv1alpha1.VaultSecret{}
+	must(t, at.cluster.Get(t.Context(), client.ObjectKey{Namespace: at.namespace, Name: "database"}, vs))
+	return vs
+}
+
+// wanted is the version that the Secret is to have.
+func (at *tenant) wanted() int64 {
+	if at.good != 0 {
+		return at.good
+	}
+	return at.version
+}
+
+// refused returns what is not right with the refusal of the newest version, where a rollout of it failed.
+func (at *tenant) refused(vs *vaultv1alpha1.VaultSecret) error {
+	if at.good == 0 {
+		return nil
+	}
+	rejected, ready := vs.Status.Rejected, meta.FindStatusCondition(vs.Status.Conditions, vaultv1alpha1.ConditionReady)
+	if rejected == nil || len(rejected.Sources) != 1 || rejected.Sources[0].Version != at.version {
+		return fmt.Errorf("refused is %+v, want version %d", rejected, at.version)
+	}
+	if ready == nil || ready.Reason != vaultv1alpha1.ReasonRolledBack {
+		return fmt.Errorf("Ready is %+v", ready)
+	}
+	return nil
+}
+
 // retype is a cause: the Secret is to be of another type, which Kubernetes does not change.
 func (at *tenant) retype(t *testing.T) {
 	at.kind = map[bool]corev1.SecretType{true: corev1.SecretTypeBasicAuth, false: corev1.SecretTypeOpaque}[at.kind == corev1.SecretTypeOpaque]
@@ -166,13 +232,17 @@ func (at *tenant) settled(ctx context.Context) error {
 		return fmt.Errorf("%d Secrets", len(secrets.Items))
 	}
 	s := &secrets.Items[0]
-	if got := versionIn(s); s.Name != at.name || s.Type != at.kind || got != at.version || vs.Status.Version != at.version {
+	if got := versionIn(s); s.Name != at.name || s.Type != at.kind || got != at.wanted() || vs.Status.Version != at.wanted() {
 		return fmt.Errorf("the Secret %s of type %s has version %d, the status says %d", s.Name, s.Type, got, vs.Status.Version)
+	}
+	if err := at.refused(vs); err != nil {
+		return err
 	}
 	return at.stamped(ctx, s)
 }
 
-// stamped returns what is not right with the rollout: one stamp, of the present content, for each change.
+// stamped returns what is not right with the rollout: one stamp, of the present content, for each change. What it ran with
+// before any had none, and has none again.
 func (at *tenant) stamped(ctx context.Context, s *corev1.Secret) error {
 	var d appsv1.Deployment
 	if err := at.cluster.Get(ctx, client.ObjectKey{Namespace: at.namespace, Name: "web"}, &d); err != nil {
@@ -182,7 +252,10 @@ func (at *tenant) stamped(ctx context.Context, s *corev1.Secret) error {
 		return fmt.Errorf("the Deployment was stamped %d times for %d changes", d.Generation-1, at.stamps)
 	}
 	stamp := d.Spec.Template.Annotations[vaultv1alpha1.StampAnnotationPrefix+s.Name]
-	if at.stamps > 0 && stamp != s.Annotations[vaultv1alpha1.ChecksumAnnotation] {
+	switch {
+	case at.good != 0 && stamp != "":
+		return errors.New("the Deployment is stamped, and its first template was not")
+	case at.good == 0 && at.stamps > 0 && stamp != s.Annotations[vaultv1alpha1.ChecksumAnnotation]:
 		return errors.New("the Deployment is stamped with other content")
 	}
 	return nil
@@ -212,17 +285,19 @@ func (at *tenant) watch(t *testing.T) {
 	}()
 }
 
-// watched ends the watch, and says which Secret had no version of the path or went back to an older one.
+// watched ends the watch, and says which Secret had no version of the path or went back to an older one, but for the good
+// one: to that it goes back from a version of which the rollout failed, and never to such a version again.
 func (at *tenant) watched(t *testing.T) (wrong []string) {
 	t.Helper()
 	at.watcher.Stop()
 	<-at.ended
-	last := int64(1)
+	last, newest := int64(1), int64(1)
 	for _, version := range at.held {
-		if version < last || version > at.version {
+		older := version != last && version <= newest
+		if version < 1 || version > at.version || older && version != at.good {
 			wrong = append(wrong, fmt.Sprintf("a Secret had version %d after %d, of %d", version, last, at.version))
 		}
-		last = max(last, version)
+		last, newest = version, max(newest, version)
 	}
 	if len(at.held) == 0 {
 		wrong = append(wrong, "no Secret was seen")
