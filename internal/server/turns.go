@@ -18,7 +18,7 @@ import (
 // writes of one caller than the engine's pool has would only wait there, with everybody
 // else's behind them.
 //
-// While others ask too, every request weighs besideWeight: the caller gets less done so, and a
+// While others ask too, every request is besideWeight of its caller's share: the caller gets less done so, and a
 // neighbour's one request does not stand behind its many
 // (docs/performance.md, "beside a storm").
 const (
@@ -69,21 +69,22 @@ func (t *turns) take(ctx context.Context, caller string, weight int64) (done fun
 	if err != nil {
 		return nil, err
 	}
+	share := weight // of what its caller may have at work
 	if beside {
-		weight = besideWeight
+		share = besideWeight
 	}
-	if err := own.atOnce.Acquire(ctx, weight); err != nil {
+	if err := own.atOnce.Acquire(ctx, share); err != nil {
 		t.leave(caller, own)
 		return nil, err
 	}
 	if err := t.all.Acquire(ctx, weight); err != nil {
-		own.atOnce.Release(weight)
+		own.atOnce.Release(share)
 		t.leave(caller, own)
 		return nil, err
 	}
 	return func() {
 		t.all.Release(weight)
-		own.atOnce.Release(weight)
+		own.atOnce.Release(share)
 		t.leave(caller, own)
 	}, nil
 }

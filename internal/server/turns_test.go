@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,5 +106,41 @@ func TestACallerBesideOthersHasFewAtOnce(t *testing.T) {
 				t.Errorf("%s: %d reads or %d writes are worked on at a time, want %d and %d", step.name, reads, writes, step.reads, step.writes)
 			}
 		}
+	})
+}
+
+// TestFewCallersDoNotFillTheServer: a request takes of what all have only what it weighs, so that callers beside each
+// other, whose bodies may be slow to come, leave room.
+func TestFewCallersDoNotFillTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurns()
+		ctx, cancel := context.WithCancel(t.Context())
+		first, err := turns.take(ctx, "who asked before", readWeight)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first()
+		const callers = maxAtOnceOfAll/(maxAtOnce/besideWeight*writeWeight) - 1
+		for n := range callers {
+			for range maxAtOnce {
+				go func() {
+					if done, err := turns.take(ctx, fmt.Sprint("slow ", n), writeWeight); err == nil {
+						<-ctx.Done()
+						done()
+					}
+				}()
+			}
+			synctest.Wait()
+		}
+		atOnce, stop := context.WithTimeout(ctx, time.Second)
+		done, err := turns.take(atOnce, "another", writeWeight)
+		if err != nil {
+			t.Error("there is no room for another caller")
+		} else {
+			done()
+		}
+		stop()
+		cancel()
+		synctest.Wait()
 	})
 }
