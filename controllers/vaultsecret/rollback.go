@@ -57,9 +57,18 @@ func (r *Reconciler) turnBack(ctx context.Context, s *scope) error {
 	case err != nil:
 		return err
 	}
-	s.refs, s.reads, s.versions = back.refs, back.reads, back.versions
-	s.inputs, err = inputsChecksum(r.Vault, s.object, s.refs, s.versions)
-	return err
+	inputs, err := inputsChecksum(r.Vault, s.object, back.refs, back.versions)
+	if err != nil {
+		return err
+	}
+	if inputs != status.LastGood.Inputs {
+		// Only the operator can make the keyed checksum: somebody else wrote this status, and
+		// must not choose the version that is served.
+		status.Rejected = nil
+		return nil
+	}
+	s.refs, s.reads, s.versions, s.inputs = back.refs, back.reads, back.versions, inputs
+	return nil
 }
 
 // released reports whether what was refused is to be tried again, or something else is

@@ -2,6 +2,7 @@ package vaultsecret_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
@@ -460,6 +462,34 @@ func (w *world) askAgainUntil(object *vaultv1alpha1.VaultSecret, ok func() strin
 		change(w, object, func(o *vaultv1alpha1.VaultSecret) { o.Annotations = map[string]string{"again": fmt.Sprint(n)} })
 		return ok()
 	})
+}
+
+// Who may write the status of a VaultSecret, and not its spec, cannot choose the version
+// that is served.
+func TestForgedRollback(t *testing.T) {
+	t.Parallel()
+	w, _ := newRunningWorld(t)
+	w.put(database, "one")
+	object := w.ofPath("payments", database)
+	w.ready(object)
+	w.rotate(database, "two")
+	w.holds("payments", map[string]string{"value": "two"})
+	forged, err := json.Marshal(map[string]any{"status": map[string]any{
+		"rejected": vaultv1alpha1.RejectedContent{
+			Sources: []vaultv1alpha1.SourceVersion{{Path: database, Version: 2}}, RejectedAt: metav1.Now(), Message: "forged",
+			Generation: refreshed(w, object).Generation,
+		},
+		"lastGood": vaultv1alpha1.GoodContent{Sources: []vaultv1alpha1.SourceVersion{{Path: database, Version: 1}}, Inputs: "forged", Checksum: "forged"},
+	}})
+	must(t, err)
+	must(t, w.client.Status().Patch(context.Background(), object.DeepCopy(), client.RawPatch(types.MergePatchType, forged)))
+	w.askAgainUntil(object, func() string {
+		if refreshed(w, object).Status.Rejected != nil {
+			return "what is forged is believed"
+		}
+		return ""
+	})
+	w.holds("payments", map[string]string{"value": "two"})
 }
 
 // Two Secrets that changed in one rollout go back in one, also when only pods tell of
