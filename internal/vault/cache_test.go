@@ -111,7 +111,11 @@ func TestPoisonedLayersAreMisses(t *testing.T) {
 					t.Errorf("%s: the poison was not replaced", name)
 				}
 			}
-			wantCacheReads(t, registry, map[string]int{poisoned + " miss": 3, poisoned + " bad": len(poisons)})
+			misses, bad := 3, len(poisons)
+			if poisoned == "redis" { // where an empty box reads as one that is not there
+				misses, bad = misses+1, bad-1
+			}
+			wantCacheReads(t, registry, map[string]int{poisoned + " miss": misses, poisoned + " bad": bad})
 		})
 	}
 }
