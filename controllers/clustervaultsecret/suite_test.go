@@ -372,21 +372,7 @@ func (w *world) child(namespace, name string) *vaultv1alpha1.VaultSecret {
 // eventually waits until ok says "", and fails with what it said last.
 func (w *world) eventually(ok func() string) {
 	w.t.Helper()
-	end := time.Now().Add(deadline)
-	for {
-		said := ok()
-		if said == "" {
-			return
-		}
-		if time.Now().After(end) {
-			w.t.Fatalf("after %v: %s", deadline, said)
-		}
-		select {
-		case <-w.t.Context().Done():
-			w.t.Fatal(said)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	testkit.Eventually(w.t, deadline, ok)
 }
 
 // comes waits until the namespace has the VaultSecret.

@@ -25,6 +25,7 @@ import (
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/controllers/vaultpolicy"
+	"github.com/coffer-vault/coffer/internal/testkit"
 	"github.com/coffer-vault/coffer/internal/testkit/kube"
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
@@ -162,21 +163,7 @@ func (w *world) policy(name string, rules ...vaultv1alpha1.VaultPolicyRule) *vau
 
 func (w *world) eventually(ok func() string) {
 	w.t.Helper()
-	end := time.Now().Add(deadline)
-	for {
-		said := ok()
-		if said == "" {
-			return
-		}
-		if time.Now().After(end) {
-			w.t.Fatalf("after %v: %s", deadline, said)
-		}
-		select {
-		case <-w.t.Context().Done():
-			w.t.Fatal(said)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	testkit.Eventually(w.t, deadline, ok)
 }
 
 // allowed reports whether the caller may read path; the engine decides.

@@ -414,21 +414,7 @@ func (w *world) secret(name string) *corev1.Secret {
 // eventually waits until ok says "", and fails with what it said last.
 func (w *world) eventually(ok func() string) {
 	w.t.Helper()
-	end := time.Now().Add(deadline)
-	for {
-		said := ok()
-		if said == "" {
-			return
-		}
-		if time.Now().After(end) {
-			w.t.Fatalf("after %v: %s", deadline, said)
-		}
-		select {
-		case <-w.t.Context().Done():
-			w.t.Fatal(said)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	testkit.Eventually(w.t, deadline, ok)
 }
 
 // conditionIs waits for a condition of the present generation with this reason, and
