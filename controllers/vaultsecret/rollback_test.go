@@ -64,6 +64,18 @@ func (w *world) knownGood(object *vaultv1alpha1.VaultSecret, versions ...int64) 
 	})
 }
 
+// rotatedOnce makes a Deployment that runs with version one of the Secret payments, and is stamped for version two.
+func (w *world) rotatedOnce() (*vaultv1alpha1.VaultSecret, *appsv1.Deployment) {
+	w.t.Helper()
+	w.put(database, "one")
+	object := w.ofPath("payments", database)
+	d := w.deployment("api", envFrom("payments"))
+	w.ready(w.rolledOutFirst(object, d))
+	w.rotate(database, "two")
+	w.stamped(d, "payments")
+	return object, d
+}
+
 // isBack waits until the Secret holds value again, of version, and the status says that
 // a newer one is refused.
 func (w *world) isBack(object *vaultv1alpha1.VaultSecret, value string, version int64) {
@@ -375,12 +387,7 @@ func TestNoWayBack(t *testing.T) {
 		t.Parallel()
 		w, op := newRunningWorld(t)
 		engine, path := w.vault.Engine, vaulttest.Path(t, database)
-		w.put(database, "one")
-		object := w.ofPath("payments", database)
-		d := w.deployment("api", envFrom("payments"))
-		w.ready(w.rolledOutFirst(object, d))
-		w.rotate(database, "two")
-		w.stamped(d, "payments")
+		object, d := w.rotatedOnce()
 		must(t, engine.DestroyVersions(t.Context(), w.vault.Admin, path, 1))
 		w.missesDeadline(d)
 		says(w, object, "it cannot be rolled back: the last good "+database+" version 1 is destroyed")
@@ -391,12 +398,7 @@ func TestNoWayBack(t *testing.T) {
 		t.Parallel()
 		w, _ := newRunningWorld(t)
 		engine, path := w.vault.Engine, vaulttest.Path(t, database)
-		w.put(database, "one")
-		object := w.ofPath("payments", database)
-		d := w.deployment("api", envFrom("payments"))
-		w.ready(w.rolledOutFirst(object, d))
-		w.rotate(database, "two")
-		w.stamped(d, "payments")
+		object, d := w.rotatedOnce()
 		must(t, engine.DeleteVersions(t.Context(), w.vault.Admin, path, 1))
 		w.missesDeadline(d)
 		says(w, object, "coffer undelete "+database+" --version 1")
@@ -407,12 +409,7 @@ func TestNoWayBack(t *testing.T) {
 		t.Parallel()
 		w, _ := newRunningWorld(t)
 		engine, path := w.vault.Engine, vaulttest.Path(t, database)
-		w.put(database, "one")
-		object := w.ofPath("payments", database)
-		d := w.deployment("api", envFrom("payments"))
-		w.ready(w.rolledOutFirst(object, d))
-		w.rotate(database, "two")
-		w.stamped(d, "payments")
+		object, d := w.rotatedOnce()
 		w.missesDeadline(d)
 		w.isBack(object, "one", 1)
 		must(t, engine.DestroyVersions(t.Context(), w.vault.Admin, path, 1))
