@@ -90,13 +90,13 @@ func TestAPIServerFaults(t *testing.T) {
 					}
 				}
 			}
-			created, first := inject(http.MethodPost, "secrets"), inject(http.MethodPatch, "/status")
+			created, first := inject(http.MethodPost, "secrets"), inject(http.MethodPut, "/status")
 			object := w.atOnce("payments")
 			w.ready(object)
 			w.holds("payments", map[string]string{"value": "one"})
 			happened(created, first)
 
-			updated, stamped, told := inject(http.MethodPut, "secrets/"), inject(http.MethodPatch, "deployments/"), inject(http.MethodPatch, "/status")
+			updated, stamped, told := inject(http.MethodPut, "secrets/"), inject(http.MethodPatch, "deployments/"), inject(http.MethodPut, "/status")
 			w.rotate(database, "two")
 			w.followed(object, d, "two", 1)
 			happened(updated, stamped, told)

@@ -97,15 +97,13 @@ func (r *Reconciler) claim(ctx context.Context, s *scope, existing *corev1.Secre
 
 // rivals are the other VaultSecrets that name the same Secret and are there to stay.
 func (r *Reconciler) rivals(ctx context.Context, object *vaultv1alpha1.VaultSecret) ([]vaultv1alpha1.VaultSecret, error) {
-	var named vaultv1alpha1.VaultSecretList
-	err := r.List(ctx, &named, client.InNamespace(object.Namespace), client.MatchingFields{targetIndex: targetName(object)},
-		client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency) // what counts here is not written by Coffer
+	named, err := targeting(ctx, r, object.Namespace, targetName(object))
 	if err != nil {
-		return nil, fmt.Errorf("list the VaultSecrets of the Secret %s: %w", targetName(object), err)
+		return nil, err
 	}
 	var rivals []vaultv1alpha1.VaultSecret
-	for i := range named.Items {
-		if other := &named.Items[i]; other.UID != object.UID && other.DeletionTimestamp.IsZero() {
+	for i := range named {
+		if other := &named[i]; other.UID != object.UID && other.DeletionTimestamp.IsZero() {
 			rivals = append(rivals, *other)
 		}
 	}
@@ -139,13 +137,18 @@ func (r *Reconciler) leaving(ctx context.Context, existing *corev1.Secret) (stri
 	if uid == "" {
 		return "", nil
 	}
-	var owners vaultv1alpha1.VaultSecretList
-	err := r.List(ctx, &owners, client.InNamespace(existing.Namespace), client.MatchingFields{uidIndex: uid},
-		client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
-	if err != nil || len(owners.Items) == 0 {
-		return "", client.IgnoreNotFound(err)
+	// No index: only a Secret that is retained, and in the way of another, asks for it.
+	var all vaultv1alpha1.VaultSecretList
+	err := r.List(ctx, &all, client.InNamespace(existing.Namespace), client.UnsafeDisableDeepCopy, client.DisableReadYourWritesConsistency)
+	if err != nil {
+		return "", fmt.Errorf("list the VaultSecrets of the namespace: %w", err)
 	}
-	return owners.Items[0].Name, nil
+	for i := range all.Items {
+		if string(all.Items[i].UID) == uid {
+			return all.Items[i].Name, nil
+		}
+	}
+	return "", nil
 }
 
 // agreed reports whether both sides want the Secret to be taken over.
@@ -183,7 +186,7 @@ func notOwned(object *vaultv1alpha1.VaultSecret, s *corev1.Secret) *failure {
 func (w watches) targetLeft() handler.EventHandler {
 	enqueue := func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], left client.Object) {
 		target := targetName(left.(*vaultv1alpha1.VaultSecret))
-		for _, request := range w.list(ctx, client.InNamespace(left.GetNamespace()), client.MatchingFields{targetIndex: target}) {
+		for _, request := range w.targeting(ctx, left.GetNamespace(), target) {
 			queue.Add(request)
 		}
 	}

@@ -20,11 +20,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/controllers/vaultsecret/paced"
 	"github.com/coffer-vault/coffer/internal/rollout"
 )
 
 // +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultsecrets,verbs=get;list;watch
-// +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultsecrets/status,verbs=patch
+// +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultsecrets/status,verbs=update
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=serviceaccounts;namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=get;list;watch;patch
@@ -91,6 +92,7 @@ type Reconciler struct {
 
 	roller  rollout.Roller
 	metrics *instruments
+	own     *ownWrites
 }
 
 // Setup adds the reconciler to mgr, whose cache must have been made with
@@ -114,11 +116,16 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	if err != nil {
 		return err
 	}
+	recorder := paced.New(mgr.GetEventRecorder(name), mgr.GetScheme(), instruments.eventsDropped)
+	if err := mgr.Add(recorder); err != nil {
+		return fmt.Errorf("add the recorder of events: %w", err)
+	}
 	r := &Reconciler{
 		Client: consistent, APIReader: mgr.GetAPIReader(), Vault: opts.Vault,
 		Cluster: opts.Cluster, DefaultEnvironment: opts.DefaultEnvironment, PoliciesInForce: opts.PoliciesInForce,
-		Recorder: mgr.GetEventRecorder(name), Clock: clock.RealClock{},
-		roller: rollout.Roller{Client: consistent, Pods: mgr.GetAPIReader(), ArgoRollouts: argoRollouts}, metrics: instruments,
+		Recorder: recorder, Clock: clock.RealClock{},
+		roller:  rollout.Roller{Client: consistent, Pods: mgr.GetAPIReader(), ArgoRollouts: argoRollouts},
+		metrics: instruments, own: newOwnWrites(),
 	}
 	if err := addIndexes(mgr, argoRollouts); err != nil {
 		return err
@@ -160,13 +167,13 @@ func NewClient(mgr ctrl.Manager) (client.Client, error) {
 func (r *Reconciler) setupController(mgr ctrl.Manager, opts Options) error {
 	workers := opts.Workers
 	if workers == 0 {
-		workers = max(8, 4*runtime.GOMAXPROCS(0)) // a worker mostly waits for the network
+		workers = max(16, 8*runtime.GOMAXPROCS(0)) // a worker mostly waits for the network
 	}
 	backoff := opts.Backoff
 	if backoff == nil {
 		backoff = workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, maxBackoff)
 	}
-	w := watches{reader: mgr.GetCache(), metrics: r.metrics, argoRollouts: r.roller.ArgoRollouts}
+	w := watches{reader: mgr.GetCache(), metrics: r.metrics, own: r.own, argoRollouts: r.roller.ArgoRollouts}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named(name).
 		For(&vaultv1alpha1.VaultSecret{}, specChanges()).

@@ -49,10 +49,21 @@ func rolledWorkloads(object *vaultv1alpha1.VaultSecret) []string {
 func followed(ctx context.Context, reader client.Reader, w rollout.Workload) ([]vaultv1alpha1.VaultSecret, error) {
 	name := w.Object.GetName()
 	queries := []client.MatchingFields{{workloadIndex: w.Kind + "/" + name}, {workloadIndex: anySelector}}
-	for _, secretName := range rollout.SecretsOf(&w.Template.Spec) {
-		queries = append(queries, client.MatchingFields{targetIndex: secretName})
-	}
 	var all []vaultv1alpha1.VaultSecret
+	add := func(found []vaultv1alpha1.VaultSecret) {
+		for i := range found {
+			if follows(w, &found[i]) && !slices.ContainsFunc(all, func(o vaultv1alpha1.VaultSecret) bool { return o.Name == found[i].Name }) {
+				all = append(all, found[i])
+			}
+		}
+	}
+	for _, secretName := range rollout.SecretsOf(&w.Template.Spec) {
+		found, err := targeting(ctx, reader, w.Object.GetNamespace(), secretName)
+		if err != nil {
+			return nil, err
+		}
+		add(found)
+	}
 	for _, query := range queries {
 		var found vaultv1alpha1.VaultSecretList
 		err := reader.List(ctx, &found, client.InNamespace(w.Object.GetNamespace()), query,
@@ -60,11 +71,7 @@ func followed(ctx context.Context, reader client.Reader, w rollout.Workload) ([]
 		if err != nil {
 			return nil, fmt.Errorf("list the VaultSecrets that %s %s follows: %w", w.Kind, name, err)
 		}
-		for i := range found.Items {
-			if follows(w, &found.Items[i]) && !slices.ContainsFunc(all, func(o vaultv1alpha1.VaultSecret) bool { return o.Name == found.Items[i].Name }) {
-				all = append(all, found.Items[i])
-			}
-		}
+		add(found.Items)
 	}
 	return all, nil
 }

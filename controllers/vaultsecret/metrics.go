@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/controllers/vaultsecret/paced"
 )
 
 // instruments are the metrics of the operator.
@@ -17,6 +18,7 @@ type instruments struct {
 	rolloutsCoalesced prometheus.Counter
 	rolloutsFailed    prometheus.Counter
 	rolledBack        prometheus.Counter
+	eventsDropped     prometheus.Counter
 	propagation       *propagation
 }
 
@@ -53,7 +55,8 @@ func newInstruments(registerer prometheus.Registerer) (*instruments, error) {
 			Name: "coffer_rollouts_rolled_back_total",
 			Help: "Secrets taken back to the last good versions since a rollout of newer ones failed.",
 		}),
-		propagation: newPropagation(),
+		eventsDropped: paced.Dropped(),
+		propagation:   newPropagation(),
 	}
 	var err error
 	m.syncs, err = register(registerer, m.syncs, err)
@@ -61,6 +64,7 @@ func newInstruments(registerer prometheus.Registerer) (*instruments, error) {
 	m.rolloutsCoalesced, err = register(registerer, m.rolloutsCoalesced, err)
 	m.rolloutsFailed, err = register(registerer, m.rolloutsFailed, err)
 	m.rolledBack, err = register(registerer, m.rolledBack, err)
+	m.eventsDropped, err = register(registerer, m.eventsDropped, err)
 	m.propagation.seconds, err = register(registerer, m.propagation.seconds, err)
 	return m, err
 }

@@ -275,18 +275,6 @@ func (r *Reconciler) removeOwned(ctx context.Context, s *scope, which func(*core
 	return nil
 }
 
-// owned lists the Secrets that belong to the VaultSecret.
-func (r *Reconciler) owned(ctx context.Context, s *scope) ([]corev1.Secret, error) {
-	var owned corev1.SecretList
-	err := r.List(ctx, &owned, client.InNamespace(s.object.Namespace), client.MatchingFields{ownerIndex: string(s.object.UID)},
-		// A Secret that this misses because it was written just now comes as an event.
-		client.DisableReadYourWritesConsistency)
-	if err != nil {
-		return nil, fmt.Errorf("list the Secrets of the VaultSecret: %w", err)
-	}
-	return owned.Items, nil
-}
-
 // withdraw takes the Secret away when the rights to it are gone. A Secret that was
 // written from another vault is kept: that vault's database was replaced, and
 // nobody revoked anything.

@@ -132,6 +132,7 @@ func (r *Reconciler) write(ctx context.Context, s *scope, existing *corev1.Secre
 	if err := r.Update(ctx, target); err != nil {
 		return writeFailure("update the Secret "+target.Name, err)
 	}
+	r.own.note(s.key(), target)
 	return nil
 }
 
@@ -157,6 +158,7 @@ func (r *Reconciler) create(ctx context.Context, s *scope, data map[string][]byt
 	if err != nil {
 		return writeFailure("create the Secret "+target.Name, err)
 	}
+	r.own.note(s.key(), target)
 	return nil
 }
 
@@ -183,6 +185,7 @@ func (r *Reconciler) replace(ctx context.Context, s *scope, existing *corev1.Sec
 	if err != nil {
 		return writeFailure("create the Secret "+target.Name, err)
 	}
+	r.own.note(s.key(), target)
 	return nil
 }
 
@@ -238,6 +241,7 @@ func (r *Reconciler) writeMetadata(ctx context.Context, s *scope) error {
 	if err := r.Patch(ctx, target, patch); err != nil {
 		return writeFailure("update the Secret "+target.Name, err)
 	}
+	r.own.note(s.key(), target)
 	// What is taken away of a Secret that was retained is Coffer's own mark.
 	s.written, s.restored = true, !marked(s.existing)
 	return nil

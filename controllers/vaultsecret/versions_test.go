@@ -319,7 +319,7 @@ func TestWritesOfFirstSync(t *testing.T) {
 	w.shows(object, "one", 1)
 	want := []string{
 		"POST /api/v1/namespaces/" + w.namespace + "/secrets",
-		"PATCH /apis/vault.coffer.dev/v1alpha1/namespaces/" + w.namespace + "/vaultsecrets/payments/status",
+		"PUT /apis/vault.coffer.dev/v1alpha1/namespaces/" + w.namespace + "/vaultsecrets/payments/status",
 	}
 	written := func() []string {
 		mu.Lock()

@@ -2,12 +2,11 @@ package vaultsecret
 
 import (
 	"context"
-	"fmt"
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	ctrl "sigs.k8s.io/controller-runtime"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -19,69 +18,6 @@ import (
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/internal/rollout"
 )
-
-// Field indexes of the cache.
-const (
-	pathIndex    = "coffer.paths"          // VaultSecret by each vault path and prefix it uses
-	accountIndex = "coffer.serviceAccount" // VaultSecret by its service account
-	targetIndex  = "coffer.target"         // VaultSecret by the name of its Secret
-	uidIndex     = "coffer.uid"            // VaultSecret by its UID
-	// workloadIndex: VaultSecret by the workloads that its spec.rollout names.
-	workloadIndex = "coffer.workload"
-	ownerIndex    = "coffer.owner" // Secret by the UID of its VaultSecret
-)
-
-func addIndexes(mgr ctrl.Manager, argoRollouts bool) error {
-	indexer := mgr.GetFieldIndexer()
-	ctx := context.Background() // it only bounds the making of informers
-	for field, extract := range map[string]func(*vaultv1alpha1.VaultSecret) []string{
-		pathIndex:    usedPaths,
-		accountIndex: func(o *vaultv1alpha1.VaultSecret) []string { return []string{o.Spec.ServiceAccountName} },
-		targetIndex:  func(o *vaultv1alpha1.VaultSecret) []string { return []string{targetName(o)} },
-		uidIndex:     func(o *vaultv1alpha1.VaultSecret) []string { return []string{string(o.UID)} },
-
-		workloadIndex: rolledWorkloads,
-	} {
-		err := indexer.IndexField(ctx, &vaultv1alpha1.VaultSecret{}, field, func(obj client.Object) []string {
-			return extract(obj.(*vaultv1alpha1.VaultSecret))
-		})
-		if err != nil {
-			return fmt.Errorf("index VaultSecrets by %s: %w", field, err)
-		}
-	}
-	err := indexer.IndexField(ctx, &corev1.Secret{}, ownerIndex, func(obj client.Object) []string {
-		if uid := ownerUID(obj.(*corev1.Secret)); uid != "" {
-			return []string{uid}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("index Secrets by owner: %w", err)
-	}
-	return rollout.AddIndexes(ctx, indexer, rollout.Objects(argoRollouts))
-}
-
-// usedPaths are the vault paths and prefixes that the VaultSecret names, as written.
-// A prefix ends in "/", and a path never does.
-func usedPaths(object *vaultv1alpha1.VaultSecret) []string {
-	seen := map[string]bool{"": true}
-	var paths []string
-	add := func(path string) {
-		if !seen[path] {
-			seen[path] = true
-			paths = append(paths, path)
-		}
-	}
-	add(string(object.Spec.Path))
-	for i := range object.Spec.DataFrom {
-		add(string(object.Spec.DataFrom[i].Path))
-		add(string(object.Spec.DataFrom[i].Prefix))
-	}
-	for i := range object.Spec.Data {
-		add(string(object.Spec.Data[i].Path))
-	}
-	return paths
-}
 
 // wokenBy are the entries of pathIndex that a change of path concerns: the path, and
 // each prefix that it lies below, such as a/ and a/b/ for a/b/c.
@@ -105,6 +41,8 @@ func specChanges() builder.Predicates {
 type watches struct {
 	reader  client.Reader
 	metrics *instruments
+	// own are the reconciler's writes of Secrets.
+	own *ownWrites
 	// argoRollouts says that there is the kind of Argo Rollouts.
 	argoRollouts bool
 }
@@ -112,7 +50,7 @@ type watches struct {
 func (w watches) add(b *builder.Builder) {
 	b.Watches(&vaultv1alpha1.VaultSecret{}, w.targetLeft()).
 		Watches(&vaultv1alpha1.VaultSecret{}, handler.EnqueueRequestsFromMapFunc(w.ofRollback), builder.WithPredicates(rollbackBegins())).
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.ofSecret)).
+		Watches(&corev1.Secret{}, w.secretEvents()).
 		Watches(serviceAccountMetadata(), handler.EnqueueRequestsFromMapFunc(w.ofServiceAccount), builder.WithPredicates(existenceChanges())).
 		Watches(namespaceMetadata(), handler.EnqueueRequestsFromMapFunc(w.ofNamespace), builder.WithPredicates(environmentChanges()))
 	for _, obj := range rollout.Objects(w.argoRollouts) {
@@ -159,12 +97,36 @@ func rolloutChanges() predicate.Predicate {
 	}}
 }
 
+// secretEvents asks those for a reconcile whom a Secret concerns, as it was and as it is,
+// but for who wrote it.
+func (w watches) secretEvents() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	add := func(q queue, requests []reconcile.Request) {
+		for _, request := range requests { // the queue takes each once
+			q.Add(request)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			add(q, w.own.without(e.Object, w.ofSecret(ctx, e.Object)))
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			concerned := append(w.ofSecret(ctx, e.ObjectOld), w.ofSecret(ctx, e.ObjectNew)...)
+			add(q, w.own.without(e.ObjectNew, concerned))
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
+			w.own.forget(e.Object)
+			add(q, w.ofSecret(ctx, e.Object))
+		},
+	}
+}
+
 // ofSecret finds the VaultSecret whose target has the Secret's name, and the one
 // that owns it: after a change of the target's name they differ.
 func (w watches) ofSecret(ctx context.Context, obj client.Object) []reconcile.Request {
-	requests := w.list(ctx, client.InNamespace(obj.GetNamespace()), client.MatchingFields{targetIndex: obj.GetName()})
+	requests := w.targeting(ctx, obj.GetNamespace(), obj.GetName())
 	if target := unsuffixed(obj.GetName()); target != "" {
-		requests = append(requests, w.list(ctx, client.InNamespace(obj.GetNamespace()), client.MatchingFields{targetIndex: target})...)
+		requests = append(requests, w.targeting(ctx, obj.GetNamespace(), target)...)
 	}
 	for _, owner := range obj.GetOwnerReferences() {
 		if owner.Kind != "VaultSecret" {
@@ -208,6 +170,16 @@ func (w watches) list(ctx context.Context, options ...client.ListOption) []recon
 		return nil
 	}
 	return requestsFor(found.Items)
+}
+
+// targeting names the VaultSecrets whose target has the name.
+func (w watches) targeting(ctx context.Context, namespace, name string) []reconcile.Request {
+	found, err := targeting(ctx, w.reader, namespace, name)
+	if err != nil {
+		log.FromContext(ctx).Error(err, "cannot list the VaultSecrets that an event concerns")
+		return nil
+	}
+	return requestsFor(found)
 }
 
 func requestsFor(objects []vaultv1alpha1.VaultSecret) []reconcile.Request {

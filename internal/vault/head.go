@@ -28,14 +28,29 @@ func (e *Engine) head(ctx context.Context, caller secret.Caller, ref secret.Ref)
 	if err != nil {
 		return store.Head{}, err
 	}
-	head, err := e.lookups.Ask(ctx, wanted)
+	head, err := e.lookUp(ctx, wanted)
 	if err != nil {
-		if !errors.Is(err, secret.ErrUnavailable) {
-			err = fmt.Errorf("%w: read the path: %w", secret.ErrUnavailable, err)
-		}
 		return store.Head{}, fmt.Errorf("%s: %w", ref.Path, err)
 	}
 	return head, nil
+}
+
+func (e *Engine) lookUp(ctx context.Context, wanted store.Wanted) (store.Head, error) {
+	head, err := e.lookups.Ask(ctx, wanted)
+	if err != nil && !errors.Is(err, secret.ErrUnavailable) {
+		err = fmt.Errorf("%w: read the path: %w", secret.ErrUnavailable, err)
+	}
+	return head, err
+}
+
+// headsOf reads what decides about references, all as of one moment: one in a statement
+// with those of others, and many in a statement of their own.
+func (e *Engine) headsOf(ctx context.Context, wanted []store.Wanted) ([]store.Head, error) {
+	if len(wanted) != 1 {
+		return e.store.Heads(ctx, wanted...)
+	}
+	head, err := e.lookUp(ctx, wanted[0])
+	return []store.Head{head}, err
 }
 
 // newLookups groups the questions of head.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
@@ -30,10 +31,10 @@ func (e *Engine) Read(ctx context.Context, caller secret.Caller, ref secret.Ref)
 		if err != nil {
 			return secret.Secret{}, err
 		}
-		if err := e.record(ctx, e.judgeVersion(ctx, r, head)); err != nil {
-			return secret.Secret{}, err
+		value, recorded, err := e.openRecorded(ctx, ref.Path, head.Version, e.judgeVersion(ctx, r, head))
+		if recorded != nil {
+			return secret.Secret{}, recorded
 		}
-		value, err := e.open(ctx, ref.Path, head.Version)
 		if err == nil {
 			return secret.Secret{Metadata: metadata(ref.Path, head.Secret, head.Version), Value: value}, nil
 		}
@@ -45,6 +46,24 @@ func (e *Engine) Read(ctx context.Context, caller secret.Caller, ref secret.Ref)
 		}
 	}
 	return secret.Secret{}, fmt.Errorf("read %s: %w", ref.Path, errOvertaken)
+}
+
+// openRecorded opens the version that v allows while v becomes durable, and gives the
+// value to nobody before. recorded is what record says of v: the value is there only when
+// both errors are nil.
+func (e *Engine) openRecorded(ctx context.Context, path secret.Path, version *store.Version, v verdict) (value secret.Value, recorded, err error) {
+	if v.err != nil {
+		return secret.Value{}, e.record(ctx, v), nil
+	}
+	var wait sync.WaitGroup
+	wait.Go(func() { recorded = e.record(ctx, v) })
+	value, err = e.open(ctx, path, version)
+	wait.Wait()
+	if recorded != nil {
+		value.Clear()
+		return secret.Value{}, recorded, nil
+	}
+	return value, nil, err
 }
 
 // headReads bounds how often a read that writers overtake begins anew. It takes some
@@ -139,7 +158,7 @@ func (e *Engine) Check(ctx context.Context, caller secret.Caller, refs []secret.
 	if err != nil {
 		return nil, err
 	}
-	heads, err := e.store.Heads(ctx, wanted...)
+	heads, err := e.headsOf(ctx, wanted)
 	if err != nil {
 		return nil, fmt.Errorf("check: %w", err)
 	}

@@ -35,7 +35,7 @@ func (e *Engine) Resolve(ctx context.Context, caller secret.Caller, refs []secre
 		return secret.Resolution{}, err
 	}
 	if len(prefixes) == 0 {
-		heads, err := e.store.Heads(ctx, wanted...)
+		heads, err := e.headsOf(ctx, wanted)
 		if err != nil {
 			return secret.Resolution{}, fmt.Errorf("check: %w", err)
 		}

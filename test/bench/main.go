@@ -42,7 +42,7 @@ func main() {
 	flag.DurationVar(&p.round, "round", 2*time.Second, "length of one measurement")
 	objects := flag.Int("objects", 2000, "how many VaultSecrets the operator's figures are about, such as 2000 or 10000")
 	only := flag.String("only", "", "measure only the figures whose name contains this")
-	profiles := flag.String("profile", "", "directory for profiles of reads and writes, of this process and of Postgres' statements")
+	profiles := flag.String("profile", "", "directory for profiles: of reads and writes, of this process and of Postgres' statements, and of the manager")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := errObjects

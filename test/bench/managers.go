@@ -35,13 +35,16 @@ const (
 	asCaches  = "caches"  // its caches of objects, and nothing else
 )
 
-// asChild is the program as it starts itself, until its standard input ends.
+// asChild is the program as it starts itself, until its standard input ends, which names
+// the files that its profiles go to.
 func asChild(ctx context.Context, args []string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		cancel()
+		defer cancel()
+		if err := new(profiler).obey(os.Stdin); err != nil {
+			fmt.Fprintln(os.Stderr, "profile:", err)
+		}
 	}()
 	if args[0] == asCaches {
 		return runCaches(ctx)
@@ -106,7 +109,7 @@ func runCaches(ctx context.Context) error {
 // child is the program, started by itself.
 type child struct {
 	command *exec.Cmd
-	stdin   io.Closer
+	stdin   io.WriteCloser
 	stdout  *bufio.Reader
 	log     string // a file
 	done    chan struct{}
@@ -142,6 +145,22 @@ func start(dir string, environment []string, args ...string) (_ *child, err erro
 		c.err = errors.Join(c.command.Wait(), log.Close())
 	}()
 	return c, nil
+}
+
+// profileTo has the program write its profiles to files whose names begin with prefix from
+// now on, or no more when that is empty.
+func (c *child) profileTo(prefix string) error {
+	_, err := io.WriteString(c.stdin, prefix+"\n")
+	return err
+}
+
+func (c *child) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // stop ends the program in order and waits for it.
@@ -223,7 +242,12 @@ func (b *operatorBench) startManager(ctx context.Context) (*managerProcess, erro
 	if err != nil {
 		return nil, err
 	}
-	return &managerProcess{child: c, metrics: "http://" + metrics + "/metrics"}, nil
+	if b.profiled != "" {
+		err = c.profileTo(b.profiled)
+	}
+	// Packing its metrics would take the manager longer than it works.
+	plain := http.Client{Transport: &http.Transport{DisableCompression: true}}
+	return &managerProcess{child: c, metrics: "http://" + metrics + "/metrics", http: plain}, err
 }
 
 // count sums the series of a metric that have these labels; a program that does not
@@ -247,7 +271,7 @@ func (m *managerProcess) count(ctx context.Context, name string, labels map[stri
 func (m *managerProcess) until(ctx context.Context, least float64, name string, labels map[string]string) error {
 	ctx, stop := m.guard(ctx)
 	defer stop()
-	ticker := time.NewTicker(20 * time.Millisecond)
+	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		n, err := m.count(ctx, name, labels)

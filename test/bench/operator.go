@@ -54,6 +54,7 @@ type operatorBench struct {
 	engine   *vault.Engine
 	tally    *tally
 	manager  *managerProcess
+	profiled string // where the profile of a manager goes that starts now, if anywhere
 
 	prepared  func(context.Context) (struct{}, error)
 	floor     func(context.Context) (floorRates, error)

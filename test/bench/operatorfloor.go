@@ -28,14 +28,18 @@ func (b *operatorBench) measureFloor(ctx context.Context) (f floorRates, err err
 	if _, err := b.prepared(ctx); err != nil {
 		return f, err
 	}
-	if f.firstSync, err = b.floorRate(ctx, b.objects, 0); err != nil {
-		return f, fmt.Errorf("create as the floor: %w", err)
-	}
-	if f.fanOut, err = b.floorRate(ctx, b.shared, 1); err != nil {
-		return f, fmt.Errorf("update as the floor: %w", err)
-	}
-	if f.rotations, err = b.floorRotations(ctx); err != nil {
-		return f, fmt.Errorf("publish as the floor: %w", err)
+	for _, stage := range []struct {
+		name string
+		n    int
+		run  func() error
+	}{
+		{"floor of first sync", b.objects, func() (err error) { f.firstSync, err = b.floorRate(ctx, b.objects, 0); return err }},
+		{"floor of rotation for many", b.shared, func() (err error) { f.fanOut, err = b.floorRate(ctx, b.shared, 1); return err }},
+		{"floor of rotation", rotations, func() (err error) { f.rotations, err = b.floorRotations(ctx); return err }},
+	} {
+		if err := b.stage(ctx, stage.name, stage.n, stage.run); err != nil {
+			return f, fmt.Errorf("%s: %w", stage.name, err)
+		}
 	}
 	if err := b.plane.clear(ctx, floors); err != nil {
 		return f, fmt.Errorf("remove what the floor made: %w", err)

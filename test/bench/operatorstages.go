@@ -32,23 +32,28 @@ func (b *operatorBench) sync(ctx context.Context) (f firstSync, err error) {
 		return f, err
 	}
 	b.tally.forget()
-	own, begin := b.tally.ownWrites(), time.Now()
-	if b.manager, err = b.startManager(ctx); err != nil {
-		return f, err
-	}
-	b.closeAfter(func() error { return b.manager.stop() })
-	guarded, stop := b.manager.guard(ctx)
-	defer stop()
-	var first time.Time
-	err = b.tally.until(guarded, func() bool {
-		first = b.tally.first
-		return b.tally.ready == b.objects && b.tally.numbers[0] == b.objects
+	own, n := b.tally.ownWrites(), float64(b.objects)
+	err = b.stage(ctx, "first sync", b.objects, func() error {
+		begin := time.Now()
+		if b.manager, err = b.startManager(ctx); err != nil {
+			return err
+		}
+		b.closeAfter(func() error { return b.manager.stop() })
+		guarded, stop := b.manager.guard(ctx)
+		defer stop()
+		var first time.Time
+		err := b.tally.until(guarded, func() bool {
+			first = b.tally.first
+			return b.tally.ready == b.objects && b.tally.numbers[0] == b.objects
+		})
+		f.rate, f.rateOfWrites = n/time.Since(begin).Seconds(), n/time.Since(first).Seconds()
+		return err
 	})
 	if err != nil {
 		return f, fmt.Errorf("sync first: %w", err)
 	}
-	n := float64(b.objects)
-	f.rate, f.rateOfWrites = n/time.Since(begin).Seconds(), n/time.Since(first).Seconds()
+	guarded, stop := b.manager.guard(ctx)
+	defer stop()
 	now, err := b.quiet(guarded)
 	if err != nil {
 		return f, err
@@ -100,31 +105,40 @@ func (b *operatorBench) rotate(ctx context.Context) (took []time.Duration, err e
 	}
 	ctx, stop := b.manager.guard(ctx)
 	defer stop()
+	err = b.stage(ctx, "rotation", rotations, func() error {
+		for i := range rotations {
+			each, err := b.rotateOnce(ctx, i+1)
+			if err != nil {
+				return err
+			}
+			took = append(took, each)
+		}
+		return nil
+	})
+	return took, err
+}
+
+// rotateOnce writes a value that begins with number, of the version behind that.
+func (b *operatorBench) rotateOnce(ctx context.Context, number int) (took time.Duration, err error) {
 	key := keyOf(ours, b.shared)
-	for i := range rotations {
-		if err := b.write(ctx, rotatedPath, i+1); err != nil {
-			return nil, err
-		}
-		committed, err := b.commitTime(ctx)
-		if err != nil {
-			return nil, err
-		}
-		at, err := b.tally.reached(ctx, key, i+1)
-		if err != nil {
-			return nil, err
-		}
-		took = append(took, at.Sub(committed))
-		// The next must find nobody at work on this one.
-		if err := b.tally.until(ctx, func() bool { return b.tally.status[key].version == int64(i)+2 }); err != nil {
-			return nil, err
-		}
+	if err := b.write(ctx, rotatedPath, number); err != nil {
+		return 0, err
 	}
-	return took, nil
+	committed, err := b.commitTime(ctx)
+	if err != nil {
+		return 0, err
+	}
+	at, err := b.tally.reached(ctx, key, number)
+	if err != nil {
+		return 0, err
+	}
+	// The next must find nobody at work on this one.
+	return at.Sub(committed), b.tally.until(ctx, func() bool { return b.tally.status[key].version == int64(number)+1 })
 }
 
 // fanOut rotates the path of many VaultSecrets, and tells how many a second followed, in
 // Secret and status.
-func (b *operatorBench) fanOut(ctx context.Context) (float64, error) {
+func (b *operatorBench) fanOut(ctx context.Context) (rate float64, err error) {
 	if _, err := b.rotated(ctx); err != nil {
 		return 0, err
 	}
@@ -134,15 +148,19 @@ func (b *operatorBench) fanOut(ctx context.Context) (float64, error) {
 		return 0, err
 	}
 	const number = 1_000_000 // of no other path
-	if err := b.write(ctx, sharedPath, number); err != nil {
-		return 0, err
-	}
-	committed, err := b.commitTime(ctx)
-	if err != nil {
-		return 0, err
-	}
-	err = b.tally.until(ctx, func() bool { return b.tally.numbers[number] == b.shared && b.tally.versions[2] == b.shared })
-	return float64(b.shared) / time.Since(committed).Seconds(), err
+	err = b.stage(ctx, "rotation for many", b.shared, func() error {
+		if err := b.write(ctx, sharedPath, number); err != nil {
+			return err
+		}
+		committed, err := b.commitTime(ctx)
+		if err != nil {
+			return err
+		}
+		err = b.tally.until(ctx, func() bool { return b.tally.numbers[number] == b.shared && b.tally.versions[2] == b.shared })
+		rate = float64(b.shared) / time.Since(committed).Seconds()
+		return err
+	})
+	return rate, err
 }
 
 // restart is what a manager did that was started on VaultSecrets that are all in step.
@@ -170,14 +188,19 @@ func (b *operatorBench) restart(ctx context.Context) (r restart, err error) {
 	if err != nil {
 		return r, err
 	}
-	own, begin := b.tally.ownWrites(), time.Now()
-	if b.manager, err = b.startManager(ctx); err != nil {
-		return r, err
-	}
-	if err := b.manager.until(ctx, float64(b.objects), "coffer_vaultsecret_syncs_total", nil); err != nil {
+	own := b.tally.ownWrites()
+	err = b.stage(ctx, "restart", b.objects, func() error {
+		begin := time.Now()
+		if b.manager, err = b.startManager(ctx); err != nil {
+			return err
+		}
+		err := b.manager.until(ctx, float64(b.objects), "coffer_vaultsecret_syncs_total", nil)
+		r.took = time.Since(begin).Seconds()
+		return err
+	})
+	if err != nil {
 		return r, fmt.Errorf("look at all after a restart: %w", err)
 	}
-	r.took = time.Since(begin).Seconds()
 	now, err := b.quiet(ctx)
 	if err != nil {
 		return r, err
@@ -265,7 +288,7 @@ func (b *operatorBench) rest(ctx context.Context) (i idled, err error) {
 		return i, err
 	}
 	begin := time.Now()
-	if err := pause(guarded, idleWindow); err != nil {
+	if err := b.stage(ctx, "idle", b.objects, func() error { return pause(guarded, idleWindow) }); err != nil {
 		return i, err
 	}
 	now, err := b.manager.processor()

@@ -53,37 +53,39 @@ func (w *RedisWaker) listen(ctx context.Context, wake func(), connected func(boo
 			_ = client.Close()
 		}
 	}()
-	last := "" // the id of the last entry heard; "" before the stream was looked at
-	for ctx.Err() == nil && !stale() {
-		next, err := w.read(ctx, client, last)
-		if err != nil {
-			return err
-		}
+	last, err := newestEntry(ctx, client) // the last entry heard
+	for ctx.Err() == nil && !stale() && err == nil {
 		connected(true)
-		if last != "" && next != last {
-			wake()
-		}
-		last = next
+		last, err = w.hear(ctx, client, last, wake)
+	}
+	if err != nil {
+		return err
 	}
 	// Entries between this client and the next were not heard.
 	wake()
 	return nil
 }
 
-// read returns the id of the newest entry: at once when last is "", and otherwise
-// when there is one after last, or after blockFor. That may be a lower one then, in a
+// hear waits for an entry after last, for blockFor at most, calls wake for what there is,
+// and returns the newest entry. That may be a lower one than last when none came, in a
 // stream that was emptied, or is another after a failover: nothing in it would ever come
 // after last.
-func (w *RedisWaker) read(ctx context.Context, client redis.UniversalClient, last string) (string, error) {
-	if last == "" {
-		return newestEntry(ctx, client)
-	}
+func (w *RedisWaker) hear(ctx context.Context, client redis.UniversalClient, last string, wake func()) (string, error) {
 	// That there is one is enough to know, and an entry may be large when somebody else wrote it.
-	err := client.XRead(ctx, &redis.XReadArgs{Streams: []string{Stream, last}, Count: 1, Block: blockFor}).Err()
+	streams, err := client.XRead(ctx, &redis.XReadArgs{Streams: []string{Stream, last}, Count: 1, Block: blockFor}).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return "", err
 	}
-	return newestEntry(ctx, client)
+	heard := last
+	if len(streams) == 1 && len(streams[0].Messages) == 1 {
+		heard = streams[0].Messages[0].ID
+		wake() // before anything else: somebody waits for it
+	}
+	newest, err := newestEntry(ctx, client)
+	if err == nil && newest != heard {
+		wake()
+	}
+	return newest, err
 }
 
 // newestEntry is the id of the stream's newest entry, below all others when it is
