@@ -59,7 +59,7 @@ type Vault interface {
 	Audit(context.Context, secret.Caller, audit.Query) (found []audit.Entry, next int64, err error)
 	ExportAudit(context.Context, secret.Caller, audit.ExportQuery) (audit.ExportPage, error)
 	Verification(context.Context, secret.Caller) (verify func(ctx context.Context, progress func(rows, remaining int64) error) (audit.Report, error), err error)
-	Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability) (policy.Explanation, error)
+	Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability, complete func(context.Context, secret.Caller) secret.Caller) (policy.Explanation, error)
 	KeyringStatus(context.Context, secret.Caller) (vault.KeyringStatus, error)
 	AddKey(context.Context, secret.Caller) (vault.KeyID, error)
 	PromoteKey(context.Context, secret.Caller, vault.KeyID) error
