@@ -97,8 +97,8 @@ type Config struct {
 type api struct {
 	vault         Vault
 	authenticator Authenticator
-	limiters      *limiters
-	refusals      *limiters // of tokens, by address
+	limiters      *limiters[*rate.Limiter]  // of requests, by caller
+	checks        *limiters[*addressChecks] // of tokens, by address
 	turns         *turns
 	holder        holder
 	logger        *slog.Logger
@@ -118,8 +118,9 @@ func New(c Config) http.Handler {
 		c.Burst = defaultBurst
 	}
 	a := &api{
-		vault: c.Vault, authenticator: c.Authenticator, limiters: newLimiters(c.Rate, c.Burst),
-		refusals: newLimiters(refusalRate, refusalBurst), turns: newTurns(), holder: newHolder(), logger: c.Logger,
+		vault: c.Vault, authenticator: c.Authenticator,
+		limiters: newLimiters(func() *rate.Limiter { return rate.NewLimiter(c.Rate, c.Burst) }),
+		checks:   newLimiters(newAddressChecks), turns: newTurns(), holder: newHolder(), logger: c.Logger,
 	}
 	mux := http.NewServeMux()
 	description := a.register(mux)
@@ -135,7 +136,7 @@ func New(c Config) http.Handler {
 
 // OpenAPI returns the description of the API, OpenAPI 3.1 in indented JSON.
 func OpenAPI() []byte {
-	return (&api{limiters: newLimiters(defaultRate, defaultBurst)}).register(http.NewServeMux())
+	return (&api{}).register(http.NewServeMux())
 }
 
 // register adds the operations to mux and returns their description.
