@@ -100,6 +100,7 @@ type api struct {
 	limiters      *limiters[*rate.Limiter]  // of requests, by caller
 	checks        *limiters[*addressChecks] // of tokens, by address
 	turns         *turns
+	bodies        bodies
 	holder        holder
 	logger        *slog.Logger
 	readiness     readiness
@@ -120,7 +121,7 @@ func New(c Config) http.Handler {
 	a := &api{
 		vault: c.Vault, authenticator: c.Authenticator,
 		limiters: newLimiters(func() *rate.Limiter { return rate.NewLimiter(c.Rate, c.Burst) }),
-		checks:   newLimiters(newAddressChecks), turns: newTurns(), holder: newHolder(), logger: c.Logger,
+		checks:   newLimiters(newAddressChecks), turns: newTurns(), bodies: newBodies(), holder: newHolder(), logger: c.Logger,
 	}
 	mux := http.NewServeMux()
 	description := a.register(mux)
