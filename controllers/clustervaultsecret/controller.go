@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -48,6 +49,8 @@ type Reconciler struct {
 	// Client reads from the manager's cache and sees its own writes.
 	client.Client
 	Clock clock.PassiveClock
+
+	withheld withheld
 }
 
 // New makes a reconciler and the indexes it needs. The cache of mgr must have been
@@ -88,9 +91,13 @@ func (r *Reconciler) Setup(mgr ctrl.Manager) error {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	object := &vaultv1alpha1.ClusterVaultSecret{}
 	if err := r.Get(ctx, req.NamespacedName, object); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.withheld.forget(req.Name)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !object.DeletionTimestamp.IsZero() {
+		r.withheld.forget(req.Name)
 		return ctrl.Result{}, nil // the garbage collector does the rest
 	}
 	s := newScope(object)

@@ -37,6 +37,7 @@ func (s *scope) note(namespace string, err error) (refused bool) {
 		// The namespace goes or is gone; the cache will tell.
 	case errors.Is(err, errRaced):
 		s.raced = true
+		s.add(namespace, vaultv1alpha1.ReasonProgressing, "the VaultSecret changed while it was written; it is tried again")
 	case errors.Is(err, errNotOwned):
 		s.add(namespace, vaultv1alpha1.ReasonVaultSecretNotOwned, fmt.Sprintf(
 			"there is a VaultSecret %s that is not this ClusterVaultSecret's, and it is left alone: delete it, or set another spec.template.metadata.name", childName(s.object)))

@@ -22,7 +22,7 @@ type scope struct {
 	own map[types.NamespacedName]*vaultv1alpha1.VaultSecret // gather: the VaultSecrets of object, as cached
 
 	outcomes []outcome // sync: one for each of matched that is still there
-	// raced says that a namespace has none because something changed meanwhile.
+	// raced says that one of them is not what it is now, because something changed meanwhile.
 	raced bool
 	// failures are the errors after which another try may succeed soon.
 	failures []error

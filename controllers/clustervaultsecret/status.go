@@ -20,8 +20,8 @@ import (
 )
 
 // settleTime is how long the status waits for the outcome of VaultSecrets that are
-// new, so that their first sync, however many they are, makes one write of it. Most
-// have one within a second.
+// new, so that their first sync, however many they are, makes one write of it, and how
+// long it waits at most for whatever reason. Most have one within a second.
 const settleTime = 30 * time.Second
 
 // maxMessage is the longest message of an outcome, in bytes; the CRD says so too.
@@ -36,10 +36,13 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	if err != nil && !isInvalid {
 		return ctrl.Result{}, err // nothing was found out
 	}
+	now := r.Clock.Now()
+	wait := settling(s.outcomes, now)
 	if s.raced {
-		return ctrl.Result{RequeueAfter: conflictDelay}, nil
+		s.lookAgain(conflictDelay)
+		wait = conflictDelay
 	}
-	if wait := settling(s.outcomes, r.Clock.Now()); wait > 0 {
+	if wait = r.withheld.bounded(s.object.Name, wait, now); wait > 0 {
 		s.lookAgain(wait)
 	} else if err := r.writeStatus(ctx, s, invalid); err != nil {
 		return ctrl.Result{}, err

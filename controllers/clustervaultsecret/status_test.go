@@ -119,7 +119,7 @@ func TestNote(t *testing.T) {
 		"terminating":  {terminating, "", 0, 0},
 		"no namespace": {apierrors.NewNotFound(resource, quoted), "", 0, 0},
 		"foreign":      {errNotOwned, vaultv1alpha1.ReasonVaultSecretNotOwned, 0, 0},
-		"raced":        {errRaced, "", 0, 0},
+		"raced":        {errRaced, vaultv1alpha1.ReasonProgressing, 0, 0},
 		"invalid":      {apierrors.NewInvalid(schema.GroupKind{}, quoted, nil), vaultv1alpha1.ReasonVaultSecretWriteFailed, recheckInterval, 0},
 		"forbidden":    {apierrors.NewForbidden(resource, "registry", errors.New(quoted)), vaultv1alpha1.ReasonVaultSecretWriteFailed, recheckInterval, 0},
 		"away":         {apierrors.NewServiceUnavailable(quoted), vaultv1alpha1.ReasonVaultSecretWriteFailed, 0, 1},

@@ -45,7 +45,7 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return fmt.Errorf("prepare a client of the cluster: %w", err)
 	}
-	if err := limitTo(ctx, direct, &c, logger); err != nil {
+	if err := limitTo(ctx, direct, &c, logger, metrics.Registry); err != nil {
 		return err
 	}
 	heads, err := NewAuditHeads(restConfig, c.Namespace)

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,28 +32,49 @@ func (c *Config) knownNamespaces() []string {
 	return slices.Compact(known)
 }
 
-// limitTo leaves in c.WatchNamespaces those that can be worked in. One that does not
-// exist is left out with a warning, since a tenant who deletes a namespace must not
-// keep the operator from starting. One in which the rights are missing ends the start:
-// the caches would wait for it in vain.
-func limitTo(ctx context.Context, direct client.Client, c *Config, logger *slog.Logger) error {
+// Reasons for which a namespace of WatchNamespaces is left out, in the metric.
+const (
+	namespaceNotFound      = "NotFound"
+	namespaceTerminating   = "Terminating"
+	namespaceRightsMissing = "RightsMissing"
+)
+
+// leftOutError says why a namespace cannot be worked in, and what to do.
+type leftOutError struct{ reason, message string }
+
+// Error implements error.
+func (e *leftOutError) Error() string { return e.message }
+
+// limitTo leaves in c.WatchNamespaces those that can be worked in. Others are left out
+// with a warning and in a metric of registerer, since a tenant who deletes a namespace or
+// a RoleBinding of it must not keep the operator from starting for all; the caches would
+// wait for such a one in vain. The start ends when none is left.
+func limitTo(ctx context.Context, direct client.Client, c *Config, logger *slog.Logger, registerer prometheus.Registerer) error {
 	if !c.limited() {
 		return nil
 	}
+	leftOut := promauto.With(registerer).NewGaugeVec(prometheus.GaugeOpts{
+		Name: "coffer_namespaces_left_out", Help: "1: the namespace of --watch-namespaces was left out when this replica started.",
+	}, []string{"watch_namespace", "reason"}) // a scrape may set the label namespace to that of the pod
 	var there []string
+	var why []error
 	for _, name := range c.WatchNamespaces {
 		err := checkNamespace(ctx, direct, name)
-		switch {
-		case apierrors.IsNotFound(err):
-			logger.WarnContext(ctx, "a namespace of --watch-namespaces does not exist and is left out; restart when it does", "namespace", name)
-		case err != nil:
-			return err
-		default:
+		if err == nil {
 			there = append(there, name)
+			continue
 		}
+		left, ok := errors.AsType[*leftOutError](err)
+		if !ok {
+			return err
+		}
+		logger.WarnContext(ctx, "a namespace of --watch-namespaces is left out: nothing is looked after there; restart when it is put right",
+			"namespace", name, "reason", left.reason, "error", left)
+		leftOut.WithLabelValues(name, left.reason).Set(1)
+		why = append(why, left)
 	}
 	if len(there) == 0 {
-		return errors.New("no namespace of --watch-namespaces exists: make one, or correct the list")
+		return fmt.Errorf("none of --watch-namespaces can be worked in: put one right, or correct the list: %w", errors.Join(why...))
 	}
 	c.WatchNamespaces = there
 	if err := checkReadable(ctx, direct, c.Namespace); err != nil {
@@ -61,14 +84,20 @@ func limitTo(ctx context.Context, direct client.Client, c *Config, logger *slog.
 	return nil
 }
 
-// checkNamespace returns nil when name exists, and this process may work in it. A
-// right of the whole cluster counts.
+// checkNamespace returns nil when name exists and stays, and this process may work in it.
+// A right of the whole cluster counts. What is wrong with it is a *leftOutError.
 func checkNamespace(ctx context.Context, direct client.Client, name string) error {
 	if err := checkReadable(ctx, direct, name); err != nil {
 		return err
 	}
-	if err := direct.Get(ctx, client.ObjectKey{Name: name}, &corev1.Namespace{}); err != nil {
+	var namespace corev1.Namespace
+	switch err := direct.Get(ctx, client.ObjectKey{Name: name}, &namespace); {
+	case apierrors.IsNotFound(err):
+		return &leftOutError{namespaceNotFound, "the namespace " + name + " of --watch-namespaces does not exist: make it, or leave it out"}
+	case err != nil:
 		return fmt.Errorf("get the namespace %s of --watch-namespaces: %w", name, err)
+	case !namespace.DeletionTimestamp.IsZero():
+		return &leftOutError{namespaceTerminating, "the namespace " + name + " of --watch-namespaces is being deleted: leave it out"}
 	}
 	ok, err := may(ctx, direct, authorizationv1.ResourceAttributes{
 		Verb: "watch", Group: vaultv1alpha1.GroupVersion.Group, Resource: "vaultsecrets", Namespace: name,
@@ -77,7 +106,8 @@ func checkNamespace(ctx context.Context, direct client.Client, name string) erro
 		return err
 	}
 	if !ok {
-		return fmt.Errorf("the operator may not watch VaultSecrets in the namespace %s of --watch-namespaces: bind the Role of config/limited there (the chart does it for watchNamespaces), or leave the namespace out", name)
+		return &leftOutError{namespaceRightsMissing, "the operator may not watch VaultSecrets in the namespace " + name +
+			" of --watch-namespaces: bind the Role of config/limited there (the chart does it for watchNamespaces), or leave the namespace out"}
 	}
 	return checkPods(ctx, direct, name)
 }
@@ -91,7 +121,8 @@ func checkPods(ctx context.Context, direct client.Client, name string) error {
 		return err
 	}
 	if !ok {
-		return fmt.Errorf("the operator may not list pods in the namespace %s of --watch-namespaces: bring the Role of config/limited up to date there (the chart does it for watchNamespaces), or leave the namespace out", name)
+		return &leftOutError{namespaceRightsMissing, "the operator may not list pods in the namespace " + name +
+			" of --watch-namespaces: bring the Role of config/limited up to date there (the chart does it for watchNamespaces), or leave the namespace out"}
 	}
 	return nil
 }
@@ -104,7 +135,8 @@ func checkReadable(ctx context.Context, direct client.Client, name string) error
 		return err
 	}
 	if !ok {
-		return fmt.Errorf("the operator may not read the namespace %s, whose label says its environment: name it in resourceNames of the ClusterRole of config/limited (the chart does it for watchNamespaces)", name)
+		return &leftOutError{namespaceRightsMissing, "the operator may not read the namespace " + name +
+			", whose label says its environment: name it in resourceNames of the ClusterRole of config/limited (the chart does it for watchNamespaces)"}
 	}
 	return nil
 }

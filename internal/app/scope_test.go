@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -118,14 +119,21 @@ func untouched(t *testing.T, cluster client.Client) {
 	}
 }
 
-// Where the rights are missing, the start ends with what to do; a namespace that does
-// not exist is left out.
-func TestLimitToChecksTheNamespaces(t *testing.T) {
+// A namespace where the rights are missing, that is being deleted or does not exist is left
+// out, with a warning and a metric that say so; the start ends where none is left.
+func TestLimitToLeavesOutNamespaces(t *testing.T) {
+	const deleted = "leaving"
 	cluster := startCluster(t)
 	makeNamespace(t, cluster, outside)
-	bindLimited(t, cluster, testNamespace, tenant, "gone", outside)
-	if err := cluster.Delete(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: outside, Name: "coffer-manager"}}); err != nil {
-		t.Fatal(err)
+	makeNamespace(t, cluster, deleted)
+	bindLimited(t, cluster, testNamespace, tenant, "gone", outside, deleted)
+	for _, object := range []client.Object{
+		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: outside, Name: "coffer-manager"}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: deleted}}, // nothing ends its deletion here
+	} {
+		if err := cluster.Delete(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
 	}
 	restConfig, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
@@ -137,43 +145,61 @@ func TestLimitToChecksTheNamespaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	var logged bytes.Buffer
+	var registry *prometheus.Registry
 	try := func(names ...string) (stringList, error) {
 		logged.Reset()
+		registry = prometheus.NewRegistry()
 		c := Config{Namespace: testNamespace, WatchNamespaces: names}
-		err := limitTo(t.Context(), direct, &c, slog.New(slog.NewTextHandler(&logged, nil)))
+		err := limitTo(t.Context(), direct, &c, slog.New(slog.NewTextHandler(&logged, nil)), registry)
 		return c.WatchNamespaces, err
 	}
 	eventually(t, "the roles to be known", nil, func() error {
 		_, err := try(tenant)
 		return err
 	})
-	if got, err := try(tenant, "gone"); err != nil || got.String() != tenant {
-		t.Errorf("got %v, %v, want %s alone", got, err, tenant)
-	}
-	for _, want := range []string{"is left out; restart when it does\" namespace=gone", "ClusterVaultSecrets, are not looked after", "namespaces=[payments]"} {
+	for _, want := range []string{"ClusterVaultSecrets, are not looked after", "namespaces=[payments]"} {
 		if !strings.Contains(logged.String(), want) {
 			t.Errorf("logged %s, want %q in it", &logged, want)
 		}
 	}
-	for want, names := range map[string][]string{
-		"may not watch VaultSecrets in the namespace checkout of --watch-namespaces: bind the Role of config/limited there": {tenant, outside},
-		"may not read the namespace default, whose label says its environment: name it in resourceNames":                    {tenant, "default"},
-		"no namespace of --watch-namespaces exists: make one, or correct the list":                                          {"gone"},
+	leftOut := func(name, reason, says string) error {
+		got, err := try(tenant, name)
+		if err != nil {
+			return err
+		}
+		if got.String() != tenant {
+			return fmt.Errorf("beside %s: got %v, want %s alone", name, got, tenant)
+		}
+		for _, want := range []string{"is left out: nothing is looked after there; restart when it is put right\" namespace=" + name + " reason=" + reason, says} {
+			if !strings.Contains(logged.String(), want) {
+				return fmt.Errorf("logged %s, want %q in it", &logged, want)
+			}
+		}
+		if _, err := try(name); err == nil || !strings.Contains(err.Error(), "none of --watch-namespaces can be worked in: put one right, or correct the list: ") || !strings.Contains(err.Error(), says) {
+			return errors.Join(fmt.Errorf("%s alone is to give an error that says %q", name, says), err)
+		}
+		return testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP coffer_namespaces_left_out 1: the namespace of --watch-namespaces was left out when this replica started.
+# TYPE coffer_namespaces_left_out gauge
+coffer_namespaces_left_out{reason="`+reason+`",watch_namespace="`+name+`"} 1
+`), "coffer_namespaces_left_out")
+	}
+	for _, test := range []struct{ name, reason, says string }{
+		{"gone", "NotFound", "the namespace gone of --watch-namespaces does not exist: make it, or leave it out"},
+		{deleted, "Terminating", "the namespace leaving of --watch-namespaces is being deleted: leave it out"},
+		{outside, "RightsMissing", "may not watch VaultSecrets in the namespace checkout of --watch-namespaces: bind the Role of config/limited there"},
+		{"default", "RightsMissing", "may not read the namespace default, whose label says its environment: name it in resourceNames"},
 	} {
-		if _, err := try(names...); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v gives %v, want an error that says %q", names, err, want)
+		if err := leftOut(test.name, test.reason, test.says); err != nil {
+			t.Error(err)
 		}
 	}
 	bindOlderRole(t, cluster, outside)
 	eventually(t, "the missing right to pods", nil, func() error {
-		const want = "may not list pods in the namespace checkout of --watch-namespaces: bring the Role of config/limited up to date there"
-		if _, err := try(tenant, outside); err == nil || !strings.Contains(err.Error(), want) {
-			return errors.Join(fmt.Errorf("an older Role is to give an error that says %q", want), err)
-		}
-		return nil
+		return leftOut(outside, "RightsMissing", "may not list pods in the namespace checkout of --watch-namespaces: bring the Role of config/limited up to date there")
 	})
 	c := Config{Namespace: testNamespace}
-	if err := limitTo(t.Context(), nil, &c, nil); err != nil || c.limited() || c.knownNamespaces() != nil {
+	if err := limitTo(t.Context(), nil, &c, nil, nil); err != nil || c.limited() || c.knownNamespaces() != nil {
 		t.Errorf("without namespaces: %v", err)
 	}
 }
@@ -258,7 +284,7 @@ func startOperatorOf(t *testing.T, env *vaulttest.Env, name string) client.Clien
 	}
 	eventually(t, "the roles of "+name, nil, func() error {
 		checked := c
-		return limitTo(t.Context(), direct, &checked, slog.New(slog.DiscardHandler))
+		return limitTo(t.Context(), direct, &checked, slog.New(slog.DiscardHandler), nil)
 	})
 	mgr, err := newManager(asOperator, engine, c)
 	if err != nil {
@@ -319,7 +345,7 @@ func bindLimited(t *testing.T, cluster client.Client, own string, namespaces ...
 	clusterRole := &rbacv1.ClusterRole{}
 	readManifest(t, "limited/cluster_role.yaml", clusterRole)
 	for i := range clusterRole.Rules {
-		if rule := &clusterRole.Rules[i]; rule.ResourceNames != nil || rule.Resources[0] == "namespaces" {
+		if rule := &clusterRole.Rules[i]; rule.ResourceNames != nil {
 			rule.ResourceNames = append([]string{own}, namespaces...)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/coffer-vault/coffer/internal/authn"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
 // errPanicked stands for a panic; its answer is that of any fault of ours.
@@ -22,18 +23,13 @@ func (a *api) authenticate(h huma.API) middleware {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		e := exchangeOf(ctx.Context())
 		token := bearer(ctx.Header("Authorization"))
-		refusals := a.refusals.of(hostOf(ctx.RemoteAddr()))
-		// Many callers may come from one address, through a gateway or a port-forward: one that
-		// sends garbage must not shut the others out.
-		if refusals.Tokens() < 1 && !a.authenticator.Known(token) {
-			a.holder.wait(ctx.Context())
-			refuseForNow(h, ctx, a.refusals.rate, "too many invalid tokens came from this address; wait and try again")
-			return
-		}
-		caller, err := a.authenticator.Authenticate(ctx.Context(), token)
+		caller, err := a.check(ctx.Context(), hostOf(ctx.RemoteAddr()), token)
 		switch {
+		case errors.Is(err, errTooManyRefused):
+			a.holder.wait(ctx.Context())
+			refuseForNow(h, ctx, refusalRate, "too many invalid tokens came from this address; wait and try again")
+			return
 		case errors.Is(err, authn.ErrUnauthenticated):
-			refusals.Allow()
 			ctx.SetHeader("WWW-Authenticate", "Bearer")
 			_ = huma.WriteErr(h, ctx, http.StatusUnauthorized, authn.ErrUnauthenticated.Error()+
 				"; get a token for Coffer's audience: kubectl create token ACCOUNT --namespace NAMESPACE --audience coffer")
@@ -51,6 +47,31 @@ func (a *api) authenticate(h huma.API) middleware {
 		e.caller = caller
 		next(ctx)
 	}
+}
+
+// check returns whose token it is. Many callers may come from one address, through a
+// gateway or a port-forward: one that sends garbage must not shut out those whose tokens
+// were good.
+//
+// Errors: errTooManyRefused, and those of Authenticate.
+func (a *api) check(ctx context.Context, address, token string) (caller secret.Caller, err error) {
+	checks := a.checks.of(address)
+	if a.authenticator.Known(token) {
+		if caller, err = a.authenticator.Authenticate(ctx, token); errors.Is(err, authn.ErrUnauthenticated) {
+			checks.refusals.Allow()
+		}
+		return caller, err
+	}
+	if err := checks.begin(ctx); err != nil {
+		return secret.Caller{}, err
+	}
+	refused := true // a panic counts as one
+	defer func() { checks.end(refused) }()
+	caller, err = a.authenticator.Authenticate(ctx, token)
+	// Who hangs up does not end the check of its token, and counts as refused: nobody else
+	// will hear the answer.
+	refused = errors.Is(err, authn.ErrUnauthenticated) || ctx.Err() != nil && !a.authenticator.Known(token)
+	return caller, err
 }
 
 // bearer returns the token of an Authorization header, or "".

@@ -144,7 +144,7 @@ func (*strict) Verification(context.Context, secret.Caller) (func(context.Contex
 	}, nil
 }
 
-func (s *strict) Explain(_ context.Context, _, _ secret.Caller, p secret.Path, c policy.Capability) (policy.Explanation, error) {
+func (s *strict) Explain(_ context.Context, _, _ secret.Caller, p secret.Path, c policy.Capability, _ func(context.Context, secret.Caller) secret.Caller) (policy.Explanation, error) {
 	if _, err := policy.ParseCapability(string(c)); err != nil {
 		s.t.Errorf("capability %q reached the vault", c)
 	}

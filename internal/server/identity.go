@@ -36,11 +36,11 @@ func (a *api) explain(ctx context.Context, in *explainInput) (*explainOutput, er
 	if err != nil {
 		return nil, err
 	}
-	subject, err := a.subject(ctx, in)
+	subject, err := subjectOf(callerOf(ctx), in)
 	if err != nil {
 		return nil, err
 	}
-	found, err := a.vault.Explain(ctx, callerOf(ctx), subject, path, policy.Capability(in.Capability))
+	found, err := a.vault.Explain(ctx, callerOf(ctx), subject, path, policy.Capability(in.Capability), a.complete)
 	if err != nil {
 		return nil, a.fail(ctx, "explain "+in.Path, err)
 	}
@@ -57,9 +57,8 @@ func (a *api) explain(ctx context.Context, in *explainInput) (*explainOutput, er
 	return &explainOutput{out}, nil
 }
 
-// subject is who the question is about, of the caller's cluster.
-func (a *api) subject(ctx context.Context, in *explainInput) (secret.Caller, error) {
-	caller := callerOf(ctx)
+// subjectOf is who the question of caller is about, of the caller's cluster.
+func subjectOf(caller secret.Caller, in *explainInput) (secret.Caller, error) {
 	account := in.Namespace != "" || in.ServiceAccount != ""
 	switch {
 	case account && in.User != "":
@@ -69,19 +68,10 @@ func (a *api) subject(ctx context.Context, in *explainInput) (secret.Caller, err
 	case account && (in.Namespace == "" || in.ServiceAccount == ""):
 		return secret.Caller{}, newProblem(http.StatusBadRequest, "a service account needs both namespace and serviceAccount")
 	case account:
-		subject := secret.Caller{
+		return secret.Caller{
 			Kind: secret.KindServiceAccount, Cluster: caller.Cluster, Namespace: in.Namespace, Name: in.ServiceAccount,
 			UID: in.UID, Environment: in.Environment,
-		}
-		if subject.UID == "" {
-			// As with the environment: to ask about an account to come is no error.
-			subject.UID, _ = a.authenticator.ServiceAccountUID(ctx, in.Namespace, in.ServiceAccount)
-		}
-		if subject.Environment == "" {
-			// A namespace that is not there has none; to ask about it is no error.
-			subject.Environment, _ = a.authenticator.Environment(ctx, in.Namespace)
-		}
-		return subject, nil
+		}, nil
 	case in.User != "":
 		return secret.Caller{
 			Kind: secret.KindUser, Cluster: caller.Cluster, Name: in.User, Groups: in.Group, Environment: in.Environment,
@@ -89,6 +79,23 @@ func (a *api) subject(ctx context.Context, in *explainInput) (secret.Caller, err
 	default:
 		return caller, nil
 	}
+}
+
+// complete adds to a service account the UID and the environment that were not given. It
+// asks the Kubernetes API server, so it is for callers only who may ask about the path.
+func (a *api) complete(ctx context.Context, subject secret.Caller) secret.Caller {
+	if subject.Kind != secret.KindServiceAccount {
+		return subject
+	}
+	if subject.UID == "" {
+		// As with the environment: to ask about an account to come is no error.
+		subject.UID, _ = a.authenticator.ServiceAccountUID(ctx, subject.Namespace, subject.Name)
+	}
+	if subject.Environment == "" {
+		// A namespace that is not there has none; to ask about it is no error.
+		subject.Environment, _ = a.authenticator.Environment(ctx, subject.Namespace)
+	}
+	return subject
 }
 
 func (*api) whoami(ctx context.Context, _ *struct{}) (*identityOutput, error) {

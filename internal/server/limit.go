@@ -21,36 +21,28 @@ const (
 	limiterIdle = 10 * time.Minute
 )
 
-// Limits of invalid tokens from one address: each costs the Kubernetes API server a
-// TokenReview, and nobody has that many by mistake.
-const (
-	refusalRate  = rate.Limit(2)
-	refusalBurst = 40
-)
+// limiters holds what bounds each caller, or each address.
+type limiters[T any] struct {
+	fresh func() T
 
-// limiters holds a token bucket for each caller, or for each address.
-type limiters struct {
-	rate  rate.Limit
-	burst int
-
-	mu       sync.Mutex
-	byCaller *cache.LRUExpireCache
+	mu   sync.Mutex
+	byID *cache.LRUExpireCache
 }
 
-func newLimiters(r rate.Limit, burst int) *limiters {
-	return &limiters{rate: r, burst: burst, byCaller: cache.NewLRUExpireCache(maxLimiters)}
+func newLimiters[T any](fresh func() T) *limiters[T] {
+	return &limiters[T]{fresh: fresh, byID: cache.NewLRUExpireCache(maxLimiters)}
 }
 
-// of returns the bucket of a caller.
-func (l *limiters) of(caller string) *rate.Limiter {
+// of returns what bounds the caller, or the address.
+func (l *limiters[T]) of(id string) T {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	limiter, ok := l.byCaller.Get(caller)
+	limiter, ok := l.byID.Get(id)
 	if !ok {
-		limiter = rate.NewLimiter(l.rate, l.burst)
+		limiter = l.fresh()
 	}
-	l.byCaller.Add(caller, limiter, limiterIdle)
-	return limiter.(*rate.Limiter)
+	l.byID.Add(id, limiter, limiterIdle)
+	return limiter.(T)
 }
 
 // callerKey tells callers apart.
@@ -62,7 +54,7 @@ func (a *api) limit(h huma.API) middleware {
 		limiter := a.limiters.of(callerKey(callerOf(ctx.Context())))
 		if !limiter.Allow() {
 			a.holder.wait(ctx.Context())
-			refuseForNow(h, ctx, a.limiters.rate, "you ask too often; wait and try again")
+			refuseForNow(h, ctx, limiter.Limit(), "you ask too often; wait and try again")
 			return
 		}
 		next(ctx)

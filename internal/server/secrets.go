@@ -46,7 +46,7 @@ func (a *api) registerSecrets(h huma.API) {
 func operation(method, route, id, summary string) huma.Operation {
 	o := huma.Operation{
 		Method: method, Path: route, OperationID: id, Summary: summary,
-		MaxBodyBytes: maxBodyBytes, BodyReadTimeout: bodyReadTimeout,
+		MaxBodyBytes: maxBodyBytes,
 		Errors: []int{
 			http.StatusBadRequest, http.StatusUnauthorized, http.StatusNotFound, http.StatusUnprocessableEntity,
 			http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable,

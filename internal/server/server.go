@@ -59,7 +59,7 @@ type Vault interface {
 	Audit(context.Context, secret.Caller, audit.Query) (found []audit.Entry, next int64, err error)
 	ExportAudit(context.Context, secret.Caller, audit.ExportQuery) (audit.ExportPage, error)
 	Verification(context.Context, secret.Caller) (verify func(ctx context.Context, progress func(rows, remaining int64) error) (audit.Report, error), err error)
-	Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability) (policy.Explanation, error)
+	Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability, complete func(context.Context, secret.Caller) secret.Caller) (policy.Explanation, error)
 	KeyringStatus(context.Context, secret.Caller) (vault.KeyringStatus, error)
 	AddKey(context.Context, secret.Caller) (vault.KeyID, error)
 	PromoteKey(context.Context, secret.Caller, vault.KeyID) error
@@ -97,9 +97,10 @@ type Config struct {
 type api struct {
 	vault         Vault
 	authenticator Authenticator
-	limiters      *limiters
-	refusals      *limiters // of tokens, by address
+	limiters      *limiters[*rate.Limiter]  // of requests, by caller
+	checks        *limiters[*addressChecks] // of tokens, by address
 	turns         *turns
+	bodies        bodies
 	holder        holder
 	logger        *slog.Logger
 	readiness     readiness
@@ -118,8 +119,9 @@ func New(c Config) http.Handler {
 		c.Burst = defaultBurst
 	}
 	a := &api{
-		vault: c.Vault, authenticator: c.Authenticator, limiters: newLimiters(c.Rate, c.Burst),
-		refusals: newLimiters(refusalRate, refusalBurst), turns: newTurns(), holder: newHolder(), logger: c.Logger,
+		vault: c.Vault, authenticator: c.Authenticator,
+		limiters: newLimiters(func() *rate.Limiter { return rate.NewLimiter(c.Rate, c.Burst) }),
+		checks:   newLimiters(newAddressChecks), turns: newTurns(), bodies: newBodies(), holder: newHolder(), logger: c.Logger,
 	}
 	mux := http.NewServeMux()
 	description := a.register(mux)
@@ -135,7 +137,7 @@ func New(c Config) http.Handler {
 
 // OpenAPI returns the description of the API, OpenAPI 3.1 in indented JSON.
 func OpenAPI() []byte {
-	return (&api{limiters: newLimiters(defaultRate, defaultBurst)}).register(http.NewServeMux())
+	return (&api{}).register(http.NewServeMux())
 }
 
 // register adds the operations to mux and returns their description.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -417,6 +418,39 @@ func TestExplain(t *testing.T) {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// asked counts what the API server is asked about accounts.
+type asked struct {
+	server.Authenticator
+	accounts atomic.Int64
+}
+
+func (a *asked) ServiceAccountUID(ctx context.Context, namespace, name string) (string, error) {
+	a.accounts.Add(1)
+	return a.Authenticator.ServiceAccountUID(ctx, namespace, name)
+}
+
+// TestExplainAsksNobodyForWhoMayNotAsk: the API server is asked about an account only for
+// a caller who may audit the path.
+func TestExplainAsksNobodyForWhoMayNotAsk(t *testing.T) {
+	authenticator := &asked{}
+	e := start(t, vaulttest.Start(t), func(c *server.Config) {
+		authenticator.Authenticator = c.Authenticator
+		c.Authenticator = authenticator
+	})
+	admin, api := e.admin(t), e.account(t, "production")
+	about := at("/v1/explain", "a/b") + "&namespace=" + admin.caller.Namespace + "&serviceAccount=api"
+	if got := e.do(t, api, http.MethodGet, about, ""); got.status != http.StatusNotFound {
+		t.Errorf("who may not ask was answered %d: %s", got.status, got.body)
+	}
+	if n := authenticator.accounts.Load(); n != 0 {
+		t.Errorf("for who may not ask, the API server was asked %d times", n)
+	}
+	got := decode[sdk.Explanation](t, e.do(t, admin, http.MethodGet, about, ""))
+	if n := authenticator.accounts.Load(); n != 1 || got.UID != admin.caller.UID {
+		t.Errorf("for an auditor, the API server was asked %d times, and the UID is %q; want %q", n, got.UID, admin.caller.UID)
 	}
 }
 

@@ -62,9 +62,9 @@ func newTurns() *turns {
 	return &turns{all: semaphore.NewWeighted(maxAtOnceOfAll), byCaller: map[string]*callerTurns{}}
 }
 
-// take waits for the caller's turn, and returns what ends it. Its error is
-// errTooManyWaiting, at once, or that of ctx.
-func (t *turns) take(ctx context.Context, caller string, weight int64) (done func(), err error) {
+// own waits for the turn among the caller's requests, and returns what ends it. Its error
+// is errTooManyWaiting, at once, or that of ctx.
+func (t *turns) own(ctx context.Context, caller string, weight int64) (done func(), err error) {
 	own, beside, err := t.enter(caller, time.Now())
 	if err != nil {
 		return nil, err
@@ -77,16 +77,20 @@ func (t *turns) take(ctx context.Context, caller string, weight int64) (done fun
 		t.leave(caller, own)
 		return nil, err
 	}
-	if err := t.all.Acquire(ctx, weight); err != nil {
-		own.atOnce.Release(share)
-		t.leave(caller, own)
-		return nil, err
-	}
 	return func() {
-		t.all.Release(weight)
 		own.atOnce.Release(share)
 		t.leave(caller, own)
 	}, nil
+}
+
+// ofAll waits for the turn among all requests, and returns what ends it. It is for
+// requests that have a turn of their caller's and all that they wait for from outside:
+// whoever holds one is at work. Its error is that of ctx.
+func (t *turns) ofAll(ctx context.Context, weight int64) (done func(), err error) {
+	if err := t.all.Acquire(ctx, weight); err != nil {
+		return nil, err
+	}
+	return func() { t.all.Release(weight) }, nil
 }
 
 // enter counts a request in, and says whether others than its caller ask too.
@@ -118,25 +122,46 @@ func (t *turns) leave(caller string, own *callerTurns) {
 	}
 }
 
-// queue lets a request wait for its turn among its caller's.
+// queue lets a request wait for its turn among its caller's, then reads its body, and lets
+// it wait for its turn among all.
 func (a *api) queue(h huma.API) middleware {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		weight := int64(writeWeight)
 		if ctx.Method() == http.MethodGet {
 			weight = readWeight
 		}
-		done, err := a.turns.take(ctx.Context(), callerKey(callerOf(ctx.Context())), weight)
-		switch {
-		case errors.Is(err, errTooManyWaiting):
-			a.holder.wait(ctx.Context())
-			refuseForNow(h, ctx, 1, "too many of your requests wait already; send fewer at a time")
+		done, err := a.turns.own(ctx.Context(), callerKey(callerOf(ctx.Context())), weight)
+		if err != nil {
+			a.refuseTurn(h, ctx, err)
 			return
-		case err != nil:
-			ctx.SetHeader("Retry-After", "1")
-			_ = huma.WriteErr(h, ctx, http.StatusServiceUnavailable, "the request waited too long for its turn; try again")
+		}
+		defer done()
+		if ctx.Operation().RequestBody != nil {
+			body, done, err := a.bodies.read(ctx.Context(), ctx.BodyReader(), ctx.SetReadDeadline)
+			if err != nil {
+				a.refuseTurn(h, ctx, err)
+				return
+			}
+			defer done()
+			ctx = readAhead{ctx, body}
+		}
+		done, err = a.turns.ofAll(ctx.Context(), weight)
+		if err != nil {
+			a.refuseTurn(h, ctx, err)
 			return
 		}
 		defer done()
 		next(ctx)
 	}
+}
+
+// refuseTurn answers a request that got no turn.
+func (a *api) refuseTurn(h huma.API, ctx huma.Context, err error) {
+	if errors.Is(err, errTooManyWaiting) {
+		a.holder.wait(ctx.Context())
+		refuseForNow(h, ctx, 1, "too many of your requests wait already; send fewer at a time")
+		return
+	}
+	ctx.SetHeader("Retry-After", "1")
+	_ = huma.WriteErr(h, ctx, http.StatusServiceUnavailable, "the request waited too long for its turn; try again")
 }

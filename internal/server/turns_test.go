@@ -18,7 +18,7 @@ func TestACallerWaitsForItselfOnly(t *testing.T) {
 		working, results := make(chan func(), maxAtOnce+maxWaiting), make(chan error, maxWaiting)
 		for range maxAtOnce + maxWaiting {
 			go func() {
-				done, err := turns.take(t.Context(), "storm", readWeight)
+				done, err := turns.own(t.Context(), "storm", readWeight)
 				if err != nil {
 					results <- err
 					return
@@ -30,19 +30,19 @@ func TestACallerWaitsForItselfOnly(t *testing.T) {
 		if n := len(working); n != maxAtOnce {
 			t.Errorf("%d requests of one caller are worked on, want %d", n, maxAtOnce)
 		}
-		if _, err := turns.take(t.Context(), "storm", readWeight); !errors.Is(err, errTooManyWaiting) {
+		if _, err := turns.own(t.Context(), "storm", readWeight); !errors.Is(err, errTooManyWaiting) {
 			t.Errorf("beyond the queue: got %v", err)
 		}
 		canceled, cancel := context.WithCancel(t.Context())
 		cancel()
 		for range maxAtOnce / besideWeight {
-			done, err := turns.take(t.Context(), "neighbour", writeWeight)
+			done, err := turns.own(t.Context(), "neighbour", writeWeight)
 			if err != nil {
 				t.Fatalf("a neighbour was refused: %v", err)
 			}
 			defer done()
 		}
-		if _, err := turns.take(canceled, "neighbour", readWeight); !errors.Is(err, context.Canceled) {
+		if _, err := turns.own(canceled, "neighbour", readWeight); !errors.Is(err, context.Canceled) {
 			t.Errorf("who gave up while waiting got %v", err)
 		}
 		for range maxAtOnce + maxWaiting {
@@ -69,7 +69,7 @@ func TestACallerBesideOthersHasFewAtOnce(t *testing.T) {
 			working := make(chan func(), maxAtOnce)
 			for range maxAtOnce {
 				go func() {
-					if done, err := turns.take(ctx, "storm", weight); err == nil {
+					if done, err := turns.own(ctx, "storm", weight); err == nil {
 						working <- done
 					}
 				}()
@@ -84,7 +84,7 @@ func TestACallerBesideOthersHasFewAtOnce(t *testing.T) {
 			return n
 		}
 		ask := func(caller string) {
-			done, err := turns.take(t.Context(), caller, readWeight)
+			done, err := turns.own(t.Context(), caller, readWeight)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,12 +110,24 @@ func TestACallerBesideOthersHasFewAtOnce(t *testing.T) {
 }
 
 // TestFewCallersDoNotFillTheServer: a request takes of what all have only what it weighs, so that callers beside each
-// other, whose bodies may be slow to come, leave room.
+// other leave room.
 func TestFewCallersDoNotFillTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := newTurns()
 		ctx, cancel := context.WithCancel(t.Context())
-		first, err := turns.take(ctx, "who asked before", readWeight)
+		take := func(ctx context.Context, caller string, weight int64) (done func(), err error) {
+			endOwn, err := turns.own(ctx, caller, weight)
+			if err != nil {
+				return nil, err
+			}
+			endOfAll, err := turns.ofAll(ctx, weight)
+			if err != nil {
+				endOwn()
+				return nil, err
+			}
+			return func() { endOfAll(); endOwn() }, nil
+		}
+		first, err := take(ctx, "who asked before", readWeight)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +136,7 @@ func TestFewCallersDoNotFillTheServer(t *testing.T) {
 		for n := range callers {
 			for range maxAtOnce {
 				go func() {
-					if done, err := turns.take(ctx, fmt.Sprint("slow ", n), writeWeight); err == nil {
+					if done, err := take(ctx, fmt.Sprint("slow ", n), writeWeight); err == nil {
 						<-ctx.Done()
 						done()
 					}
@@ -133,7 +145,7 @@ func TestFewCallersDoNotFillTheServer(t *testing.T) {
 			synctest.Wait()
 		}
 		atOnce, stop := context.WithTimeout(ctx, time.Second)
-		done, err := turns.take(atOnce, "another", writeWeight)
+		done, err := take(atOnce, "another", writeWeight)
 		if err != nil {
 			t.Error("there is no room for another caller")
 		} else {

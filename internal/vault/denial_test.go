@@ -49,7 +49,7 @@ func TestDeniedEqualsMissing(t *testing.T) {
 		},
 		"delete": func(p secret.Path) error { return env.Engine.Delete(ctx, stranger, p) },
 		"explain": func(p secret.Path) error {
-			_, err := env.Engine.Explain(ctx, stranger, env.Admin, p, policy.Read)
+			_, err := env.Engine.Explain(ctx, stranger, env.Admin, p, policy.Read, nil)
 			return err
 		},
 	} {

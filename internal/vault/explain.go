@@ -14,13 +14,16 @@ import (
 // Explain says whether subject may do capability on path, and why. Callers may ask
 // about themselves; about others they need the audit capability on the path.
 //
+// Once a caller who has it may ask, complete, when not nil, adds to subject what is to be found out about it, at whatever
+// cost: who may not ask causes none, and learns nothing by how long it takes.
+//
 // To who may not audit the path, a refusal is explained without the access policy
 // on the secret: whether there is one would tell whether the path exists. A corrupt
 // row is to them as none.
 //
 // Errors: secret.ErrDenied, secret.ErrTampered, secret.ErrUnavailable,
 // secret.ErrInvalid.
-func (e *Engine) Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability) (_ policy.Explanation, err error) {
+func (e *Engine) Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability, complete func(context.Context, secret.Caller) secret.Caller) (_ policy.Explanation, err error) {
 	ctx, done := e.begin(ctx, audit.Explain)
 	defer func() { done(err) }()
 	ref := secret.Ref{Path: path}
@@ -42,6 +45,9 @@ func (e *Engine) Explain(ctx context.Context, caller, subject secret.Caller, pat
 	}
 	if err := e.record(ctx, permission); err != nil {
 		return policy.Explanation{}, err
+	}
+	if audits && complete != nil {
+		subject = complete(ctx, subject)
 	}
 	if subject.Cluster != caller.Cluster {
 		if head, err = e.head(ctx, subject, ref); err != nil {

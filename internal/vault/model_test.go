@@ -333,7 +333,7 @@ func (m *model) explain(t *rapid.T) {
 	asker := evenly(t, "asker", subject, m.Admin)
 	capability := evenly(t, "capability", policy.Capabilities()...)
 	want := m.may(subject, name)(capability)
-	got, err := m.replica(t).Explain(m.t.Context(), asker, subject, path(name), capability)
+	got, err := m.replica(t).Explain(m.t.Context(), asker, subject, path(name), capability, nil)
 	if err != nil || got.Decision.Allowed != want {
 		t.Fatalf("%s asks whether %s may %s on %s: %+v, %v; want %v", asker, subject, capability, name, got, err, want)
 	}

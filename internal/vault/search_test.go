@@ -114,7 +114,7 @@ func TestExplain(t *testing.T) {
 	env.Allow(t, api, "a/*", policy.Read)
 	env.PutShared(t, "s/shared", "v", &secret.AccessPolicy{AllowedServices: []string{"payments/worker"}, AllowedEnvironments: []string{"staging"}})
 	explain := func(caller, subject secret.Caller, path string) (policy.Explanation, error) {
-		return env.Engine.Explain(ctx, caller, subject, vaulttest.Path(t, path), policy.Read)
+		return env.Engine.Explain(ctx, caller, subject, vaulttest.Path(t, path), policy.Read, nil)
 	}
 
 	d, err := explain(env.Admin, api, "a/b")

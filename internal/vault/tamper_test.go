@@ -236,7 +236,7 @@ func TestRemovedPolicySetIsNoDenial(t *testing.T) {
 		},
 		"audit": func() error { _, _, err := env.Engine.Audit(ctx, api, audit.Query{}); return err },
 		"explain": func() error {
-			_, err := env.Engine.Explain(ctx, api, api, vaulttest.Path(t, "a/b"), policy.Read)
+			_, err := env.Engine.Explain(ctx, api, api, vaulttest.Path(t, "a/b"), policy.Read, nil)
 			return err
 		},
 	} {

@@ -104,6 +104,59 @@ func TestWhoMayNameAnAccount(t *testing.T) {
 	}
 }
 
+// TestWhoMayTakeAVaultSecretFromItsOwner: a VaultSecret that a ClusterVaultSecret made is
+// free of it by any change of its owners, and then takes the right to its account.
+func TestWhoMayTakeAVaultSecretFromItsOwner(t *testing.T) {
+	config := tenantCluster(t)
+	const collector = "system:serviceaccount:kube-system:generic-garbage-collector"
+	grant(t, config, collector, []string{"coffer-editor"}, nil)
+	readable(t, as(t, config, collector))
+	const cluster = `{"apiVersion": "vault.coffer.dev/v1alpha1", "kind": "ClusterVaultSecret", "name": "a", "uid": "1", "controller": true}`
+	const other = `{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "2"}`
+	owned := func(name string, owners ...any) {
+		object := vaultSecret(name, "api")
+		if err := unstructured.SetNestedSlice(object.Object, owners, "metadata", "ownerReferences"); err != nil {
+			t.Fatal(err)
+		}
+		made(t)(secretsOf(t, config).Create(t.Context(), object, metav1.CreateOptions{}))
+	}
+	owned("of-cluster", map[string]any{"apiVersion": "vault.coffer.dev/v1alpha1", "kind": "ClusterVaultSecret", "name": "a", "uid": "1", "controller": true})
+	owned("of-configmap", map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "2"})
+	changes := map[string]string{
+		"none":               `[]`,
+		"another":            `[` + other + `]`,
+		"another besides":    `[` + cluster + `, ` + other + `]`,
+		"no more controller": `[` + strings.Replace(cluster, "true", "false", 1) + `]`,
+		"of another UID":     `[` + strings.Replace(cluster, `"1"`, `"3"`, 1) + `]`,
+	}
+	for user, allowed := range map[string]bool{"writer": false, "group-owner": false, "account-writer": false, "api-owner": true, "api-deployer": true, "owner": true, collector: true} {
+		client := as(t, config, user)
+		try := func(object, owners string) error {
+			_, err := patch(t.Context(), client, object, `{"metadata": {"ownerReferences": `+owners+`}}`)
+			return err
+		}
+		for name, owners := range changes {
+			t.Run(user+" makes its owners "+name, func(t *testing.T) {
+				err := try("of-cluster", owners)
+				expect(t, err, user, "api", allowed)
+				if !allowed && !strings.Contains(err.Error(), "in a VaultSecret, as to take one from its ClusterVaultSecret does: ") {
+					t.Errorf("refused with %q", err)
+				}
+			})
+		}
+		t.Run(user+" leaves its owner", func(t *testing.T) {
+			if _, err := patch(t.Context(), client, "of-cluster", `{"metadata": {"labels": {"a": "b"}, "ownerReferences": [`+cluster+`]}}`); err != nil {
+				t.Error(err)
+			}
+		})
+		t.Run(user+" frees one of another kind", func(t *testing.T) {
+			if err := try("of-configmap", `[]`); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // expect compares the answer to a request about account with whether it should be allowed.
 // A refusal says who, what, and the commands that grant the right.
 func expect(t *testing.T, err error, user, account string, allowed bool) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
@@ -69,6 +70,24 @@ func TestLimitedRolesAreTheWholeOne(t *testing.T) {
 	got := grants(append(readRole(t, "limited/role.yaml").Rules, readRole(t, "limited/cluster_role.yaml").Rules...))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rights (-config/rbac/role.yaml +config/limited):\n%s", diff)
+	}
+}
+
+// TestLimitedRoleIsOfNoNamespace checks that what somebody applies without the names gives
+// no namespace, as an empty list would give all.
+func TestLimitedRoleIsOfNoNamespace(t *testing.T) {
+	for _, r := range readRole(t, "limited/cluster_role.yaml").Rules {
+		if !slices.Contains(r.Resources, "namespaces") {
+			continue
+		}
+		if len(r.ResourceNames) == 0 {
+			t.Error("without resourceNames the rule is for all namespaces")
+		}
+		for _, name := range r.ResourceNames {
+			if len(validation.IsDNS1123Label(name)) == 0 {
+				t.Errorf("a namespace may have the name %q", name)
+			}
+		}
 	}
 }
 
