@@ -55,7 +55,7 @@ func (v readable) Read(_ context.Context, _ secret.Caller, ref secret.Ref) (secr
 }
 
 func (v readable) Fingerprint(domain string, data ...[]byte) string {
-	return fmt.Sprintf("%x", len(domain)+len(data))
+	return fmt.Sprintf("%064x", len(domain)+len(data)) // as long as a real one
 }
 
 // HostileObjects are VaultSecrets that no CRD would let through, but that an older one
@@ -238,7 +238,7 @@ func steps(t *testing.T, r *Reconciler, s *scope) error {
 		return err
 	}
 	checkTaken(t, edited)
-	s.written = true
+	s.written, s.changed = true, r.differs(s, data)
 	r.noteContent(s, slices.Sorted(maps.Keys(data)))
 	r.metrics.propagated(s.key(), r.Clock.Now())
 	s.cameToRollout, s.rolling = true, true
