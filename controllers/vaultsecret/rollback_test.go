@@ -32,25 +32,50 @@ func (w *world) missesDeadline(d *appsv1.Deployment) {
 	}
 }
 
-// crashingPod makes a pod of the workload's present template whose container cannot
-// stay up, as the kubelet, which there is none of, would tell of it.
-func (w *world) crashingPod(obj client.Object) {
+// pod makes a pod of the workload's present template, of which the kubelet, which there
+// is none of, would tell status.
+func (w *world) pod(obj client.Object, status corev1.PodStatus) *corev1.Pod {
 	w.t.Helper()
 	workload, _ := rollout.FromObject(refreshed(w, obj))
 	pod := &corev1.Pod{ObjectMeta: *workload.Template.ObjectMeta.DeepCopy(), Spec: *workload.Template.Spec.DeepCopy()}
 	pod.Namespace, pod.GenerateName = w.namespace, obj.GetName()+"-"
 	w.create(pod)
-	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{
-		Name: "main", Image: "none.local/none", RestartCount: 2,
-		State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "hunter2"}},
-		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, Message: "hunter2"}},
-	}}}
+	w.tellsOfPod(pod, status)
+	return pod
+}
+
+func (w *world) tellsOfPod(pod *corev1.Pod, status corev1.PodStatus) {
+	w.t.Helper()
+	pod.Status = status
 	if err := w.client.Status().Update(context.Background(), pod); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
 // knownGood waits until the status says that the workloads ran with these versions.
+// crashing is the status of a pod whose container cannot stay up, and last began then.
+func crashing(began time.Time) corev1.PodStatus {
+	return corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{
+		Name: "main", Image: "none.local/none", RestartCount: 2,
+		State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "hunter2"}},
+		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, Message: "hunter2", StartedAt: metav1.NewTime(began)}},
+	}}}
+}
+
+// unready is the status of a pod that is not ready since then.
+func unready(since time.Time) corev1.PodStatus {
+	return corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{
+		Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: metav1.NewTime(since),
+	}}}
+}
+
+// crashingPod makes a pod of the workload's present template whose container cannot
+// stay up.
+func (w *world) crashingPod(obj client.Object) {
+	w.t.Helper()
+	w.pod(obj, crashing(time.Now()))
+}
+
 func (w *world) knownGood(object *vaultv1alpha1.VaultSecret, versions ...int64) {
 	w.t.Helper()
 	w.eventually(func() string {
@@ -212,37 +237,48 @@ func (w *world) rolledOutFirst(object *vaultv1alpha1.VaultSecret, deployments ..
 }
 
 // Pods that crash are seen long before any deadline, of every kind of workload, also
+// ofEachKind makes a workload of each kind, which uses the Secret payments.
+var ofEachKind = map[string]func(*world) client.Object{
+	"Deployment": func(w *world) client.Object { return w.deployment("x", envFrom("payments")) },
+	"StatefulSet": func(w *world) client.Object {
+		s := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "x"}, Spec: appsv1.StatefulSetSpec{
+			Selector: selectX, ServiceName: "x", Template: podTemplate(selectX.MatchLabels, envFrom("payments"))}}
+		w.create(s)
+		return s
+	},
+	"DaemonSet": func(w *world) client.Object {
+		d := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "x"}, Spec: appsv1.DaemonSetSpec{
+			Selector: selectX, Template: podTemplate(selectX.MatchLabels, envFrom("payments"))}}
+		w.create(d)
+		return d
+	},
+}
+
+var selectX = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "x"}}
+
+// rolling makes a workload by build that runs with version one of the Secret payments and is
+// stamped for version two.
+func (w *world) rolling(build func(*world) client.Object) (*vaultv1alpha1.VaultSecret, client.Object) {
+	w.t.Helper()
+	w.put(database, "one")
+	object := w.ofPath("payments", database)
+	w.holds("payments", map[string]string{"value": "one"})
+	workload := build(w)
+	w.complete(workload)
+	w.knownGood(object, 1)
+	w.rotate(database, "two")
+	w.stampIs(workload, "payments", w.stampOf(object, "two"))
+	return object, workload
+}
+
 // where the workload itself says that all is well.
 func TestCrashRollsBack(t *testing.T) {
 	t.Parallel()
-	labels := map[string]string{"app": "x"}
-	selector := &metav1.LabelSelector{MatchLabels: labels}
-	for kind, build := range map[string]func(*world) client.Object{
-		"Deployment": func(w *world) client.Object { return w.deployment("x", envFrom("payments")) },
-		"StatefulSet": func(w *world) client.Object {
-			s := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "x"}, Spec: appsv1.StatefulSetSpec{
-				Selector: selector, ServiceName: "x", Template: podTemplate(labels, envFrom("payments"))}}
-			w.create(s)
-			return s
-		},
-		"DaemonSet": func(w *world) client.Object {
-			d := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "x"}, Spec: appsv1.DaemonSetSpec{
-				Selector: selector, Template: podTemplate(labels, envFrom("payments"))}}
-			w.create(d)
-			return d
-		},
-	} {
+	for kind, build := range ofEachKind {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			w, _ := newRunningWorld(t)
-			w.put(database, "one")
-			object := w.ofPath("payments", database)
-			w.holds("payments", map[string]string{"value": "one"})
-			workload := build(w)
-			w.complete(workload)
-			w.knownGood(object, 1)
-			w.rotate(database, "two")
-			w.stampIs(workload, "payments", w.stampOf(object, "two"))
+			object, workload := w.rolling(build)
 			w.crashingPod(workload)
 			w.complete(workload) // without a readiness probe it looks like that
 			w.isBack(object, "one", 1)
@@ -259,6 +295,78 @@ func TestCrashRollsBack(t *testing.T) {
 }
 
 // stampOf waits until the Secret of object holds value, and is the stamp of that.
+// A StatefulSet and a DaemonSet, which have no deadline of their own, have failed when a
+// new pod has not been ready for ten minutes, and not before.
+func TestStandingStillRollsBack(t *testing.T) {
+	t.Parallel()
+	const limit, margin = 10 * time.Minute, time.Minute
+	for _, kind := range []string{"StatefulSet", "DaemonSet"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			w, op := newRunningWorld(t)
+			object, workload := w.rolling(ofEachKind[kind])
+			pod := w.pod(workload, unready(time.Now().Add(margin-limit)))
+			w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
+			w.reconciled(op, object)
+			w.isNotRefused(object, "two")
+
+			w.tellsOfPod(pod, unready(time.Now().Add(-limit)))
+			w.isBack(object, "one", 1)
+			w.stampIs(workload, "payments", "")
+			if said := rolledOutMessage(object); !strings.Contains(said, kind+"/x failed: a new pod has not been ready for ten minutes") {
+				t.Errorf("RolledOut says %s", said)
+			}
+		})
+	}
+}
+
+// isNotRefused fails when the Secret does not hold value, or anything is refused.
+func (w *world) isNotRefused(object *vaultv1alpha1.VaultSecret, value string) {
+	w.t.Helper()
+	if got := string(w.secret("payments").Data["value"]); got != value {
+		w.t.Errorf("the Secret holds %q, want %q", got, value)
+	}
+	if got := refreshed(w, object).Status.Rejected; got != nil {
+		w.t.Errorf("refused is %+v", got)
+	}
+}
+
+// New pods that could not start while the Secret was taken away are no failed rollout when
+// it comes back: they have their time from then.
+func TestLateWithoutTheSecret(t *testing.T) {
+	t.Parallel()
+	anHourAgo := time.Now().Add(-time.Hour)
+	stuck := func(w *world, o client.Object) { w.pod(o, unready(anHourAgo)) }
+	for name, test := range map[string]struct {
+		kind      string
+		meanwhile func(*world, client.Object)
+	}{
+		"Deployment misses its deadline": {"Deployment", func(w *world, o client.Object) { w.missesDeadline(o.(*appsv1.Deployment)) }},
+		"Deployment crashes":             {"Deployment", func(w *world, o client.Object) { w.pod(o, crashing(anHourAgo)) }},
+		"StatefulSet stands still":       {"StatefulSet", stuck},
+		"DaemonSet stands still":         {"DaemonSet", stuck},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, op := newRunningWorld(t)
+			object, workload := w.rolling(ofEachKind[test.kind])
+			w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
+			w.delete(w.account())
+			w.isGone("payments")
+			w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonServiceAccountNotFound)
+			test.meanwhile(w, workload)
+			w.createAccount("api")
+			w.holds("payments", map[string]string{"value": "two"})
+			w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
+			w.reconciled(op, object)
+			w.isNotRefused(object, "two")
+			if got := object.Status.Workloads[0].RollingSince; got == nil {
+				t.Error("the rollout is watched no more")
+			}
+		})
+	}
+}
+
 func (w *world) stampOf(object *vaultv1alpha1.VaultSecret, value string) string {
 	w.t.Helper()
 	w.holds(object.Name, map[string]string{"value": value})

@@ -354,7 +354,7 @@ func (r *Reconciler) roll(ctx context.Context, s *scope) error {
 	if err != nil {
 		return &failure{reason: vaultv1alpha1.ReasonInvalidSpec, message: err.Error()}
 	}
-	target := rollout.Content{Secret: status.Target.Name, Checksum: s.checksum, Unstamped: unstamped(s.object, s.checksum)}
+	target := rollout.Content{Secret: status.Target.Name, Checksum: s.checksum, ThereSince: r.thereSince(s), Unstamped: unstamped(s.object, s.checksum)}
 	if at := status.Target.ContentChangedAt; at != nil {
 		target.ChangedAt = at.Time
 		target.Fresh = s.changed || r.Clock.Since(at.Time) < noticeTime
@@ -371,4 +371,13 @@ func (r *Reconciler) roll(ctx context.Context, s *scope) error {
 	status.Workloads = s.rolled.Workloads
 	r.metrics.rolloutsStarted.Add(float64(len(s.rolled.Stamped)))
 	return errors.Join(rolloutFailure(err), r.verify(ctx, s))
+}
+
+// thereSince is when the Secret was made, which is now when this run made it: new pods
+// had nothing to start with before.
+func (r *Reconciler) thereSince(s *scope) time.Time {
+	if s.existing == nil {
+		return r.Clock.Now()
+	}
+	return s.existing.CreationTimestamp.Time
 }
