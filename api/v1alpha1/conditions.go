@@ -138,4 +138,7 @@ const (
 	// EventServiceAccountReplaced: the account that the VaultSecret names was deleted and
 	// made anew, and may read what the former might.
 	EventServiceAccountReplaced = "ServiceAccountReplaced"
+	// EventLastGoodLost: the versions that the Secret went back to are deleted, destroyed
+	// or may not be read any more, so those that were refused are tried again.
+	EventLastGoodLost = "LastGoodLost"
 )

@@ -403,7 +403,9 @@ type VaultSecretStatus struct {
 
 	// Rejected is set while the Secret holds older versions than the vault, since a
 	// rollout of those named here failed. It goes when a source has another version,
-	// the spec changes, or the annotation vault.coffer.dev/refresh-requested-at does.
+	// when what the spec makes of them changes (see rejected.specChecksum), or the
+	// annotation vault.coffer.dev/refresh-requested-at does, and when lastGood cannot be
+	// had any more.
 	// +optional
 	Rejected *RejectedContent `json:"rejected,omitempty"`
 
@@ -471,8 +473,11 @@ type RejectedContent struct {
 	RejectedAt metav1.Time `json:"rejectedAt"`
 	// Message says which rollout failed, and why.
 	Message string `json:"message"`
-	// Generation is that of the spec then.
-	Generation int64 `json:"generation"`
+	// SpecChecksum is a checksum of what the spec said then about the content and its
+	// rollouts: path, dataFrom, data, target.type, target.template, rollout.mode and
+	// rollout.onFailure. Other fields may change, and the versions stay refused.
+	// +optional
+	SpecChecksum string `json:"specChecksum,omitempty"`
 	// RefreshRequest is the annotation vault.coffer.dev/refresh-requested-at then, at
 	// most its first 256 bytes.
 	// +optional

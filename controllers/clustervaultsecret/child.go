@@ -1,15 +1,13 @@
 package clustervaultsecret
 
 import (
-	"encoding/json"
-	"fmt"
-	"maps"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/managedmeta"
 )
 
 // apply makes child what the template of object says. Labels and annotations of
@@ -17,9 +15,10 @@ import (
 func apply(object *vaultv1alpha1.ClusterVaultSecret, child *vaultv1alpha1.VaultSecret) error {
 	template := &object.Spec.Template
 	template.Spec.DeepCopyInto(&child.Spec)
-	if err := applyMetadata(&template.Metadata, child); err != nil {
+	if err := managedmeta.Apply(&child.ObjectMeta, template.Metadata.Labels, template.Metadata.Annotations); err != nil {
 		return err
 	}
+	child.Labels[vaultv1alpha1.ManagedByLabel] = vaultv1alpha1.ManagedByValue
 	setOwner(object, child)
 	return nil
 }
@@ -40,42 +39,6 @@ func setOwner(object *vaultv1alpha1.ClusterVaultSecret, child *vaultv1alpha1.Vau
 		return
 	}
 	child.OwnerReferences = append(child.OwnerReferences, owner)
-}
-
-// managedMetadata lists the labels and annotations that came from the template, to be
-// able to take away those that it names no more.
-type managedMetadata struct {
-	Labels      []string `json:"labels,omitempty"`
-	Annotations []string `json:"annotations,omitempty"`
-}
-
-func applyMetadata(template *vaultv1alpha1.VaultSecretTemplateMetadata, child *vaultv1alpha1.VaultSecret) error {
-	var earlier managedMetadata
-	// An unreadable note is somebody's edit: there is nothing to take away then.
-	_ = json.Unmarshal([]byte(child.Annotations[vaultv1alpha1.ManagedMetadataAnnotation]), &earlier)
-	note, err := json.Marshal(managedMetadata{
-		Labels:      slices.Sorted(maps.Keys(template.Labels)),
-		Annotations: slices.Sorted(maps.Keys(template.Annotations)),
-	})
-	if err != nil {
-		return fmt.Errorf("encode the names of labels and annotations: %w", err)
-	}
-	child.Labels = merged(child.Labels, earlier.Labels, template.Labels)
-	child.Labels[vaultv1alpha1.ManagedByLabel] = vaultv1alpha1.ManagedByValue
-	child.Annotations = merged(child.Annotations, earlier.Annotations, template.Annotations)
-	child.Annotations[vaultv1alpha1.ManagedMetadataAnnotation] = string(note)
-	return nil
-}
-
-// merged is have without what was wanted earlier, and with what is wanted now.
-func merged(have map[string]string, earlier []string, wanted map[string]string) map[string]string {
-	out := make(map[string]string, len(have)+len(wanted)+1)
-	maps.Copy(out, have)
-	for _, key := range earlier {
-		delete(out, key)
-	}
-	maps.Copy(out, wanted)
-	return out
 }
 
 // observe keeps what the VaultSecret says of itself. Of one that is ready nothing more

@@ -1,10 +1,14 @@
 package vaultsecret
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+
+	corev1 "k8s.io/api/core/v1"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
@@ -54,6 +58,30 @@ func inputsChecksum(f Fingerprinter, object *vaultv1alpha1.VaultSecret, refs []s
 		return "", fmt.Errorf("encode the inputs: %w", err)
 	}
 	return f.Fingerprint(inputsDomain, []byte(object.Namespace), []byte(object.Name), encoded), nil
+}
+
+// specChecksum is a checksum of what the spec says about the content and its rollouts:
+// while it is the same, versions that were refused would fail as before. It is not keyed,
+// since a spec holds no secret.
+func specChecksum(object *vaultv1alpha1.VaultSecret) (string, error) {
+	spec := &object.Spec
+	encoded, err := json.Marshal(struct {
+		Path      vaultv1alpha1.VaultPath
+		DataFrom  []vaultv1alpha1.VaultSecretDataFrom `json:",omitempty"`
+		Data      []vaultv1alpha1.VaultSecretData     `json:",omitempty"`
+		Type      corev1.SecretType
+		Template  map[string]string `json:",omitempty"`
+		None      bool
+		OnFailure vaultv1alpha1.RolloutFailurePolicy
+	}{
+		Path: spec.Path, DataFrom: spec.DataFrom, Data: spec.Data, Type: targetType(object), Template: spec.Target.Template,
+		None: spec.Rollout.Mode == vaultv1alpha1.RolloutNone, OnFailure: onFailure(object),
+	})
+	if err != nil {
+		return "", fmt.Errorf("encode the spec: %w", err)
+	}
+	sum := sha256.Sum256(encoded)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // vaultChecksum tells one vault from another: it changes with the vault's keys.

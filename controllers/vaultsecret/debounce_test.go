@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/internal/rollout"
@@ -223,6 +224,8 @@ func TestWatchedRolloutOutlivesDenial(t *testing.T) {
 	object := w.atOnce("payments")
 	w.holds("payments", map[string]string{"value": "one"})
 	d := w.deployment("api", envFrom("payments"))
+	// What it has from the moment at which the Secret is back.
+	change(w, d, func(d *appsv1.Deployment) { d.Spec.ProgressDeadlineSeconds = ptr.To[int32](1) })
 	w.rolledOut(d)
 	w.knownGood(object, 1)
 	w.rotate(database, "two")

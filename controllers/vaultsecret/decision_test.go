@@ -17,8 +17,9 @@ func versionsOf(a, b int64) []vaultv1alpha1.SourceVersion {
 
 // What ends a refusal, and what does not.
 func TestReleased(t *testing.T) {
+	type object = vaultv1alpha1.VaultSecret
 	for name, test := range map[string]struct {
-		change  func(*vaultv1alpha1.VaultSecret)
+		change  func(*object)
 		present []vaultv1alpha1.SourceVersion
 		want    bool
 	}{
@@ -28,21 +29,90 @@ func TestReleased(t *testing.T) {
 		"the one before":       {nil, versionsOf(1, 1), true},
 		"a path less":          {nil, versionsOf(2, 1)[:1], true},
 		"a path more":          {nil, append(versionsOf(2, 1), vaultv1alpha1.SourceVersion{Path: "p/c", Version: 1}), true},
-		"the spec":             {func(o *vaultv1alpha1.VaultSecret) { o.Generation++ }, versionsOf(2, 1), true},
-		"asked for": {func(o *vaultv1alpha1.VaultSecret) {
+		"asked for": {func(o *object) {
 			o.Annotations = map[string]string{vaultv1alpha1.RefreshAnnotation: "later"}
 		}, versionsOf(2, 1), true},
-		"another annotation": {func(o *vaultv1alpha1.VaultSecret) { o.Annotations["other"] = "x" }, versionsOf(2, 1), false},
+		"another annotation":    {func(o *object) { o.Annotations["other"] = "x" }, versionsOf(2, 1), false},
+		"a status of before":    {func(o *object) { o.Status.Rejected.SpecChecksum = "" }, versionsOf(2, 1), true},
+		"suspended and resumed": {func(o *object) { o.Generation += 2 }, versionsOf(2, 1), false},
 	} {
-		object := &vaultv1alpha1.VaultSecret{ObjectMeta: metav1.ObjectMeta{
-			Generation: 4, Annotations: map[string]string{vaultv1alpha1.RefreshAnnotation: "then"},
-		}}
-		object.Status.Rejected = &vaultv1alpha1.RejectedContent{Sources: versionsOf(2, 1), Generation: 4, RefreshRequest: "then"}
+		o := refusing(t)
 		if test.change != nil {
-			test.change(object)
+			test.change(o)
 		}
-		if got := released(object, test.present); got != test.want {
+		if got := released(o, checksumOfSpec(t, o), test.present); got != test.want {
 			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// refusing is a VaultSecret of two paths that refuses versions 2 and 1 of them.
+func refusing(t *testing.T) *vaultv1alpha1.VaultSecret {
+	t.Helper()
+	o := &vaultv1alpha1.VaultSecret{
+		ObjectMeta: metav1.ObjectMeta{Generation: 4, Annotations: map[string]string{vaultv1alpha1.RefreshAnnotation: "then"}},
+		Spec: vaultv1alpha1.VaultSecretSpec{
+			ServiceAccountName: "api", Path: "p/a",
+			DataFrom: []vaultv1alpha1.VaultSecretDataFrom{{Path: "p/a"}},
+			Data:     []vaultv1alpha1.VaultSecretData{{Key: "b", Path: "p/b"}},
+		},
+	}
+	o.Status.Rejected = &vaultv1alpha1.RejectedContent{Sources: versionsOf(2, 1), SpecChecksum: checksumOfSpec(t, o), RefreshRequest: "then"}
+	return o
+}
+
+func checksumOfSpec(t *testing.T, o *vaultv1alpha1.VaultSecret) string {
+	t.Helper()
+	checksum, err := specChecksum(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return checksum
+}
+
+// A refusal is of what the spec makes of the versions and of what it says of failures:
+// each such field ends it, and none of the others.
+func TestSpecChecksum(t *testing.T) {
+	type spec = vaultv1alpha1.VaultSecretSpec
+	refresh := metav1.Duration{Duration: time.Minute}
+	for name, test := range map[string]struct {
+		change func(*spec)
+		ends   bool
+	}{
+		"path":                 {func(s *spec) { s.Path = "p/c" }, true},
+		"dataFrom":             {func(s *spec) { s.DataFrom[0].OnConflict = vaultv1alpha1.ConflictKeep }, true},
+		"a prefix more":        {func(s *spec) { s.DataFrom = append(s.DataFrom, vaultv1alpha1.VaultSecretDataFrom{Prefix: "p/"}) }, true},
+		"a pin":                {func(s *spec) { s.Data[0].Version = 1 }, true},
+		"a property":           {func(s *spec) { s.Data[0].Property = "password" }, true},
+		"a key less":           {func(s *spec) { s.Data = nil }, true},
+		"target.type":          {func(s *spec) { s.Target.Type = "example.com/own" }, true},
+		"target.template":      {func(s *spec) { s.Target.Template = map[string]string{"dsn": "x"} }, true},
+		"rollout.mode":         {func(s *spec) { s.Rollout.Mode = vaultv1alpha1.RolloutNone }, true},
+		"rollout.onFailure":    {func(s *spec) { s.Rollout.OnFailure = vaultv1alpha1.OnFailureHold }, true},
+		"target.type as it is": {func(s *spec) { s.Target.Type = "Opaque" }, false},
+		"rollout as it is": {func(s *spec) {
+			s.Rollout.Mode, s.Rollout.OnFailure = vaultv1alpha1.RolloutAuto, vaultv1alpha1.OnFailureRollback
+		}, false},
+		"suspend":            {func(s *spec) { s.Suspend = true }, false},
+		"refreshInterval":    {func(s *spec) { s.RefreshInterval = &refresh }, false},
+		"serviceAccountName": {func(s *spec) { s.ServiceAccountName = "other" }, false},
+		"deletionPolicy":     {func(s *spec) { s.DeletionPolicy = vaultv1alpha1.DeletionRetain }, false},
+		"target.name":        {func(s *spec) { s.Target.Name = "other" }, false},
+		"target.labels":      {func(s *spec) { s.Target.Labels = map[string]string{"a": "b"} }, false},
+		"target.annotations": {func(s *spec) { s.Target.Annotations = map[string]string{"a": "b"} }, false},
+		"target.adopt":       {func(s *spec) { s.Target.Adopt = true }, false},
+		"rollout.debounce":   {func(s *spec) { s.Rollout.Debounce = &refresh }, false},
+		"rollout.targets":    {func(s *spec) { s.Rollout.Targets = []vaultv1alpha1.RolloutTarget{{Kind: "Deployment", Name: "api"}} }, false},
+		"rollout.selector":   {func(s *spec) { s.Rollout.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}} }, false},
+		"nothing":            {func(*spec) {}, false},
+		"an empty list of a kind": {func(s *spec) {
+			s.Target.Template, s.Rollout.Targets = map[string]string{}, []vaultv1alpha1.RolloutTarget{}
+		}, false},
+	} {
+		o := refusing(t)
+		test.change(&o.Spec)
+		if got := released(o, checksumOfSpec(t, o), versionsOf(2, 1)); got != test.ends {
+			t.Errorf("%s: released is %t", name, got)
 		}
 	}
 }

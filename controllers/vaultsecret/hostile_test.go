@@ -55,7 +55,7 @@ func (v readable) Read(_ context.Context, _ secret.Caller, ref secret.Ref) (secr
 }
 
 func (v readable) Fingerprint(domain string, data ...[]byte) string {
-	return fmt.Sprintf("%x", len(domain)+len(data))
+	return fmt.Sprintf("%064x", len(domain)+len(data)) // as long as a real one
 }
 
 // HostileObjects are VaultSecrets that no CRD would let through, but that an older one
@@ -71,7 +71,7 @@ func HostileObjects() []string {
 	long := strings.Repeat("x", 40_000)
 	refused := func(spec, good, rejected string) string {
 		return `{"metadata":{"generation":1},"spec":` + spec + `,"status":{"lastGood":{"sources":[` + good + `],"inputs":"x","checksum":"x"},` +
-			`"rejected":{"sources":[` + rejected + `],"rejectedAt":"0001-01-01T00:00:00Z","message":"","generation":1}}}`
+			`"rejected":{"sources":[` + rejected + `],"rejectedAt":"0001-01-01T00:00:00Z","message":"","specChecksum":"` + checksumOf(spec) + `"}}}`
 	}
 	specs := []string{
 		`{}`,
@@ -139,6 +139,20 @@ func HostileObjects() []string {
 		refused(`{"path":"a","rollout":{"onFailure":"Explode"}}`, `{"path":"../x","version":-1},{"path":"`+long+`"}`, `{"path":"a","version":1}`),
 		refused(`{"path":"a","rollout":{"onFailure":"Rollback"}}`, `{"path":"a","version":-9223372036854775808},`+many(1000, `{"path":"b/%","version":1}`), `{"path":"a","version":1}`),
 	)
+}
+
+// checksumOf is the checksum of a spec of HostileObjects, so that a refusal of it is not
+// over at once.
+func checksumOf(spec string) string {
+	object := &vaultv1alpha1.VaultSecret{}
+	if err := json.Unmarshal([]byte(spec), &object.Spec); err != nil {
+		panic(err) // a seed that is no object
+	}
+	checksum, err := specChecksum(object)
+	if err != nil {
+		panic(err)
+	}
+	return checksum
 }
 
 // Whatever stands in a VaultSecret and in the vault: no step panics, a Secret that it
@@ -238,7 +252,7 @@ func steps(t *testing.T, r *Reconciler, s *scope) error {
 		return err
 	}
 	checkTaken(t, edited)
-	s.written = true
+	s.written, s.changed = true, r.differs(s, data)
 	r.noteContent(s, slices.Sorted(maps.Keys(data)))
 	r.metrics.propagated(s.key(), r.Clock.Now())
 	s.cameToRollout, s.rolling = true, true

@@ -3,6 +3,8 @@ package vaultsecret_test
 import (
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -168,6 +170,20 @@ func TestImmutableEarlierStay(t *testing.T) {
 	w.areWritten(0)
 }
 
+// eventsUntil waits for an event that begins so, and returns all.
+func (w *world) eventsUntil(object client.Object, beginning string) []string {
+	w.t.Helper()
+	var events []string
+	w.eventually(func() string {
+		events = w.events(object)
+		if !slices.ContainsFunc(events, func(e string) bool { return strings.HasPrefix(e, beginning) }) {
+			return fmt.Sprintf("no event %q in %v", beginning, events)
+		}
+		return ""
+	})
+	return events
+}
+
 // What becomes immutable later leaves the plain Secret to those that use it, and goes
 // back to it.
 func TestImmutableComesAndGoes(t *testing.T) {
@@ -186,6 +202,16 @@ func TestImmutableComesAndGoes(t *testing.T) {
 	}
 	if got := w.secret("payments"); got == nil || got.UID != plain.UID {
 		t.Error("the plain Secret is gone")
+	}
+	if at := object.Status.Target.ContentChangedAt; at != nil {
+		t.Errorf("the same content, in a Secret of another name, counts as changed at %v", at)
+	}
+	w.put(database, "one and a half")
+	next := w.placed(object, "one and a half")
+	for _, event := range w.eventsUntil(object, "ContentChanged: the Secret "+next.Name) {
+		if strings.HasPrefix(event, "ContentChanged: ") && !strings.Contains(event, next.Name) {
+			t.Errorf("an event says that the content changed: %s", event)
+		}
 	}
 
 	user := w.deployment("api", envFrom(suffixed.Name))

@@ -37,24 +37,24 @@ func (r *Reconciler) turnBack(ctx context.Context, s *scope) error {
 	if status.Rejected == nil {
 		return nil
 	}
-	if status.LastGood == nil || released(s.object, sourceVersions(s.refs, s.versions)) {
+	spec, err := specChecksum(s.object)
+	if err != nil {
+		return err
+	}
+	if status.LastGood == nil || released(s.object, spec, sourceVersions(s.refs, s.versions)) {
 		status.Rejected = nil
 		return nil
 	}
 	back, err := r.wayBack(ctx, s)
-	switch {
-	case errors.Is(err, secret.ErrDenied):
-		// What may not be read any more must not stay in the Secret.
+	if gone, ok := errors.AsType[*noWayBack](err); ok {
+		// What was deleted or destroyed, or may not be read any more, must not stay in the
+		// Secret.
+		s.lostGood = fmt.Sprintf("%s, so the Secret does not keep it: %s is tried again, though its rollout failed",
+			gone.why, enumerate(refusedVersions(status)))
 		status.Rejected = nil
 		return nil
-	case errors.Is(err, errNoWayBack):
-		return &failure{
-			reason: vaultv1alpha1.ReasonRolledBack,
-			message: fmt.Sprintf("the Secret was rolled back, since %s; %s; it is left as it is: write a newer version, or have the refused one tried again (%s)",
-				status.Rejected.Message, err, askAgain(s.object)),
-			recheck: recheckInterval,
-		}
-	case err != nil:
+	}
+	if err != nil {
 		return err
 	}
 	inputs, err := inputsChecksum(r.Vault, s.object, back.refs, back.versions)
@@ -72,10 +72,11 @@ func (r *Reconciler) turnBack(ctx context.Context, s *scope) error {
 }
 
 // released reports whether what was refused is to be tried again, or something else is
-// there to try: present are the versions that the vault has.
-func released(object *vaultv1alpha1.VaultSecret, present []vaultv1alpha1.SourceVersion) bool {
+// there to try: spec is the checksum of the present spec, and present are the versions
+// that the vault has. A status from before there was the checksum releases.
+func released(object *vaultv1alpha1.VaultSecret, spec string, present []vaultv1alpha1.SourceVersion) bool {
 	rejected := object.Status.Rejected
-	return object.Generation != rejected.Generation ||
+	return spec != rejected.SpecChecksum ||
 		refreshRequest(object) != rejected.RefreshRequest ||
 		!slices.Equal(present, rejected.Sources)
 }
@@ -104,10 +105,14 @@ func (r *Reconciler) verify(ctx context.Context, s *scope) error {
 		return nil
 	}
 	if err := r.mayTurnBack(ctx, s); err != nil {
-		if errors.Is(err, errNoWayBack) {
-			s.noWayBack = err.Error()
+		if none, ok := errors.AsType[*noWayBack](err); ok {
+			s.noWayBack = none.Error()
 			return nil
 		}
+		return err
+	}
+	spec, err := specChecksum(s.object)
+	if err != nil {
 		return err
 	}
 	w := s.rolled.Failed[0]
@@ -115,7 +120,7 @@ func (r *Reconciler) verify(ctx context.Context, s *scope) error {
 		Sources:        sourceVersions(s.refs, s.versions),
 		RejectedAt:     metav1.NewTime(r.Clock.Now().Truncate(time.Second)),
 		Message:        fmt.Sprintf("the rollout of %s/%s failed: %s", w.Kind, w.Name, w.Message),
-		Generation:     s.object.Generation,
+		SpecChecksum:   spec,
 		RefreshRequest: refreshRequest(s.object),
 	}
 	s.rejecting = true
@@ -134,25 +139,27 @@ func noteGood(s *scope) {
 	}
 }
 
-// errNoWayBack is the kind of error of content that cannot be rolled back. Its text goes
-// on after "the rollout failed".
-var errNoWayBack = errors.New("it cannot be rolled back")
+// noWayBack is the error of content that cannot be rolled back. Its text goes on after
+// "the rollout failed", that of why stands alone.
+type noWayBack struct{ why string }
 
-// mayTurnBack fails with errNoWayBack when there is nothing to go back to.
+func (e *noWayBack) Error() string { return "it cannot be rolled back: " + e.why }
+
+// errSpecChanged: only versions can be taken back, not a spec.
+var errSpecChanged = &noWayBack{"what the spec makes of the versions was changed since all its workloads last ran with the Secret"}
+
+// mayTurnBack fails with a noWayBack when there is nothing to go back to.
 func (r *Reconciler) mayTurnBack(ctx context.Context, s *scope) error {
 	good := s.object.Status.LastGood
 	switch {
 	case good == nil:
-		return fmt.Errorf("%w: its workloads never ran all with an earlier version", errNoWayBack)
+		return &noWayBack{"its workloads never ran all with an earlier version"}
 	case good.Checksum == s.checksum:
-		return fmt.Errorf("%w: with what the Secret holds all its workloads have run before", errNoWayBack)
+		return &noWayBack{"with what the Secret holds all its workloads have run before"}
 	case len(s.refs) > maxSources:
-		return fmt.Errorf("%w: it is made from more than %d paths", errNoWayBack, maxSources)
+		return &noWayBack{fmt.Sprintf("it is made from more than %d paths", maxSources)}
 	}
 	back, err := r.wayBack(ctx, s)
-	if errors.Is(err, secret.ErrDenied) {
-		return fmt.Errorf("%w: a path that the last good content was made from cannot be read any more", errNoWayBack)
-	}
 	if err != nil {
 		return err
 	}
@@ -166,9 +173,6 @@ func (r *Reconciler) mayTurnBack(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// errSpecChanged is an errNoWayBack: only versions can be taken back, not a spec.
-var errSpecChanged = fmt.Errorf("%w: what the spec makes of the versions was changed since all its workloads last ran with the Secret", errNoWayBack)
-
 // lastGood is what the last good content is made from: refs as the spec names them, and
 // reads with the versions of then.
 type lastGood struct {
@@ -177,8 +181,8 @@ type lastGood struct {
 }
 
 // wayBack asks the engine for the last good versions, of which nothing is opened. It
-// fails with errNoWayBack when there is one that cannot be had, and as the engine does
-// when the caller may not have it.
+// fails with a noWayBack when there is one that cannot be had, or that the caller may not
+// have any more.
 func (r *Reconciler) wayBack(ctx context.Context, s *scope) (lastGood, error) {
 	back, ok := goodRefs(s.refs[:s.named], s.object.Status.LastGood.Sources)
 	if !ok {
@@ -188,9 +192,9 @@ func (r *Reconciler) wayBack(ctx context.Context, s *scope) (lastGood, error) {
 	back.versions, s.until = found.Named, secret.Earlier(s.until, found.Until)
 	switch {
 	case errors.Is(err, secret.ErrDenied):
-		return lastGood{}, err
+		return lastGood{}, &noWayBack{"a path that the last good content was made from cannot be read any more"}
 	case errors.Is(err, secret.ErrVersionNotFound):
-		return lastGood{}, fmt.Errorf("%w: %s", errNoWayBack, lostVersion(err, asked{refs: back.reads}))
+		return lastGood{}, &noWayBack{lostVersion(err, asked{refs: back.reads})}
 	case err != nil:
 		return lastGood{}, r.vaultError(ctx, s, asked{refs: back.reads}, err)
 	case len(back.versions) != len(back.reads):
@@ -253,7 +257,7 @@ func rolledBack(object *vaultv1alpha1.VaultSecret) metav1.Condition {
 	if status.LastGood != nil {
 		message += "; back to " + enumerate(versionNames(status.LastGood.Sources, status.Rejected.Sources))
 	}
-	message += "; " + refusal(status) + " until a newer version appears, the spec changes, or somebody asks for it (" + askAgain(object) + ")"
+	message += "; " + refusal(status) + " until a newer version appears, the spec changes what is made of it, or somebody asks for it (" + askAgain(object) + ")"
 	var waiting []string
 	for _, w := range status.Workloads {
 		if w.State != vaultv1alpha1.WorkloadCurrent && w.State != vaultv1alpha1.WorkloadNotFound {
@@ -266,17 +270,22 @@ func rolledBack(object *vaultv1alpha1.VaultSecret) metav1.Condition {
 	return metav1.Condition{Status: metav1.ConditionFalse, Reason: vaultv1alpha1.ReasonRolledBack, Message: message}
 }
 
-// refusal names the versions that are refused.
+// refusal names the versions that are refused, in a sentence.
 func refusal(status *vaultv1alpha1.VaultSecretStatus) string {
+	return enumerate(refusedVersions(status)) + " is refused"
+}
+
+// refusedVersions names the versions that are refused.
+func refusedVersions(status *vaultv1alpha1.VaultSecretStatus) []string {
 	var good []vaultv1alpha1.SourceVersion
 	if status.LastGood != nil {
 		good = status.LastGood.Sources
 	}
 	names := versionNames(status.Rejected.Sources, good)
 	if len(names) == 0 { // a path less
-		return "what the vault has is refused"
+		return []string{"what the vault has"}
 	}
-	return enumerate(names) + " is refused"
+	return names
 }
 
 // versionNames names those of sources that others do not have.

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/controllers/vaultsecret"
 	"github.com/coffer-vault/coffer/internal/rollout"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
@@ -32,22 +33,47 @@ func (w *world) missesDeadline(d *appsv1.Deployment) {
 	}
 }
 
-// crashingPod makes a pod of the workload's present template whose container cannot
-// stay up, as the kubelet, which there is none of, would tell of it.
-func (w *world) crashingPod(obj client.Object) {
+// pod makes a pod of the workload's present template, of which the kubelet, which there
+// is none of, would tell status.
+func (w *world) pod(obj client.Object, status corev1.PodStatus) *corev1.Pod {
 	w.t.Helper()
 	workload, _ := rollout.FromObject(refreshed(w, obj))
 	pod := &corev1.Pod{ObjectMeta: *workload.Template.ObjectMeta.DeepCopy(), Spec: *workload.Template.Spec.DeepCopy()}
 	pod.Namespace, pod.GenerateName = w.namespace, obj.GetName()+"-"
 	w.create(pod)
-	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{
-		Name: "main", Image: "none.local/none", RestartCount: 2,
-		State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "hunter2"}},
-		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, Message: "hunter2"}},
-	}}}
+	w.tellsOfPod(pod, status)
+	return pod
+}
+
+func (w *world) tellsOfPod(pod *corev1.Pod, status corev1.PodStatus) {
+	w.t.Helper()
+	pod.Status = status
 	if err := w.client.Status().Update(context.Background(), pod); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// crashing is the status of a pod whose container cannot stay up, and last began then.
+func crashing(began time.Time) corev1.PodStatus {
+	return corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{
+		Name: "main", Image: "none.local/none", RestartCount: 2,
+		State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "hunter2"}},
+		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, Message: "hunter2", StartedAt: metav1.NewTime(began)}},
+	}}}
+}
+
+// unready is the status of a pod that is not ready since then.
+func unready(since time.Time) corev1.PodStatus {
+	return corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{
+		Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: metav1.NewTime(since),
+	}}}
+}
+
+// crashingPod makes a pod of the workload's present template whose container cannot
+// stay up.
+func (w *world) crashingPod(obj client.Object) {
+	w.t.Helper()
+	w.pod(obj, crashing(time.Now()))
 }
 
 // knownGood waits until the status says that the workloads ran with these versions.
@@ -211,38 +237,49 @@ func (w *world) rolledOutFirst(object *vaultv1alpha1.VaultSecret, deployments ..
 	return object
 }
 
+// ofEachKind makes a workload of each kind, which uses the Secret payments.
+var ofEachKind = map[string]func(*world) client.Object{
+	"Deployment": func(w *world) client.Object { return w.deployment("x", envFrom("payments")) },
+	"StatefulSet": func(w *world) client.Object {
+		s := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "x"}, Spec: appsv1.StatefulSetSpec{
+			Selector: selectX, ServiceName: "x", Template: podTemplate(selectX.MatchLabels, envFrom("payments"))}}
+		w.create(s)
+		return s
+	},
+	"DaemonSet": func(w *world) client.Object {
+		d := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "x"}, Spec: appsv1.DaemonSetSpec{
+			Selector: selectX, Template: podTemplate(selectX.MatchLabels, envFrom("payments"))}}
+		w.create(d)
+		return d
+	},
+}
+
+var selectX = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "x"}}
+
+// rolling makes a workload by build that runs with version one of the Secret payments and is
+// stamped for version two.
+func (w *world) rolling(build func(*world) client.Object) (*vaultv1alpha1.VaultSecret, client.Object) {
+	w.t.Helper()
+	w.put(database, "one")
+	object := w.ofPath("payments", database)
+	w.holds("payments", map[string]string{"value": "one"})
+	workload := build(w)
+	w.complete(workload)
+	w.knownGood(object, 1)
+	w.rotate(database, "two")
+	w.stampIs(workload, "payments", w.stampOf(object, "two"))
+	return object, workload
+}
+
 // Pods that crash are seen long before any deadline, of every kind of workload, also
 // where the workload itself says that all is well.
 func TestCrashRollsBack(t *testing.T) {
 	t.Parallel()
-	labels := map[string]string{"app": "x"}
-	selector := &metav1.LabelSelector{MatchLabels: labels}
-	for kind, build := range map[string]func(*world) client.Object{
-		"Deployment": func(w *world) client.Object { return w.deployment("x", envFrom("payments")) },
-		"StatefulSet": func(w *world) client.Object {
-			s := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "x"}, Spec: appsv1.StatefulSetSpec{
-				Selector: selector, ServiceName: "x", Template: podTemplate(labels, envFrom("payments"))}}
-			w.create(s)
-			return s
-		},
-		"DaemonSet": func(w *world) client.Object {
-			d := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "x"}, Spec: appsv1.DaemonSetSpec{
-				Selector: selector, Template: podTemplate(labels, envFrom("payments"))}}
-			w.create(d)
-			return d
-		},
-	} {
+	for kind, build := range ofEachKind {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			w, _ := newRunningWorld(t)
-			w.put(database, "one")
-			object := w.ofPath("payments", database)
-			w.holds("payments", map[string]string{"value": "one"})
-			workload := build(w)
-			w.complete(workload)
-			w.knownGood(object, 1)
-			w.rotate(database, "two")
-			w.stampIs(workload, "payments", w.stampOf(object, "two"))
+			object, workload := w.rolling(build)
 			w.crashingPod(workload)
 			w.complete(workload) // without a readiness probe it looks like that
 			w.isBack(object, "one", 1)
@@ -253,6 +290,78 @@ func TestCrashRollsBack(t *testing.T) {
 			}
 			if event := w.hasEvent(object, vaultv1alpha1.ReasonRolledBack); strings.Contains(said+event, "hunter2") {
 				t.Error("what the container left behind is repeated")
+			}
+		})
+	}
+}
+
+// A StatefulSet and a DaemonSet, which have no deadline of their own, have failed when a
+// new pod has not been ready for ten minutes, and not before.
+func TestStandingStillRollsBack(t *testing.T) {
+	t.Parallel()
+	const limit, margin = 10 * time.Minute, time.Minute
+	for _, kind := range []string{"StatefulSet", "DaemonSet"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			w, op := newRunningWorld(t)
+			object, workload := w.rolling(ofEachKind[kind])
+			pod := w.pod(workload, unready(time.Now().Add(margin-limit)))
+			w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
+			w.reconciled(op, object)
+			w.isNotRefused(object, "two")
+
+			w.tellsOfPod(pod, unready(time.Now().Add(-limit)))
+			w.isBack(object, "one", 1)
+			w.stampIs(workload, "payments", "")
+			if said := rolledOutMessage(object); !strings.Contains(said, kind+"/x failed: a new pod has not been ready for ten minutes") {
+				t.Errorf("RolledOut says %s", said)
+			}
+		})
+	}
+}
+
+// isNotRefused fails when the Secret does not hold value, or anything is refused.
+func (w *world) isNotRefused(object *vaultv1alpha1.VaultSecret, value string) {
+	w.t.Helper()
+	if got := string(w.secret("payments").Data["value"]); got != value {
+		w.t.Errorf("the Secret holds %q, want %q", got, value)
+	}
+	if got := refreshed(w, object).Status.Rejected; got != nil {
+		w.t.Errorf("refused is %+v", got)
+	}
+}
+
+// New pods that could not start while the Secret was taken away are no failed rollout when
+// it comes back: they have their time from then.
+func TestLateWithoutTheSecret(t *testing.T) {
+	t.Parallel()
+	anHourAgo := time.Now().Add(-time.Hour)
+	stuck := func(w *world, o client.Object) { w.pod(o, unready(anHourAgo)) }
+	for name, test := range map[string]struct {
+		kind      string
+		meanwhile func(*world, client.Object)
+	}{
+		"Deployment misses its deadline": {"Deployment", func(w *world, o client.Object) { w.missesDeadline(o.(*appsv1.Deployment)) }},
+		"Deployment crashes":             {"Deployment", func(w *world, o client.Object) { w.pod(o, crashing(anHourAgo)) }},
+		"StatefulSet stands still":       {"StatefulSet", stuck},
+		"DaemonSet stands still":         {"DaemonSet", stuck},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, op := newRunningWorld(t)
+			object, workload := w.rolling(ofEachKind[test.kind])
+			w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
+			w.delete(w.account())
+			w.isGone("payments")
+			w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonServiceAccountNotFound)
+			test.meanwhile(w, workload)
+			w.createAccount("api")
+			w.holds("payments", map[string]string{"value": "two"})
+			w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
+			w.reconciled(op, object)
+			w.isNotRefused(object, "two")
+			if got := object.Status.Workloads[0].RollingSince; got == nil {
+				t.Error("the rollout is watched no more")
 			}
 		})
 	}
@@ -407,19 +516,38 @@ func TestNoWayBack(t *testing.T) {
 	})
 	t.Run("destroyed after it went back", func(t *testing.T) {
 		t.Parallel()
+		w, op := newRunningWorld(t)
+		engine, path := w.vault.Engine, vaulttest.Path(t, database)
+		object, d := w.rotatedOnce()
+		w.missesDeadline(d)
+		w.isBack(object, "one", 1)
+		w.stampIs(d, "payments", "")
+		w.rolledOut(d)
+		must(t, engine.DestroyVersions(t.Context(), w.vault.Admin, path, 1))
+		w.triesAgain(object, d, "the last good "+database+" version 1 is destroyed")
+		w.missesDeadline(d)
+		says(w, object, "it cannot be rolled back: the last good "+database+" version 1 is destroyed")
+		w.reconciled(op, object)
+		change(w, w.secret("payments"), func(s *corev1.Secret) { s.Data["value"] = []byte("edited") })
+		w.holds("payments", map[string]string{"value": "two"})
+		if got := op.counter(t, "coffer_rollouts_rolled_back_total"); got != 1 {
+			t.Errorf("%d rollbacks are counted, want 1", got)
+		}
+	})
+	t.Run("deleted after it went back", func(t *testing.T) {
+		t.Parallel()
 		w, _ := newRunningWorld(t)
 		engine, path := w.vault.Engine, vaulttest.Path(t, database)
 		object, d := w.rotatedOnce()
 		w.missesDeadline(d)
 		w.isBack(object, "one", 1)
-		must(t, engine.DestroyVersions(t.Context(), w.vault.Admin, path, 1))
-		w.askAgainUntil(object, func() string {
-			if c := w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonRolledBack); !strings.Contains(c.Message, "version 1 is destroyed") {
-				return "Ready says " + c.Message
-			}
-			return ""
-		})
-		w.holds("payments", map[string]string{"value": "one"})
+		w.stampIs(d, "payments", "")
+		w.rolledOut(d)
+		must(t, engine.DeleteVersions(t.Context(), w.vault.Admin, path, 1))
+		w.triesAgain(object, d, "coffer undelete "+database+" --version 1")
+		must(t, engine.UndeleteVersions(t.Context(), w.vault.Admin, path, 1))
+		w.missesDeadline(d)
+		w.isBack(object, "one", 1)
 	})
 	t.Run("never ran", func(t *testing.T) {
 		t.Parallel()
@@ -450,6 +578,22 @@ func TestNoWayBack(t *testing.T) {
 	})
 }
 
+// triesAgain waits until version two, which was refused, is in the Secret and rolled
+// again, and an event says why.
+func (w *world) triesAgain(object *vaultv1alpha1.VaultSecret, d *appsv1.Deployment, why string) {
+	w.t.Helper()
+	w.holds("payments", map[string]string{"value": "two"})
+	w.stamped(d, "payments")
+	w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
+	w.isNotRefused(object, "two")
+	said := w.hasEvent(object, vaultv1alpha1.EventLastGoodLost)
+	for _, want := range []string{why, "so the Secret does not keep it", database + " version 2 is tried again"} {
+		if !strings.Contains(said, want) {
+			w.t.Errorf("the event does not say %q: %s", want, said)
+		}
+	}
+}
+
 // askAgainUntil makes the operator look by an annotation of no meaning until ok says "".
 func (w *world) askAgainUntil(object *vaultv1alpha1.VaultSecret, ok func() string) {
 	w.t.Helper()
@@ -471,10 +615,12 @@ func TestForgedRollback(t *testing.T) {
 	w.ready(object)
 	w.rotate(database, "two")
 	w.holds("payments", map[string]string{"value": "two"})
+	spec, err := vaultsecret.SpecChecksum(refreshed(w, object))
+	must(t, err)
 	forged, err := json.Marshal(map[string]any{"status": map[string]any{
 		"rejected": vaultv1alpha1.RejectedContent{
 			Sources: []vaultv1alpha1.SourceVersion{{Path: database, Version: 2}}, RejectedAt: metav1.Now(), Message: "forged",
-			Generation: refreshed(w, object).Generation,
+			SpecChecksum: spec,
 		},
 		"lastGood": vaultv1alpha1.GoodContent{Sources: []vaultv1alpha1.SourceVersion{{Path: database, Version: 1}}, Inputs: "forged", Checksum: "forged"},
 	}})
@@ -534,40 +680,47 @@ func TestSeveralRollBackTogether(t *testing.T) {
 	w.ready(trio.objects[2])
 }
 
+// stoppedInARollback makes a Deployment that is stamped with bad for version two, which is
+// refused, and no operator; decided is the status as the run leaves it that decided,
+// before anything else is written.
+func (w *world) stoppedInARollback(op *operator) (object *vaultv1alpha1.VaultSecret, d *appsv1.Deployment, bad string, decided vaultv1alpha1.VaultSecretStatus) {
+	w.t.Helper()
+	object, workload := w.rolling(ofEachKind["Deployment"])
+	bad = w.stampOf(object, "two")
+	w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
+	op.stop()
+	spec, err := vaultsecret.SpecChecksum(refreshed(w, object))
+	must(w.t, err)
+	decided = *object.Status.DeepCopy()
+	decided.Workloads[0].State, decided.Workloads[0].Message = vaultv1alpha1.WorkloadFailed, "it crashes"
+	decided.Rejected = &vaultv1alpha1.RejectedContent{
+		Sources: []vaultv1alpha1.SourceVersion{{Path: database, Version: 2}}, RejectedAt: metav1.Now(),
+		Message: "the rollout of Deployment/x failed: it crashes", SpecChecksum: spec,
+	}
+	return object, workload.(*appsv1.Deployment), bad, decided
+}
+
+// putStatus writes the status, as an operator would have.
+func (w *world) putStatus(object *vaultv1alpha1.VaultSecret, status vaultv1alpha1.VaultSecretStatus) {
+	w.t.Helper()
+	refreshed(w, object)
+	object.Status = *status.DeepCopy()
+	must(w.t, w.client.Status().Update(context.Background(), object))
+}
+
 // An operator that dies in the middle of a rollback leaves behind what the next one
 // needs to finish it, wherever it was.
 func TestRollbackIsFinished(t *testing.T) {
 	t.Parallel()
 	w, op := newRunningWorld(t)
-	w.put(database, "one")
-	object := w.ofPath("payments", database)
-	d := w.deployment("api", envFrom("payments"))
-	w.ready(w.rolledOutFirst(object, d))
-	w.knownGood(object, 1)
-	w.rotate(database, "two")
-	bad := w.stampOf(object, "two")
-	w.stampIs(d, "payments", bad)
-	w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
-	op.stop()
-
-	// As the run leaves it that decided, before anything else is written.
-	decided := *refreshed(w, object).Status.DeepCopy()
-	decided.Workloads[0].State, decided.Workloads[0].Message = vaultv1alpha1.WorkloadFailed, "it crashes"
-	decided.Rejected = &vaultv1alpha1.RejectedContent{
-		Sources: []vaultv1alpha1.SourceVersion{{Path: database, Version: 2}}, RejectedAt: metav1.Now(),
-		Message: "the rollout of Deployment/api failed: it crashes", Generation: object.Generation,
-	}
+	object, d, bad, decided := w.stoppedInARollback(op)
 	resume := func(t *testing.T) {
 		t.Helper()
-		refreshed(w, object)
-		object.Status = *decided.DeepCopy()
-		if err := w.client.Status().Update(t.Context(), object); err != nil {
-			t.Fatal(err)
-		}
+		w.putStatus(object, decided)
 		next := w.startOperator()
 		w.isBack(object, "one", 1)
 		w.stampIs(d, "payments", "")
-		w.workloadsAre(object, deploymentIn("api", vaultv1alpha1.WorkloadRollingOut))
+		w.workloadsAre(object, deploymentIn("x", vaultv1alpha1.WorkloadRollingOut))
 		next.stop()
 	}
 	t.Run("decided", resume)
@@ -584,6 +737,78 @@ func TestRollbackIsFinished(t *testing.T) {
 			t.Error("the workload was changed again")
 		}
 	})
+}
+
+// A VaultSecret that is suspended in the middle of a rollback goes on with it when it is
+// resumed. Neither that nor any change of its spec that makes nothing else of the versions
+// has the bad one tried again.
+func TestRollbackOutlivesTheSpec(t *testing.T) {
+	t.Parallel()
+	w, op := newRunningWorld(t)
+	object, d, bad, decided := w.stoppedInARollback(op)
+	suspend := func(on bool) {
+		change(w, object, func(o *vaultv1alpha1.VaultSecret) { o.Spec.Suspend = on })
+	}
+	suspend(true)
+	w.putStatus(object, decided)
+	op = w.startOperator()
+	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonSuspended)
+	w.holds("payments", map[string]string{"value": "two"})
+	w.stampIs(d, "payments", bad)
+
+	suspend(false)
+	w.isBack(object, "one", 1)
+	w.stampIs(d, "payments", "")
+	w.rolledOut(d)
+	w.workloadsAre(object, deploymentIn("x", vaultv1alpha1.WorkloadCurrent))
+	for name, f := range map[string]func(*vaultv1alpha1.VaultSecretSpec){
+		"refreshInterval": func(s *vaultv1alpha1.VaultSecretSpec) { s.RefreshInterval = &metav1.Duration{Duration: 2 * time.Hour} },
+		"targets": func(s *vaultv1alpha1.VaultSecretSpec) {
+			s.Rollout.Targets = []vaultv1alpha1.RolloutTarget{{Kind: vaultv1alpha1.WorkloadDeployment, Name: "x"}}
+		},
+		"labels":         func(s *vaultv1alpha1.VaultSecretSpec) { s.Target.Labels = map[string]string{"team": "payments"} },
+		"suspended":      func(s *vaultv1alpha1.VaultSecretSpec) { s.Suspend = true },
+		"deletionPolicy": func(s *vaultv1alpha1.VaultSecretSpec) { s.DeletionPolicy = vaultv1alpha1.DeletionRetain },
+	} {
+		change(w, object, func(o *vaultv1alpha1.VaultSecret) { f(&o.Spec) })
+		if name == "suspended" {
+			w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonSuspended)
+			suspend(false)
+		}
+		w.isBack(object, "one", 1)
+	}
+	if got := refreshed(w, d).Generation; got != 3 {
+		t.Errorf("the Deployment was changed %d times, want forth and back", got-1)
+	}
+	if got := op.engine.reads.Load(); got != 1 {
+		t.Errorf("the vault was read %d times, want once for the rollback", got)
+	}
+
+	change(w, object, func(o *vaultv1alpha1.VaultSecret) {
+		o.Spec.Target.Template = map[string]string{"value": "t-{{ .value }}"}
+	})
+	w.holds("payments", map[string]string{"value": "t-two"})
+	if got := refreshed(w, object).Status.Rejected; got != nil {
+		t.Errorf("refused is %+v", got)
+	}
+}
+
+// A status from before there was the checksum of the spec neither stops the operator nor
+// keeps anything refused for ever.
+func TestRefusalOfBefore(t *testing.T) {
+	t.Parallel()
+	w, op := newRunningWorld(t)
+	object, _, _, decided := w.stoppedInARollback(op)
+	decided.Rejected.SpecChecksum = ""
+	w.putStatus(object, decided)
+	w.startOperator()
+	w.eventually(func() string {
+		if got := refreshed(w, object).Status.Rejected; got != nil {
+			return fmt.Sprintf("refused is %+v", got)
+		}
+		return ""
+	})
+	w.holds("payments", map[string]string{"value": "two"})
 }
 
 // Content of many paths goes back as a whole: what prefixes gave, with what the spec

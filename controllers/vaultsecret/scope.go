@@ -40,6 +40,9 @@ type scope struct {
 	// reads are what is opened for each of refs, which are opened themselves when nil:
 	// the versions to which turnBack takes the Secret back.
 	reads []secret.Ref
+	// lostGood says, for people, why what was refused is tried again though nothing asked
+	// for it: the last good content cannot be had any more. Empty otherwise.
+	lostGood string // turnBack
 
 	// target is the name of the Secret when that is immutable: inspect, or sync once the
 	// content is known.

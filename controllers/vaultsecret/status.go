@@ -231,6 +231,9 @@ func syncedMessage(s *scope) string {
 	if s.reads != nil && status.Rejected != nil {
 		message += "; " + refusal(status) + ", since its rollout failed"
 	}
+	if s.lostGood != "" {
+		message += "; " + s.lostGood
+	}
 	return message
 }
 
@@ -335,6 +338,9 @@ func (r *Reconciler) recordEvents(s *scope, f *failure) {
 	changed := now != nil && (before == nil || before.Reason != now.Reason || before.Status != now.Status)
 	if s.rejecting {
 		r.event(s.object, corev1.EventTypeWarning, vaultv1alpha1.ReasonRolledBack, "Rollout", rolledBack(s.object).Message)
+	}
+	if s.lostGood != "" {
+		r.event(s.object, corev1.EventTypeWarning, vaultv1alpha1.EventLastGoodLost, "Rollout", s.lostGood)
 	}
 	switch {
 	case s.object.Spec.Suspend:

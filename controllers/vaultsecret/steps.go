@@ -100,6 +100,7 @@ func (r *Reconciler) sync(ctx context.Context, s *scope) error {
 	failpoint.Hit(syncing, failpoint.AfterWrite)
 	s.written = true
 	s.hitRollback(failpoint.SecretWritten)
+	s.changed = r.differs(s, data)
 	r.noteContent(s, keys)
 	r.metrics.propagated(s.key(), r.Clock.Now())
 	return nil
@@ -192,17 +193,14 @@ func (r *Reconciler) open(ctx context.Context, s *scope) (map[string][]byte, err
 
 // noteContent writes into the status what the Secret holds now. The moment of a
 // change of content is what rollouts go by, so it is told from both the last status
-// and the Secret that was found. What somebody put over Coffer's data is undone, and
+// (differs) and the Secret that was found. What somebody put over Coffer's data is undone, and
 // rolls nobody; with the data of a Secret that is adopted pods may well run.
 func (r *Reconciler) noteContent(s *scope, keys []string) {
 	status := &s.object.Status
 	last := status.Target
 	target := &vaultv1alpha1.TargetStatus{Name: s.secretName(), Keys: keys, Checksum: s.checksum}
-	// A name is missing where the Secret was withdrawn: what the pods hold since then
-	// is told by the checksum.
-	if last != nil && (last.Name == target.Name || last.Name == "" || s.object.Spec.Target.Immutable) {
+	if s.follows(last) {
 		target.ContentChangedAt = last.ContentChangedAt
-		s.changed = last.Checksum != "" && last.Checksum != s.checksum
 	}
 	if s.written && s.existing != nil && (s.adopted || intact(s.existing)) && observedChecksum(s.existing) != s.checksum {
 		s.changed = true
@@ -217,6 +215,29 @@ func (r *Reconciler) noteContent(s *scope, keys []string) {
 	status.Target = target
 	status.ServiceAccount = &vaultv1alpha1.ServiceAccountStatus{Name: s.caller.Name, UID: s.caller.UID}
 	noteSources(s.object, s.refs, s.versions)
+}
+
+// follows reports whether the Secret takes the place of that of the last status. Its name
+// is missing where it was withdrawn, and each content of an immutable one has another.
+func (s *scope) follows(last *vaultv1alpha1.TargetStatus) bool {
+	return last != nil && (last.Name == s.secretName() || last.Name == "" || s.object.Spec.Target.Immutable)
+}
+
+// differs reports whether data are other than those that the Secret of the last status
+// held, which its checksum tells together with its name. Where the name is missing, it is
+// one of the two that there can be.
+func (r *Reconciler) differs(s *scope, data map[string][]byte) bool {
+	last := s.object.Status.Target
+	if !s.follows(last) || last.Checksum == "" {
+		return false
+	}
+	names := []string{last.Name}
+	if last.Name == "" {
+		names = []string{targetName(s.object), immutableName(r.Vault, s.object, data)}
+	}
+	return !slices.ContainsFunc(names, func(name string) bool {
+		return contentChecksum(r.Vault, s.object.Namespace, name, data) == last.Checksum
+	})
 }
 
 // maxSources bounds the sources that the status lists.
@@ -321,7 +342,7 @@ func (r *Reconciler) roll(ctx context.Context, s *scope) error {
 	if err != nil {
 		return &failure{reason: vaultv1alpha1.ReasonInvalidSpec, message: err.Error()}
 	}
-	target := rollout.Content{Secret: status.Target.Name, Checksum: s.checksum, Unstamped: unstamped(s.object, s.checksum)}
+	target := rollout.Content{Secret: status.Target.Name, Checksum: s.checksum, ThereSince: r.thereSince(s), Unstamped: unstamped(s.object, s.checksum)}
 	if at := status.Target.ContentChangedAt; at != nil {
 		target.ChangedAt = at.Time
 		target.Fresh = s.changed || r.Clock.Since(at.Time) < noticeTime
@@ -338,4 +359,13 @@ func (r *Reconciler) roll(ctx context.Context, s *scope) error {
 	status.Workloads = s.rolled.Workloads
 	r.metrics.rolloutsStarted.Add(float64(len(s.rolled.Stamped)))
 	return errors.Join(rolloutFailure(err), r.verify(ctx, s))
+}
+
+// thereSince is when the Secret was made, which is now when this run made it: new pods
+// had nothing to start with before.
+func (r *Reconciler) thereSince(s *scope) time.Time {
+	if s.existing == nil {
+		return r.Clock.Now()
+	}
+	return s.existing.CreationTimestamp.Time
 }

@@ -2,7 +2,6 @@ package vaultsecret
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,6 +15,7 @@ import (
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/internal/failpoint"
+	"github.com/coffer-vault/coffer/internal/managedmeta"
 )
 
 // Flows of failpoints: the writes of a reconcile.
@@ -31,17 +31,9 @@ const (
 func (r *Reconciler) applyMetadata(s *scope, target *corev1.Secret) (bool, error) {
 	before := target.ObjectMeta.DeepCopy()
 	wanted := s.object.Spec.Target
-	if err := dropStale(target, wanted); err != nil {
+	if err := managedmeta.Apply(&target.ObjectMeta, wanted.Labels, wanted.Annotations); err != nil {
 		return false, err
 	}
-	if target.Labels == nil {
-		target.Labels = map[string]string{}
-	}
-	if target.Annotations == nil {
-		target.Annotations = map[string]string{}
-	}
-	maps.Copy(target.Labels, wanted.Labels)
-	maps.Copy(target.Annotations, wanted.Annotations)
 	target.Labels[vaultv1alpha1.ManagedByLabel] = vaultv1alpha1.ManagedByValue
 	target.Annotations[vaultv1alpha1.ChecksumAnnotation] = s.checksum
 	target.Annotations[vaultv1alpha1.InputsAnnotation] = s.inputs
@@ -70,45 +62,6 @@ func setOwner(object *vaultv1alpha1.VaultSecret, target *corev1.Secret) {
 		Controller:         new(true),
 		BlockOwnerDeletion: new(false), // nothing waits for the Secret
 	})
-}
-
-// managedMetadata lists the labels and annotations that came from spec.target, to
-// be able to take away those that it names no more.
-type managedMetadata struct {
-	Labels      []string `json:"labels,omitempty"`
-	Annotations []string `json:"annotations,omitempty"`
-}
-
-// dropStale takes from target the labels and annotations that an earlier spec
-// wanted, and notes those of the present one.
-func dropStale(target *corev1.Secret, wanted vaultv1alpha1.VaultSecretTarget) error {
-	var earlier managedMetadata
-	if noted := target.Annotations[vaultv1alpha1.ManagedMetadataAnnotation]; noted != "" {
-		// An unreadable note is somebody's edit: there is nothing to take away then.
-		_ = json.Unmarshal([]byte(noted), &earlier)
-	}
-	for _, key := range earlier.Labels {
-		delete(target.Labels, key)
-	}
-	for _, key := range earlier.Annotations {
-		delete(target.Annotations, key)
-	}
-	delete(target.Annotations, vaultv1alpha1.ManagedMetadataAnnotation)
-	if len(wanted.Labels)+len(wanted.Annotations) == 0 {
-		return nil
-	}
-	note, err := json.Marshal(managedMetadata{
-		Labels:      slices.Sorted(maps.Keys(wanted.Labels)),
-		Annotations: slices.Sorted(maps.Keys(wanted.Annotations)),
-	})
-	if err != nil {
-		return fmt.Errorf("encode the names of labels and annotations: %w", err)
-	}
-	if target.Annotations == nil {
-		target.Annotations = map[string]string{}
-	}
-	target.Annotations[vaultv1alpha1.ManagedMetadataAnnotation] = string(note)
-	return nil
 }
 
 // write makes the Secret hold data. existing is what the cache has, or nil.

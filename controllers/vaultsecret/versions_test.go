@@ -42,7 +42,7 @@ func (w *world) shows(object *vaultv1alpha1.VaultSecret, value string, version i
 	w.ready(object)
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -88,6 +88,11 @@ func stripArgoRollout(u *unstructured.Unstructured) (*unstructured.Unstructured,
 			}
 		}
 	}
+	if seconds, found, err := unstructured.NestedInt64(u.Object, "spec", "progressDeadlineSeconds"); err == nil && found {
+		if err := unstructured.SetNestedField(kept.Object, seconds, "spec", "progressDeadlineSeconds"); err != nil {
+			return nil, err
+		}
+	}
 	if selector, found, err := unstructured.NestedMap(u.Object, "spec", "selector"); err == nil && found {
 		if err := unstructured.SetNestedMap(kept.Object, selector, "spec", "selector"); err != nil {
 			return nil, err

@@ -3,6 +3,9 @@ package rollout
 import (
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
 
@@ -17,10 +20,9 @@ import (
 //     own, is not ready for a while.
 //
 // A container that crashed once, or cannot be made yet, is given the time until the
-// deadline.
-func judge(w Workload, pods sighting, since time.Time) vaultv1alpha1.WorkloadStatus {
-	status := vaultv1alpha1.WorkloadStatus{Kind: w.Kind, Name: w.Object.GetName(), RollingSince: microTime(since)}
-	status.State, status.Message = w.State()
+// deadline. excuse says that the workload's own deadline tells nothing (see excused).
+func judge(w Workload, pods sighting, since time.Time, excuse bool) vaultv1alpha1.WorkloadStatus {
+	status := asTold(w, since, excuse)
 	switch {
 	case status.State == vaultv1alpha1.WorkloadFailed:
 	case pods.crash != "":
@@ -32,6 +34,54 @@ func judge(w Workload, pods sighting, since time.Time) vaultv1alpha1.WorkloadSta
 		status.Message = "a new pod has not been ready for ten minutes; kubectl get pods -n " + w.Object.GetNamespace()
 	}
 	return status
+}
+
+// asTold is the status of a rollout of ours by what the workload says alone.
+func asTold(w Workload, since time.Time, excuse bool) vaultv1alpha1.WorkloadStatus {
+	status := newStatus(w)
+	status.RollingSince = microTime(since)
+	status.State, status.Message = w.State()
+	if status.State == vaultv1alpha1.WorkloadFailed && excuse {
+		status.State = vaultv1alpha1.WorkloadRollingOut
+		status.Message = "the Secret was not there for a while: its deadline counts from when it was back"
+	}
+	return status
+}
+
+// cameBack is when the Secret came back in the midst of a rollout that began at since:
+// what its pods did before tells nothing of the content. Zero when it was there all the
+// time.
+func (c Content) cameBack(since time.Time) time.Time {
+	if c.ThereSince.After(since) {
+		return c.ThereSince
+	}
+	return time.Time{}
+}
+
+// excused reports whether a workload may miss its deadline only because the Secret was not
+// there: it came back less than a deadline ago.
+func excused(w Workload, cameBack, now time.Time) bool {
+	return !cameBack.IsZero() && now.Before(cameBack.Add(deadlineOf(w)))
+}
+
+// defaultDeadline is that of a Deployment and of an Argo Rollout that say nothing
+// (k8s.io/api/apps/v1.DeploymentSpec.ProgressDeadlineSeconds, and
+// https://argo-rollouts.readthedocs.io/en/stable/features/specification/).
+const defaultDeadline = 10 * time.Minute
+
+// deadlineOf is the workload's own progress deadline; the default where it has none.
+func deadlineOf(w Workload) time.Duration {
+	switch o := w.Object.(type) {
+	case *appsv1.Deployment:
+		if o.Spec.ProgressDeadlineSeconds != nil {
+			return time.Duration(*o.Spec.ProgressDeadlineSeconds) * time.Second
+		}
+	case *unstructured.Unstructured:
+		if seconds, found, err := unstructured.NestedInt64(o.Object, "spec", "progressDeadlineSeconds"); err == nil && found {
+			return time.Duration(seconds) * time.Second
+		}
+	}
+	return defaultDeadline
 }
 
 // hasDeadline reports whether the workload's own controller tells when it gets no

@@ -10,6 +10,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
@@ -88,7 +90,7 @@ func TestJudge(t *testing.T) {
 		"Argo Rollout degraded":             {argo(phaseDegraded), settled, vaultv1alpha1.WorkloadFailed, false, "degraded"},
 		"Argo Rollout crashes":              {argo("Progressing"), crash, vaultv1alpha1.WorkloadFailed, false, "it crashes"},
 	} {
-		got := judge(test.w, test.pods, noon)
+		got := judge(test.w, test.pods, noon, false)
 		if got.State != test.state || (got.RollingSince == nil) != test.over || !strings.Contains(got.Message, test.message) {
 			t.Errorf("%s: %+v", name, got)
 		}
@@ -178,8 +180,99 @@ func TestSight(t *testing.T) {
 		"of another owner, without a stamp": {[]corev1.Pod{pod(20, func(p *corev1.Pod) { looping(p); p.Annotations = nil })}, sighting{settled: true}},
 	} {
 		w := aDeployment(func(*appsv1.Deployment) {})
-		if diff := cmp.Diff(test.want, sight(w, "s", "new", test.pods, noon), cmp.AllowUnexported(sighting{})); diff != "" {
+		if diff := cmp.Diff(test.want, sight(w, "s", time.Time{}, test.pods, noon), cmp.AllowUnexported(sighting{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// ran says that the container began this many seconds before noon, each time it ended.
+func ran(seconds int) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		for _, statuses := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
+			for i := range statuses {
+				statuses[i].LastTerminationState.Terminated.StartedAt = metav1.NewTime(second(-seconds))
+			}
+		}
+	}
+}
+
+// Pods that could not start, or that crashed, while the Secret was not there are given
+// their time from the moment at which it was back.
+func TestSightAfterTheSecretCameBack(t *testing.T) {
+	const back = 60 // seconds before noon
+	const says = "the container main of a new pod crashes with exit code 3; kubectl logs -n n -l app=x -c main --previous"
+	for name, test := range map[string]struct {
+		pod  corev1.Pod
+		now  time.Time
+		want sighting
+	}{
+		"was late for long":              {pod(3600, nil), noon, sighting{}},
+		"is late for a while":            {pod(3600, nil), second(300), sighting{settled: true}},
+		"is late for long":               {pod(3600, nil), second(600 - back), sighting{settled: true, stuck: true}},
+		"worked all the time":            {pod(3600, readyFor(3600)), noon, sighting{settled: true}},
+		"crashed without it":             {pod(3600, both(looping, ran(back+1))), noon, sighting{}},
+		"was restarted without it":       {pod(3600, both(restarted(9, 3), ran(back+1))), noon, sighting{}},
+		"crashes with it":                {pod(3600, both(looping, ran(back))), noon, sighting{crash: says}},
+		"crashes, nobody knows how long": {pod(3600, looping), noon, sighting{crash: says}},
+		"init crashed without it":        {pod(3600, both(initLooping, ran(back+1))), noon, sighting{}},
+	} {
+		w := aDeployment(func(*appsv1.Deployment) {})
+		got := sight(w, "s", second(-back), []corev1.Pod{test.pod}, test.now)
+		if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(sighting{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// A deadline that a workload missed while the Secret was not there is counted anew from
+// the moment at which it was back, and one that began with the Secret there is not.
+func TestExcused(t *testing.T) {
+	late := aDeployment(lateDeployment)
+	short := aDeployment(func(d *appsv1.Deployment) {
+		lateDeployment(d)
+		d.Spec.ProgressDeadlineSeconds = ptr.To[int32](60)
+	})
+	degraded := newArgoRollout()
+	degraded.Object["spec"] = map[string]any{"template": map[string]any{}, "progressDeadlineSeconds": int64(60)}
+	degraded.Object["status"] = map[string]any{"observedGeneration": "0", "phase": phaseDegraded}
+	argo, _ := FromObject(degraded)
+	kept, err := Strip(degraded.DeepCopy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	strippedArgo, _ := FromObject(kept.(client.Object))
+	const failing, rolling = vaultv1alpha1.WorkloadFailed, vaultv1alpha1.WorkloadRollingOut
+	crash := sighting{crash: "it crashes"}
+	for name, test := range map[string]struct {
+		w     Workload
+		pods  sighting
+		there time.Time
+		after int // seconds since noon
+		want  vaultv1alpha1.WorkloadState
+	}{
+		"there all the time":                  {late, sighting{}, second(-1), 1, failing},
+		"there since the beginning":           {late, sighting{}, noon, 1, failing},
+		"never known":                         {late, sighting{}, time.Time{}, 1, failing},
+		"back a while ago":                    {late, sighting{}, second(3600), 3600 + 599, rolling},
+		"back for as long as it may take":     {late, sighting{}, second(3600), 3600 + 600, failing},
+		"back, and its pods crash":            {late, crash, second(3600), 3601, failing},
+		"its own deadline, back a while ago":  {short, sighting{}, second(3600), 3600 + 59, rolling},
+		"its own deadline, back for so long":  {short, sighting{}, second(3600), 3600 + 60, failing},
+		"Argo Rollout, back a while ago":      {argo, sighting{}, second(3600), 3600 + 59, rolling},
+		"Argo Rollout, back for so long":      {argo, sighting{}, second(3600), 3600 + 60, failing},
+		"Argo Rollout of the cache, a while":  {strippedArgo, sighting{}, second(3600), 3600 + 59, rolling},
+		"Argo Rollout of the cache, so long":  {strippedArgo, sighting{}, second(3600), 3600 + 60, failing},
+		"complete, whatever became of it":     {aDeployment(completeDeployment), sighting{}, second(3600), 3601, vaultv1alpha1.WorkloadCurrent},
+		"a clock of the API server goes fast": {late, sighting{}, second(7200), 3600, rolling},
+	} {
+		excuse := excused(test.w, Content{ThereSince: test.there}.cameBack(noon), second(test.after))
+		got := judge(test.w, test.pods, noon, excuse)
+		if got.State != test.want || got.RollingSince == nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if unseen := unseen(test.w, vaultv1alpha1.WorkloadStatus{}, noon, excuse); test.pods.crash == "" && unseen.State != test.want {
+			t.Errorf("%s: without a look at its pods it is %+v", name, unseen)
 		}
 	}
 }

@@ -48,8 +48,9 @@ type sighting struct {
 }
 
 // sight looks at those of pods that were made from a template with this stamp for the
-// Secret.
-func sight(w Workload, secretName, stamp string, pods []corev1.Pod, now time.Time) sighting {
+// Secret. What is wrong with them counts from the moment at which the Secret came back.
+func sight(w Workload, secretName string, cameBack time.Time, pods []corev1.Pod, now time.Time) sighting {
+	stamp := w.Stamp(secretName)
 	seen := sighting{settled: true}
 	for i := range pods {
 		pod := &pods[i]
@@ -57,19 +58,26 @@ func sight(w Workload, secretName, stamp string, pods []corev1.Pod, now time.Tim
 			continue
 		}
 		ready, since := readiness(pod)
-		age := now.Sub(pod.CreationTimestamp.Time)
+		age := now.Sub(later(pod.CreationTimestamp.Time, cameBack))
 		works := ready && now.Sub(since) >= settledAfter
 		if !works && seen.crash == "" {
-			seen.crash = crashOf(w, pod)
+			seen.crash = crashOf(w, pod, cameBack)
 		}
 		if !works && (ready || age < ripeAfter) {
 			seen.settled = false
 		}
-		if !ready && now.Sub(since) >= stuckAfter {
+		if !ready && now.Sub(later(since, cameBack)) >= stuckAfter {
 			seen.stuck = true
 		}
 	}
 	return seen
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // readiness tells whether the pod is ready, and since when it is or is not.
@@ -83,9 +91,10 @@ func readiness(pod *corev1.Pod) (ready bool, since time.Time) {
 }
 
 // crashOf says which container of the pod crashes again and again; empty when none
-// does. Of what the container left behind it tells the exit code only: its message may
-// hold anything.
-func crashOf(w Workload, pod *corev1.Pod) string {
+// does. What began before the Secret came back, as it may where the Secret is optional, is
+// not told. Of what the container left behind it tells the exit code only: its message
+// may hold anything.
+func crashOf(w Workload, pod *corev1.Pod, cameBack time.Time) string {
 	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range statuses {
 			container := &statuses[i]
@@ -95,7 +104,7 @@ func crashOf(w Workload, pod *corev1.Pod) string {
 				last = container.State.Terminated
 			}
 			failing := container.RestartCount >= crashes && last != nil && last.ExitCode != 0
-			if !looping && !failing {
+			if !looping && !failing || last != nil && !last.StartedAt.IsZero() && last.StartedAt.Time.Before(cameBack) {
 				continue
 			}
 			code := ""
@@ -124,7 +133,7 @@ func (e *PodsError) Unwrap() error { return e.Err }
 // look lists the pods of the workload, live and a bounded number of them, since no
 // cache of all pods is worth the few moments in which they matter. It fails with a
 // PodsError.
-func (r Roller) look(ctx context.Context, w Workload, content Content, now time.Time) (sighting, error) {
+func (r Roller) look(ctx context.Context, w Workload, secretName string, cameBack, now time.Time) (sighting, error) {
 	selector, err := metav1.LabelSelectorAsSelector(selectorOf(w))
 	if err != nil || selector.Empty() {
 		selector = labels.Nothing()
@@ -143,7 +152,7 @@ func (r Roller) look(ctx context.Context, w Workload, content Content, now time.
 			break
 		}
 	}
-	return sight(w, content.Secret, w.Stamp(content.Secret), pods, now), nil
+	return sight(w, secretName, cameBack, pods, now), nil
 }
 
 // selectorOf is the label selector of the workload's pods; nil when there is none.

@@ -223,11 +223,13 @@ func (r Roller) watch(ctx context.Context, req Request, w Workload, last vaultv1
 	if last.RollingSince != nil && !req.Changed {
 		since = last.RollingSince.Time
 	}
-	pods, err := r.look(ctx, w, req.Content, req.Now)
+	cameBack := req.Content.cameBack(since)
+	excuse := excused(w, cameBack, req.Now)
+	pods, err := r.look(ctx, w, req.Content.Secret, cameBack, req.Now)
 	if err != nil {
-		return unseen(w, last, since), err
+		return unseen(w, last, since, excuse), err
 	}
-	status := judge(w, pods, since)
+	status := judge(w, pods, since, excuse)
 	if delay := nextLook(status, req.Now); delay > 0 {
 		report.wakeIn(delay)
 	}
@@ -236,10 +238,8 @@ func (r Roller) watch(ctx context.Context, req Request, w Workload, last vaultv1
 
 // unseen is the status of a rollout whose pods could not be looked at: it has neither
 // failed nor succeeded by that.
-func unseen(w Workload, last vaultv1alpha1.WorkloadStatus, since time.Time) vaultv1alpha1.WorkloadStatus {
-	status := newStatus(w)
-	status.RollingSince = microTime(since)
-	status.State, status.Message = w.State()
+func unseen(w Workload, last vaultv1alpha1.WorkloadStatus, since time.Time, excuse bool) vaultv1alpha1.WorkloadStatus {
+	status := asTold(w, since, excuse)
 	if failed(last) {
 		status.State, status.Message = last.State, last.Message
 	}

@@ -58,6 +58,8 @@ type Content struct {
 	// Fresh says that the change is just now, or so short ago that a workload which
 	// already used the Secret may come to notice only now.
 	Fresh bool
+	// ThereSince is when the Secret came to be, or came back.
+	ThereSince time.Time
 	// Unstamped are the workloads, as kind/name, that ran with this content before and
 	// had no stamp for it: they are to have none, so that their old pods fit.
 	Unstamped []string

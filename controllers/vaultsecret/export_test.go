@@ -1,0 +1,4 @@
+package vaultsecret
+
+// SpecChecksum is what status.rejected has of the spec, for tests that write a status.
+var SpecChecksum = specChecksum
