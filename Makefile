@@ -105,10 +105,10 @@ fix: $(GOLANGCI_LINT) ## Let the linter mend what it can.
 ##@ Check
 
 .PHONY: verify
-verify: ## Check all that needs no test run: generated files, format, lint, vulnerabilities, chart.
+verify: ## Check all that needs no test run: generated files, format, lint, vulnerabilities, chart, alerts.
 	hack/tools/unchanged.sh $(MAKE) generate manifests fmt
 	$(GO) mod tidy -diff
-	$(MAKE) lint vuln chart
+	$(MAKE) lint vuln chart alerts
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run golangci-lint, import direction included.
@@ -123,6 +123,10 @@ chart: $(HELM) ## Lint the chart, and check that it and config/default install t
 	$(HELM) lint --strict charts/coffer
 	@# Go's test cache does not notice files of another module, hence -count=1.
 	cd hack/tools/helm && $(GO) test -count=1 ./...
+
+.PHONY: alerts
+alerts: ## Show each alert of config/prometheus, with Prometheus' engine, when it has to fire and when not.
+	cd hack/tools/promql && $(GO) test -count=1 ./...
 
 .PHONY: test
 test: $(GOTESTSUM) deps ## Run every test: unit, real Postgres, Redis and kube-apiserver, then the node.

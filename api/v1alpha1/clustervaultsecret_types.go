@@ -138,6 +138,7 @@ type ClusterVaultSecret struct {
 	Spec ClusterVaultSecretSpec `json:"spec"`
 	// Status says what is.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status ClusterVaultSecretStatus `json:"status,omitzero"`
 }
 

@@ -152,6 +152,7 @@ type VaultPolicy struct {
 	Spec VaultPolicySpec `json:"spec"`
 	// Status says whether they are in force.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status VaultPolicyStatus `json:"status,omitzero"`
 }
 

@@ -571,6 +571,7 @@ type VaultSecret struct {
 	Spec VaultSecretSpec `json:"spec"`
 	// Status says what is.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status VaultSecretStatus `json:"status,omitzero"`
 }
 

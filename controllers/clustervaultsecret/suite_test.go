@@ -88,13 +88,19 @@ var teams atomic.Int64
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldWith(t, vaulttest.Config{})
+}
+
+// newWorldWith makes a world whose vault is on the servers of vaultConfig.
+func newWorldWith(t *testing.T, vaultConfig vaulttest.Config) *world {
+	t.Helper()
 	config := testkit.Kube(t, crds)
 	config.QPS = -1
 	admin, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, config: config, client: admin, vault: vaulttest.Start(t), team: fmt.Sprintf("team-%d", teams.Add(1)), writes: &writeCounter{}}
+	w := &world{t: t, config: config, client: admin, vault: vaulttest.StartWith(t, vaultConfig), team: fmt.Sprintf("team-%d", teams.Add(1)), writes: &writeCounter{}}
 	if err := bindRole(admin); err != nil {
 		t.Fatal(err)
 	}

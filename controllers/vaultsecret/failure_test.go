@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
@@ -176,6 +177,7 @@ func TestVaultUnavailable(t *testing.T) {
 	}
 	change(w, object, func(o *vaultv1alpha1.VaultSecret) { o.Spec.Target.Labels = map[string]string{"a": "b"} })
 	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonVaultUnavailable)
+	w.seenAs(object, "the database is away", status.InProgressStatus)
 	w.holds("payments", map[string]string{"value": "two"})
 
 	if err := server.Restart(t.Context()); err != nil {

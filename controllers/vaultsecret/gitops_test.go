@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,17 +20,9 @@ func TestGitOpsSeesNoDiff(t *testing.T) {
 	t.Parallel()
 	w, _ := newRunningWorld(t)
 	w.putSamples()
-	files, err := filepath.Glob("../../config/samples/secrets/*.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	applied := 0
-	for _, file := range append(files, "../../config/samples/payments/vaultsecret.yaml") {
-		if filepath.Base(file) == "kustomization.yaml" {
-			continue
-		}
-		applied++
-		t.Run(filepath.Base(file), func(t *testing.T) {
+	samples := vaultSecretSamples(t)
+	for _, file := range samples {
+		t.Run(strings.TrimPrefix(file, "../../config/samples/"), func(t *testing.T) {
 			w := w.within(t)
 			file, object := w.sample(file)
 			w.kubectl("apply", "--server-side", "--field-manager=gitops", "-f", file)
@@ -45,8 +38,8 @@ func TestGitOpsSeesNoDiff(t *testing.T) {
 			ownedBy(t, object.ManagedFields)
 		})
 	}
-	if applied < 5 {
-		t.Errorf("only %d samples were applied", applied)
+	if len(samples) < 8 {
+		t.Errorf("only %d samples were applied", len(samples))
 	}
 }
 

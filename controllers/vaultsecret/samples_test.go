@@ -1,10 +1,12 @@
 package vaultsecret_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
@@ -21,6 +23,7 @@ func (w *world) putSamples() map[string]string {
 	w.put("production/shared/stripe", `{"key":"s"}`)
 	w.put("production/payments/certificate", text)
 	w.put("production/payments/registry", `{"username":"payments","password":"r"}`)
+	w.put("production/payments/worker", `{"password":"correct horse"}`)
 	return properties
 }
 
@@ -29,7 +32,9 @@ func TestSamples(t *testing.T) {
 	t.Parallel()
 	w, _ := newRunningWorld(t)
 	properties := w.putSamples()
-	want := map[string]map[string]string{
+	want := map[string]map[string]string{ // by the name of the Secret
+		"payments-db": {"user": "payments", "password": "p/w"},
+		"worker":      {"password": "correct horse"},
 		"everything": {
 			"DB_user": "payments", "DB_password": "p/w", "PARTNER_acme_token": "a", "PARTNER_north_west_id": "1", "STRIPE": "s",
 		},
@@ -42,14 +47,7 @@ func TestSamples(t *testing.T) {
 			"config.json": `{"user": "payments", "password": "p/w"}` + "\n",
 		},
 	}
-	files, err := filepath.Glob("../../config/samples/secrets/*.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		if filepath.Base(file) == "kustomization.yaml" {
-			continue
-		}
+	for _, file := range vaultSecretSamples(t) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -61,10 +59,34 @@ func TestSamples(t *testing.T) {
 		object.Namespace = w.namespace
 		w.create(object)
 		w.ready(object)
-		w.holds(object.Name, want[object.Name])
-		delete(want, object.Name)
+		name := object.Status.Target.Name
+		w.holds(name, want[name])
+		delete(want, name)
 	}
 	if len(want) > 0 {
 		t.Errorf("there are no samples %v", want)
 	}
+}
+
+// vaultSecretSamples are the files of config/samples that hold a VaultSecret.
+func vaultSecretSamples(t *testing.T) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir("../../config/samples", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		var kind metav1.TypeMeta
+		if err == nil {
+			err = yaml.Unmarshal(text, &kind)
+		}
+		if kind.Kind == "VaultSecret" {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }

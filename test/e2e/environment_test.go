@@ -77,7 +77,7 @@ func (e *environment) addNamespace(t *testing.T, label string) string {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		must(t, e.client.Delete(ctx, namespace))
+		must(t, client.IgnoreNotFound(e.client.Delete(ctx, namespace)))
 	})
 	must(t, e.client.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "api"}}))
 	return name

@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -56,10 +57,19 @@ template:
 // docs/reference/clustervaultsecret.md.
 func TestClusterVaultSecretColumns(t *testing.T) {
 	config := cluster(t)
-	made(t)(everywhere(t, config).Create(t.Context(), clusterVaultSecret("columns", "api"), metav1.CreateOptions{}))
-	header, _, _ := strings.Cut(kubectl(t, config, "get", "cvsec", "columns"), "\n")
+	client := everywhere(t, config)
+	made(t)(client.Create(t.Context(), clusterVaultSecret("columns", "api"), metav1.CreateOptions{}))
+	status := `{"status": {"observedGeneration": 1, "matched": 3, "ready": 2, "conditions": [{"type": "Ready", "status": "False",
+		"reason": "NamespacesNotReady", "message": "", "lastTransitionTime": "2026-11-27T12:00:00Z"}]}}`
+	if _, err := client.Patch(t.Context(), "columns", types.MergePatchType, []byte(status), metav1.PatchOptions{}, "status"); err != nil {
+		t.Fatal(err)
+	}
+	header, row, _ := strings.Cut(kubectl(t, config, "get", "cvsec", "columns"), "\n")
 	if got, want := strings.Join(strings.Fields(header), " "), "NAME READY STATUS NAMESPACES SYNCED AGE"; got != want {
 		t.Errorf("the columns are %s, want %s", got, want)
+	}
+	if got, want := strings.Join(strings.Fields(row), " "), "columns False NamespacesNotReady 3 2 "; !strings.HasPrefix(got, want) {
+		t.Errorf("the row is %s, want %s", got, want)
 	}
 }
 

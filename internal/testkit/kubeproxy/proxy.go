@@ -1,6 +1,6 @@
 // Package kubeproxy stands between a client and a real kube-apiserver, and answers
 // chosen requests with what API servers answer when they are overloaded, restarted or
-// cut off; also after the request was carried out.
+// cut off; also after the request was carried out. It tells which requests came.
 package kubeproxy
 
 import (
@@ -44,8 +44,9 @@ type Proxy struct {
 	server  *httptest.Server
 	forward *httputil.ReverseProxy
 
-	mu     sync.Mutex
-	faults []*Injected
+	mu       sync.Mutex
+	faults   []*Injected
+	requests []Request
 }
 
 // Injected is a Fault in force.
@@ -126,6 +127,7 @@ func (p *Proxy) next(r *http.Request) (f Fault, ok bool) {
 }
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
+	p.note(r)
 	fault, ok := p.next(r)
 	if !ok {
 		p.forward.ServeHTTP(w, r)
