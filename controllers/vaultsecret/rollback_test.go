@@ -788,9 +788,18 @@ func TestRollbackOutlivesTheSpec(t *testing.T) {
 		o.Spec.Target.Template = map[string]string{"value": "t-{{ .value }}"}
 	})
 	w.holds("payments", map[string]string{"value": "t-two"})
-	if got := refreshed(w, object).Status.Rejected; got != nil {
-		t.Errorf("refused is %+v", got)
-	}
+	w.refusesNothing(object) // the Secret is written before the status
+}
+
+// refusesNothing waits until the status says that nothing is refused.
+func (w *world) refusesNothing(object *vaultv1alpha1.VaultSecret) {
+	w.t.Helper()
+	w.eventually(func() string {
+		if got := refreshed(w, object).Status.Rejected; got != nil {
+			return fmt.Sprintf("refused is %+v", got)
+		}
+		return ""
+	})
 }
 
 // A status from before there was the checksum of the spec neither stops the operator nor
@@ -802,12 +811,7 @@ func TestRefusalOfBefore(t *testing.T) {
 	decided.Rejected.SpecChecksum = ""
 	w.putStatus(object, decided)
 	w.startOperator()
-	w.eventually(func() string {
-		if got := refreshed(w, object).Status.Rejected; got != nil {
-			return fmt.Sprintf("refused is %+v", got)
-		}
-		return ""
-	})
+	w.refusesNothing(object)
 	w.holds("payments", map[string]string{"value": "two"})
 }
 
