@@ -25,7 +25,7 @@ import (
 func (w *world) asks(method, part string) func(*http.Request) bool {
 	return func(r *http.Request) bool {
 		_, behind, ours := strings.Cut(r.URL.Path, "/namespaces/"+w.namespace+"/")
-		return ours && r.Method == method && strings.Contains(behind, part)
+		return ours && r.Method == method && (strings.HasPrefix(behind, part) || strings.HasSuffix(behind, part))
 	}
 }
 

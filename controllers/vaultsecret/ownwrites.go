@@ -9,44 +9,79 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// ownWrites knows the last write of each Secret by the operator until the cache shows it, so
-// that who wrote it need not look at it again. A write that the cache shows before it is
-// known here costs that look, and no more.
+// ownWrites knows the operator's writes of Secrets from their beginning until the cache
+// shows them, so that who wrote one need not look at it again. The cache may show it before
+// the API server's answer is there: so nobody is woken while a write is under way, and its
+// end tells whether the cache showed anything else meanwhile.
 type ownWrites struct {
 	mu     sync.Mutex
-	writes map[types.NamespacedName]ownWrite // by the Secret's name
+	writes map[types.NamespacedName]*ownWrite // by the Secret's name
 }
 
 type ownWrite struct {
-	resourceVersion string
-	by              types.NamespacedName // a VaultSecret
+	by types.NamespacedName // a VaultSecret
+	// written is the resource version, empty while the write is under way.
+	written string
+	// shown are the resource versions that the cache showed while it was.
+	shown []string
 }
 
-func newOwnWrites() *ownWrites { return &ownWrites{writes: map[types.NamespacedName]ownWrite{}} }
+func newOwnWrites() *ownWrites { return &ownWrites{writes: map[types.NamespacedName]*ownWrite{}} }
 
-// note says that the VaultSecret by wrote the Secret, which is as the API server returned it.
-func (o *ownWrites) note(by types.NamespacedName, written client.Object) {
+// begin says that the VaultSecret by is about to write the Secret. The result must be
+// called when that is done, with the Secret as the API server returned it, or the error. It
+// reports whether by has to look at the Secret again.
+func (o *ownWrites) begin(by types.NamespacedName, target client.Object) (end func(error) bool) {
+	key := client.ObjectKeyFromObject(target)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.writes[client.ObjectKeyFromObject(written)] = ownWrite{resourceVersion: written.GetResourceVersion(), by: by}
+	if other := o.writes[key]; other != nil && other.written == "" {
+		return func(error) bool { return false } // of a rival: nobody is kept from looking here
+	}
+	write := &ownWrite{by: by}
+	o.writes[key] = write
+	return func(err error) bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if err != nil {
+			delete(o.writes, key)
+			return len(write.shown) > 0
+		}
+		write.written = target.GetResourceVersion()
+		if len(write.shown) == 0 {
+			return false
+		}
+		delete(o.writes, key) // the cache has shown it, or what came after it
+		return slices.ContainsFunc(write.shown, func(version string) bool { return version != write.written })
+	}
 }
 
-// without takes from requests who wrote the Secret as it is shown now.
+// without takes from requests who writes the Secret, or wrote it as it is shown now.
 func (o *ownWrites) without(shown client.Object, requests []reconcile.Request) []reconcile.Request {
 	key := client.ObjectKeyFromObject(shown)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	last := o.writes[key]
-	if last.resourceVersion != shown.GetResourceVersion() {
+	write := o.writes[key]
+	switch {
+	case write == nil:
+		return requests
+	case write.written == "":
+		write.shown = append(write.shown, shown.GetResourceVersion())
+	case write.written == shown.GetResourceVersion():
+		delete(o.writes, key)
+	default:
+		delete(o.writes, key) // it was overtaken: what is shown is another's
 		return requests
 	}
-	delete(o.writes, key)
-	return slices.DeleteFunc(requests, func(r reconcile.Request) bool { return r.NamespacedName == last.by })
+	return slices.DeleteFunc(requests, func(r reconcile.Request) bool { return r.NamespacedName == write.by })
 }
 
-// forget lets go of a Secret that is gone.
-func (o *ownWrites) forget(gone client.Object) {
+// gone says that the Secret was deleted. A write that is under way makes it anew.
+func (o *ownWrites) gone(deleted client.Object) {
+	key := client.ObjectKeyFromObject(deleted)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.writes, client.ObjectKeyFromObject(gone))
+	if write := o.writes[key]; write != nil && write.written != "" {
+		delete(o.writes, key)
+	}
 }

@@ -1,6 +1,7 @@
 package vaultsecret
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,61 +11,72 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// TestOwnWritesWakeNobody but others whom the Secret concerns, and only as long as it is as
-// it was written.
+// TestOwnWritesWakeNobody but others whom the Secret concerns. What else is shown while a
+// write is under way, or after it, has its writer look again.
 func TestOwnWritesWakeNobody(t *testing.T) {
-	shown := func(name, resourceVersion string) *corev1.Secret {
-		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: name, ResourceVersion: resourceVersion}}
-	}
 	request := func(name string) reconcile.Request {
 		return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "payments", Name: name}}
 	}
 	writer, rival := request("writer"), request("rival")
-	for name, test := range map[string]struct {
-		before func(*ownWrites)
-		shown  *corev1.Secret
-		want   []reconcile.Request
-	}{
-		"of nobody here":    {func(*ownWrites) {}, shown("target", "7"), []reconcile.Request{writer, rival, writer}},
-		"as it was written": {func(o *ownWrites) { o.note(writer.NamespacedName, shown("target", "7")) }, shown("target", "7"), []reconcile.Request{rival}},
-		"of somebody else since": {
-			func(o *ownWrites) { o.note(writer.NamespacedName, shown("target", "7")) }, shown("target", "8"),
-			[]reconcile.Request{writer, rival, writer},
-		},
-		"another Secret": {
-			func(o *ownWrites) { o.note(writer.NamespacedName, shown("target", "7")) }, shown("other", "7"),
-			[]reconcile.Request{writer, rival, writer},
-		},
-		"written twice": {
-			func(o *ownWrites) {
-				o.note(writer.NamespacedName, shown("target", "7"))
-				o.note(writer.NamespacedName, shown("target", "8"))
-			},
-			shown("target", "8"),
-			[]reconcile.Request{rival},
-		},
-		"shown twice": {
-			func(o *ownWrites) {
-				o.note(writer.NamespacedName, shown("target", "7"))
-				o.without(shown("target", "7"), nil)
-			},
-			shown("target", "7"),
-			[]reconcile.Request{writer, rival, writer},
-		},
-		"gone meanwhile": {
-			func(o *ownWrites) {
-				o.note(writer.NamespacedName, shown("target", "7"))
-				o.forget(shown("target", "9"))
-			},
-			shown("target", "7"),
-			[]reconcile.Request{writer, rival, writer},
+	all, others := []reconcile.Request{writer, rival, writer}, []reconcile.Request{rival}
+	type step struct {
+		// One of: a write begins, it ends with a resource version or fails, the Secret is
+		// shown, it is deleted.
+		begins, fails, gone bool
+		ends, shown         string
+		by                  reconcile.Request
+		wakes               []reconcile.Request // shown
+		again               bool                // ends, fails
+	}
+	for name, steps := range map[string][]step{
+		"of nobody here":            {{shown: "7", wakes: all}},
+		"shown after its end":       {{begins: true}, {ends: "7"}, {shown: "7", wakes: others}, {shown: "7", wakes: all}},
+		"shown before its end":      {{begins: true}, {shown: "7", wakes: others}, {ends: "7"}, {shown: "8", wakes: all}},
+		"another's after its end":   {{begins: true}, {ends: "7"}, {shown: "8", wakes: all}, {shown: "9", wakes: all}},
+		"another's before its end":  {{begins: true}, {shown: "7", wakes: others}, {shown: "8", wakes: others}, {ends: "7", again: true}},
+		"another's, its own later":  {{begins: true}, {shown: "6", wakes: others}, {ends: "7", again: true}, {shown: "7", wakes: all}},
+		"failed":                    {{begins: true}, {fails: true}, {shown: "7", wakes: all}},
+		"failed, and shown":         {{begins: true}, {shown: "7", wakes: others}, {fails: true, again: true}, {shown: "8", wakes: all}},
+		"written twice":             {{begins: true}, {ends: "7"}, {begins: true}, {ends: "8"}, {shown: "8", wakes: others}},
+		"written twice, shown late": {{begins: true}, {ends: "7"}, {begins: true}, {shown: "7", wakes: others}, {ends: "8", again: true}},
+		"deleted after its end":     {{begins: true}, {ends: "7"}, {gone: true}, {shown: "7", wakes: all}},
+		"deleted before its end":    {{begins: true}, {gone: true}, {shown: "7", wakes: others}, {ends: "7"}},
+		"a rival's besides": {
+			{begins: true}, {begins: true, by: rival}, {ends: "9", by: rival}, {shown: "7", wakes: others}, {ends: "7"}, {shown: "9", wakes: all},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOwnWrites()
-			test.before(o)
-			if diff := cmp.Diff(test.want, o.without(test.shown, []reconcile.Request{writer, rival, writer})); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
+			type writing struct {
+				target *corev1.Secret
+				end    func(error) bool
+			}
+			under := map[reconcile.Request]writing{}
+			for i, s := range steps {
+				target := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "target", ResourceVersion: s.shown}}
+				by := writer
+				if s.by != (reconcile.Request{}) {
+					by = s.by
+				}
+				again := false
+				switch {
+				case s.begins:
+					under[by] = writing{target, o.begin(by.NamespacedName, target)}
+				case s.ends != "":
+					under[by].target.ResourceVersion = s.ends
+					again = under[by].end(nil)
+				case s.fails:
+					again = under[by].end(errors.New("broken"))
+				case s.gone:
+					o.gone(target)
+				default:
+					if diff := cmp.Diff(s.wakes, o.without(target, []reconcile.Request{writer, rival, writer})); diff != "" {
+						t.Errorf("step %d wakes (-want +got):\n%s", i+1, diff)
+					}
+				}
+				if again != s.again {
+					t.Errorf("step %d: the writer is to look again: %v, want %v", i+1, again, s.again)
+				}
 			}
 		})
 	}

@@ -67,7 +67,7 @@ func TestRequests(t *testing.T) {
 	for _, object := range all {
 		w.ready(object)
 	}
-	asked("a first sync", map[string]int{"create secrets": objects, "patch vaultsecrets/status": objects})
+	asked("a first sync", map[string]int{"create secrets": objects, "update vaultsecrets/status": objects})
 
 	w.rotate(database, "two")
 	for i, d := range deployments {
@@ -81,7 +81,7 @@ func TestRequests(t *testing.T) {
 	}
 	w.hasEvent(all[0], vaultv1alpha1.ReasonRolledOut)
 	rotation := tally(proxy.Requests()[seen:])
-	for _, free := range []string{"create events", "patch vaultsecrets/status"} { // of which a rollout takes some
+	for _, free := range []string{"create events", "update vaultsecrets/status"} { // of which a rollout takes some
 		delete(rotation, free)
 	}
 	if diff := cmp.Diff(map[string]int{"update secrets": objects + 1, "patch deployments": workloads}, rotation); diff != "" {

@@ -55,6 +55,8 @@ type scope struct {
 	// written says that this run wrote the Secret, changed that its data differ from
 	// the last synced, restored that somebody else had changed or deleted it.
 	written, changed, restored bool
+	// overtaken says that somebody else wrote the Secret meanwhile, it seems.
+	overtaken bool
 
 	rolled rollout.Report // roll
 	// rejecting says that this run decided to roll back, noWayBack why it could not.

@@ -159,7 +159,11 @@ func (r *Reconciler) result(s *scope, f *failure, err error) (ctrl.Result, error
 	if interval > 0 {
 		after = wait.Jitter(interval, refreshJitter)
 	}
-	for _, wake := range []time.Duration{s.rolled.Wake, untilRightsChange(s.until, r.Clock.Now())} {
+	wakes := []time.Duration{s.rolled.Wake, untilRightsChange(s.until, r.Clock.Now())}
+	if s.overtaken {
+		wakes = append(wakes, conflictDelay)
+	}
+	for _, wake := range wakes {
 		if wake > 0 && (after == 0 || wake < after) {
 			after = wake
 		}

@@ -82,11 +82,18 @@ func (r *Reconciler) write(ctx context.Context, s *scope, existing *corev1.Secre
 	target.Data = data
 	// The resource version of the cached object makes this fail when anybody wrote
 	// since.
-	if err := r.Update(ctx, target); err != nil {
+	if err := r.written(s, target, func() error { return r.Update(ctx, target) }); err != nil {
 		return writeFailure("update the Secret "+target.Name, err)
 	}
-	r.own.note(s.key(), target)
 	return nil
+}
+
+// written writes target, and finds out whether anybody else did meanwhile.
+func (r *Reconciler) written(s *scope, target *corev1.Secret, write func() error) error {
+	end := r.own.begin(s.key(), target)
+	err := write()
+	s.overtaken = end(err) || s.overtaken
+	return err
 }
 
 // create makes the Secret. One that is there already is updated when it is ours and
@@ -96,7 +103,7 @@ func (r *Reconciler) create(ctx context.Context, s *scope, data map[string][]byt
 	if err != nil {
 		return err
 	}
-	err = r.Create(ctx, target)
+	err = r.written(s, target, func() error { return r.Create(ctx, target) })
 	if apierrors.IsAlreadyExists(err) {
 		existing, err := r.liveTarget(ctx, s)
 		if err != nil {
@@ -111,7 +118,6 @@ func (r *Reconciler) create(ctx context.Context, s *scope, data map[string][]byt
 	if err != nil {
 		return writeFailure("create the Secret "+target.Name, err)
 	}
-	r.own.note(s.key(), target)
 	return nil
 }
 
@@ -131,14 +137,13 @@ func (r *Reconciler) replace(ctx context.Context, s *scope, existing *corev1.Sec
 		return err
 	}
 	failpoint.Hit(syncing, failpoint.Removed)
-	err = r.Create(ctx, target)
+	err = r.written(s, target, func() error { return r.Create(ctx, target) })
 	if apierrors.IsAlreadyExists(err) {
 		return errConflict
 	}
 	if err != nil {
 		return writeFailure("create the Secret "+target.Name, err)
 	}
-	r.own.note(s.key(), target)
 	return nil
 }
 
@@ -191,10 +196,9 @@ func (r *Reconciler) writeMetadata(ctx context.Context, s *scope) error {
 		return err
 	}
 	patch := client.MergeFromWithOptions(s.existing, client.MergeFromWithOptimisticLock{})
-	if err := r.Patch(ctx, target, patch); err != nil {
+	if err := r.written(s, target, func() error { return r.Patch(ctx, target, patch) }); err != nil {
 		return writeFailure("update the Secret "+target.Name, err)
 	}
-	r.own.note(s.key(), target)
 	// What is taken away of a Secret that was retained is Coffer's own mark.
 	s.written, s.restored = true, !marked(s.existing)
 	return nil

@@ -115,7 +115,7 @@ func (w watches) secretEvents() handler.EventHandler {
 			add(q, w.own.without(e.ObjectNew, concerned))
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
-			w.own.forget(e.Object)
+			w.own.gone(e.Object)
 			add(q, w.ofSecret(ctx, e.Object))
 		},
 	}

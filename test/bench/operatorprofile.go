@@ -46,6 +46,13 @@ func (b *operatorBench) stage(ctx context.Context, name string, n int, f func() 
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "  requests for each: %s\n", kinds(asked, answered, n))
+	if b.manager != nil && !b.manager.ended() {
+		looks, err := b.manager.count(ctx, "coffer_vaultsecret_syncs_total", map[string]string{"reason": "Unchanged"})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "  looks of the manager that found nothing to do, since its start: %.0f\n", looks)
+	}
 	return errors.Join(b.profileManager(""), <-server)
 }
 
