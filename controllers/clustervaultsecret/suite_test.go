@@ -205,8 +205,8 @@ func (b *logBuffer) String() string {
 	return b.text.String()
 }
 
-// startOperator starts a manager as internal/app does, and waits until its caches are
-// filled.
+// startOperator starts a manager as internal/app does, and waits until the VaultPolicies
+// are in the vault: a VaultSecret that comes before says that the vault is unavailable.
 func (w *world) startOperator() *operator {
 	w.t.Helper()
 	op := &operator{logs: &logBuffer{}}
@@ -228,7 +228,8 @@ func (w *world) startOperator() *operator {
 	}); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: w.vault.Engine, Cluster: cluster}); err != nil {
+	synced := make(chan struct{})
+	if err := vaultpolicy.Setup(mgr, vaultpolicy.Options{Engine: w.vault.Engine, Cluster: cluster, OnSync: sync.OnceFunc(func() { close(synced) })}); err != nil {
 		w.t.Fatal(err)
 	}
 	if op.reconciler, err = clustervaultsecret.New(mgr); err != nil {
@@ -250,6 +251,11 @@ func (w *world) startOperator() *operator {
 		}
 	})
 	w.t.Cleanup(op.stop)
+	select {
+	case <-synced:
+	case <-time.After(deadline):
+		w.t.Fatalf("after %v the VaultPolicies are not in the vault", deadline)
+	}
 	return op
 }
 
