@@ -20,8 +20,9 @@ import (
 )
 
 // stage runs f. When profiles are asked for, it leaves there NAME.cpu.pprof, what the
-// manager computed meanwhile, and NAME.heap.pprof, what it held at the end, and says on
-// standard error how much processor time each program used for one of n.
+// manager computed meanwhile, NAME.heap.pprof and NAME.metrics.txt, what it held and counted
+// at the end, and NAME.apiserver.pprof, and says on standard error how much processor time
+// each program used for one of n.
 func (b *operatorBench) stage(ctx context.Context, name string, n int, f func() error) error {
 	if b.e.profiles == "" {
 		return f()
@@ -47,13 +48,9 @@ func (b *operatorBench) stage(ctx context.Context, name string, n int, f func() 
 	}
 	fmt.Fprintf(os.Stderr, "  requests for each: %s\n", kinds(asked, answered, n))
 	if b.manager != nil && !b.manager.ended() {
-		looks, err := b.manager.count(ctx, "coffer_vaultsecret_syncs_total", map[string]string{"reason": "Unchanged"})
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(os.Stderr, "  looks of the manager that found nothing to do, since its start: %.0f\n", looks)
+		err = b.save(ctx, &b.manager.http, b.manager.metrics, b.profileName(name)+".metrics.txt")
 	}
-	return errors.Join(b.profileManager(""), <-server)
+	return errors.Join(err, b.profileManager(""), <-server)
 }
 
 func (b *operatorBench) profileName(stage string) string {
@@ -66,15 +63,20 @@ const serverProfile = 5 * time.Second
 // profileServer leaves NAME.apiserver.pprof.
 func (b *operatorBench) profileServer(ctx context.Context, name string) error {
 	url := fmt.Sprintf("%s/debug/pprof/profile?seconds=%.0f", strings.TrimSuffix(b.plane.server.Config().Host, "/"), serverProfile.Seconds())
+	return b.save(ctx, b.plane.http, url, b.profileName(name)+".apiserver.pprof")
+}
+
+// save writes what a server answers to a file.
+func (b *operatorBench) save(ctx context.Context, client *http.Client, url, file string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	response, err := b.plane.http.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return err
 	}
-	out, err := os.Create(b.profileName(name) + ".apiserver.pprof")
+	out, err := os.Create(file)
 	if err != nil {
 		return errors.Join(err, response.Body.Close())
 	}
