@@ -25,7 +25,8 @@ import (
 )
 
 // +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultsecrets,verbs=get;list;watch
-// +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultsecrets/status,verbs=update
+// The right to patch is for the manager of before, which leads on while this one is rolled out.
+// +kubebuilder:rbac:groups=vault.coffer.dev,resources=vaultsecrets/status,verbs=patch;update
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=serviceaccounts;namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=get;list;watch;patch

@@ -294,7 +294,10 @@ func TestPrefixIsBounded(t *testing.T) {
 // A change wakes those that name the path or a prefix above it, and nobody else.
 func TestChangeWakesByPrefix(t *testing.T) {
 	t.Parallel()
-	w, op := newRunningWorld(t)
+	w := newWorld(t)
+	// Without VaultPolicies, as in TestRotationReachesOnlyItsUsers.
+	w.vault.Sync(t, w.namespace)
+	op := w.startOperatorOf(w.namespace, false)
 	w.put(folder+"api/token", "t")
 	w.put("production/other/x", "t")
 	byFolder := w.ofPrefix("by-folder")
@@ -310,11 +313,17 @@ func TestChangeWakesByPrefix(t *testing.T) {
 		}))
 	}
 	settled := func() int { return op.syncs(t, "Unchanged") + op.syncs(t, "Synced") }
-	w.refresh(above, "settled") // what the first syncs may have left to look at comes before it
+	// What the writes above and the first syncs left to look at comes before this.
+	w.rotate("production/other/x", "u")
+	for i := range others {
+		w.holds(fmt.Sprintf("other-%d", i), map[string]string{"x": "u"})
+	}
+	w.holds("above", map[string]string{"payments_api_token": "t", "other_x": "u"})
+	w.refresh(above, "settled")
 	before := settled()
 	w.rotate(folder+"api/token", "t2")
 	w.holds("by-folder", map[string]string{"api_token": "t2"})
-	w.holds("above", map[string]string{"payments_api_token": "t2", "other_x": "t"})
+	w.holds("above", map[string]string{"payments_api_token": "t2", "other_x": "u"})
 	w.ready(byFolder)
 	w.ready(above)
 	if got := settled() - before; got < 2 || got >= others {

@@ -113,10 +113,16 @@ func otherOwner(s *corev1.Secret) []string {
 	return []string{uid}
 }
 
-// owned lists the Secrets that belong to the VaultSecret.
+// owned lists the Secrets that belong to the VaultSecret. One that the cache does not show
+// yet, because it was written just now, comes as an event, also when it is the VaultSecret's
+// own write, unless it was written in this run.
 func (r *Reconciler) owned(ctx context.Context, s *scope) ([]corev1.Secret, error) {
+	writtenNow := ""
+	if s.written {
+		writtenNow = s.secretName()
+	}
+	r.own.release(s.key(), writtenNow)
 	var owned corev1.SecretList
-	// A Secret that this misses because it was written just now comes as an event.
 	err := r.List(ctx, &owned, client.InNamespace(s.object.Namespace), client.MatchingFields{ownerIndex: string(s.object.UID)},
 		client.DisableReadYourWritesConsistency)
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 // end tells whether the cache showed anything else meanwhile.
 type ownWrites struct {
 	mu     sync.Mutex
-	writes map[types.NamespacedName]*ownWrite // by the Secret's name
+	writes map[types.NamespacedName]*ownWrite                     // by the Secret's name
+	ofEach map[types.NamespacedName]map[types.NamespacedName]bool // the Secrets of writes by who wrote
 }
 
 type ownWrite struct {
@@ -26,7 +27,31 @@ type ownWrite struct {
 	shown []string
 }
 
-func newOwnWrites() *ownWrites { return &ownWrites{writes: map[types.NamespacedName]*ownWrite{}} }
+func newOwnWrites() *ownWrites {
+	return &ownWrites{writes: map[types.NamespacedName]*ownWrite{}, ofEach: map[types.NamespacedName]map[types.NamespacedName]bool{}}
+}
+
+// add and drop are called with the lock held.
+func (o *ownWrites) add(key types.NamespacedName, write *ownWrite) {
+	o.drop(key)
+	o.writes[key] = write
+	if o.ofEach[write.by] == nil {
+		o.ofEach[write.by] = map[types.NamespacedName]bool{}
+	}
+	o.ofEach[write.by][key] = true
+}
+
+func (o *ownWrites) drop(key types.NamespacedName) {
+	write := o.writes[key]
+	if write == nil {
+		return
+	}
+	delete(o.writes, key)
+	delete(o.ofEach[write.by], key)
+	if len(o.ofEach[write.by]) == 0 {
+		delete(o.ofEach, write.by)
+	}
+}
 
 // begin says that the VaultSecret by is about to write the Secret. The result must be
 // called when that is done, with the Secret as the API server returned it, or the error. It
@@ -39,19 +64,19 @@ func (o *ownWrites) begin(by types.NamespacedName, target client.Object) (end fu
 		return func(error) bool { return false } // of a rival: nobody is kept from looking here
 	}
 	write := &ownWrite{by: by}
-	o.writes[key] = write
+	o.add(key, write)
 	return func(err error) bool {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		if err != nil {
-			delete(o.writes, key)
+			o.drop(key)
 			return len(write.shown) > 0
 		}
 		write.written = target.GetResourceVersion()
 		if len(write.shown) == 0 {
 			return false
 		}
-		delete(o.writes, key) // the cache has shown it, or what came after it
+		o.drop(key) // the cache has shown it, or what came after it
 		return slices.ContainsFunc(write.shown, func(version string) bool { return version != write.written })
 	}
 }
@@ -68,9 +93,9 @@ func (o *ownWrites) without(shown client.Object, requests []reconcile.Request) [
 	case write.written == "":
 		write.shown = append(write.shown, shown.GetResourceVersion())
 	case write.written == shown.GetResourceVersion():
-		delete(o.writes, key)
+		o.drop(key)
 	default:
-		delete(o.writes, key) // it was overtaken: what is shown is another's
+		o.drop(key) // it was overtaken: what is shown is another's
 		return requests
 	}
 	return slices.DeleteFunc(requests, func(r reconcile.Request) bool { return r.NamespacedName == write.by })
@@ -82,6 +107,18 @@ func (o *ownWrites) gone(deleted client.Object) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if write := o.writes[key]; write != nil && write.written != "" {
-		delete(o.writes, key)
+		o.drop(key)
+	}
+}
+
+// release has the VaultSecret by woken by whatever it wrote and the cache has not shown yet,
+// but for the Secret except: it looks for what it has, and that may not be there yet.
+func (o *ownWrites) release(by types.NamespacedName, except string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for key := range o.ofEach[by] {
+		if key.Name != except {
+			o.drop(key)
+		}
 	}
 }

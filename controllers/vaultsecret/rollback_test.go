@@ -355,6 +355,13 @@ func TestLateWithoutTheSecret(t *testing.T) {
 			w.isGone("payments")
 			w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonServiceAccountNotFound)
 			test.meanwhile(w, workload)
+			// The API server tells to the second when the Secret was made.
+			w.eventually(func() string {
+				if since := refreshed(w, object).Status.Workloads[0].RollingSince; time.Now().Unix() <= since.Unix() {
+					return "the second in which the rollout began is not over"
+				}
+				return ""
+			})
 			w.createAccount("api")
 			w.holds("payments", map[string]string{"value": "two"})
 			w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)

@@ -2,6 +2,7 @@ package vaultsecret
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -91,10 +92,14 @@ func (r *Reconciler) write(ctx context.Context, s *scope, existing *corev1.Secre
 // written writes target, and finds out whether anybody else did meanwhile.
 func (r *Reconciler) written(s *scope, target *corev1.Secret, write func() error) error {
 	end := r.own.begin(s.key(), target)
-	err := write()
-	s.overtaken = end(err) || s.overtaken
+	err := errPanicked
+	defer func() { s.overtaken = end(err) || s.overtaken }()
+	err = write()
 	return err
 }
+
+// errPanicked ends a write that came to no end. Nobody sees it.
+var errPanicked = errors.New("the write panicked")
 
 // create makes the Secret. One that is there already is updated when it is ours and
 // the cache did not know it.

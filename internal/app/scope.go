@@ -99,32 +99,56 @@ func checkNamespace(ctx context.Context, direct client.Client, name string) erro
 	case !namespace.DeletionTimestamp.IsZero():
 		return &leftOutError{namespaceTerminating, "the namespace " + name + " of --watch-namespaces is being deleted: leave it out"}
 	}
-	ok, err := may(ctx, direct, authorizationv1.ResourceAttributes{
-		Verb: "watch", Group: vaultv1alpha1.GroupVersion.Group, Resource: "vaultsecrets", Namespace: name,
-	})
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return &leftOutError{namespaceRightsMissing, "the operator may not watch VaultSecrets in the namespace " + name +
-			" of --watch-namespaces: bind the Role of config/limited there (the chart does it for watchNamespaces), or leave the namespace out"}
-	}
-	return checkPods(ctx, direct, name)
+	return checkRole(ctx, direct, name)
 }
 
-// checkPods returns nil when this process may list the pods of the namespace. A Role from
-// before rollouts were verified lacks that, and nothing else would tell until the first
-// rollout.
-func checkPods(ctx context.Context, direct client.Client, name string) error {
-	ok, err := may(ctx, direct, authorizationv1.ResourceAttributes{Verb: "list", Resource: "pods", Namespace: name})
-	if err != nil {
-		return err
+// neededRights are those of config/limited/role.yaml without which nothing works in a
+// namespace, or its caches never fill, which ends the program: an informer that may not
+// list holds up the start of all. The first tells whether there is a Role at all.
+func neededRights() []authorizationv1.ResourceAttributes {
+	rights := []authorizationv1.ResourceAttributes{
+		{Verb: "watch", Group: vaultv1alpha1.GroupVersion.Group, Resource: "vaultsecrets"},
+		{Verb: "update", Group: vaultv1alpha1.GroupVersion.Group, Resource: "vaultsecrets", Subresource: "status"},
+		{Verb: "list", Resource: "pods"},
+		{Verb: "create", Resource: "secrets"}, {Verb: "update", Resource: "secrets"}, {Verb: "delete", Resource: "secrets"},
 	}
-	if !ok {
-		return &leftOutError{namespaceRightsMissing, "the operator may not list pods in the namespace " + name +
-			" of --watch-namespaces: bring the Role of config/limited up to date there (the chart does it for watchNamespaces), or leave the namespace out"}
+	for _, cached := range []authorizationv1.ResourceAttributes{
+		{Group: vaultv1alpha1.GroupVersion.Group, Resource: "vaultsecrets"}, {Resource: "secrets"}, {Resource: "serviceaccounts"},
+		{Group: "apps", Resource: "deployments"}, {Group: "apps", Resource: "statefulsets"}, {Group: "apps", Resource: "daemonsets"},
+	} {
+		for _, verb := range []string{"list", "watch"} {
+			cached.Verb = verb
+			rights = append(rights, cached)
+		}
+	}
+	return rights
+}
+
+// checkRole returns nil when this process has the rights in the namespace.
+func checkRole(ctx context.Context, direct client.Client, name string) error {
+	for i, right := range neededRights() {
+		right.Namespace = name
+		ok, err := may(ctx, direct, right)
+		switch {
+		case err != nil:
+			return err
+		case !ok && i == 0:
+			return &leftOutError{namespaceRightsMissing, "the operator may not watch VaultSecrets in the namespace " + name +
+				" of --watch-namespaces: bind the Role of config/limited there (the chart does it for watchNamespaces), or leave the namespace out"}
+		case !ok:
+			return &leftOutError{namespaceRightsMissing, "the operator may not " + right.Verb + " " + resourceOf(right) + " in the namespace " + name +
+				" of --watch-namespaces: bring the Role of config/limited up to date there (the chart does it for watchNamespaces), or leave the namespace out"}
+		}
 	}
 	return nil
+}
+
+// resourceOf names what a right is about as a Role does.
+func resourceOf(right authorizationv1.ResourceAttributes) string {
+	if right.Subresource != "" {
+		return right.Resource + "/" + right.Subresource
+	}
+	return right.Resource
 }
 
 // checkReadable returns nil when this process may watch the namespace itself, for its

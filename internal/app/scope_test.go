@@ -194,10 +194,16 @@ coffer_namespaces_left_out{reason="`+reason+`",watch_namespace="`+name+`"} 1
 			t.Error(err)
 		}
 	}
-	bindOlderRole(t, cluster, outside)
-	eventually(t, "the missing right to pods", nil, func() error {
-		return leftOut(outside, "RightsMissing", "may not list pods in the namespace checkout of --watch-namespaces: bring the Role of config/limited up to date there")
-	})
+	for _, test := range []struct{ resource, says string }{
+		{"pods", "may not list pods"}, {"secrets", "may not create secrets"}, {"vaultsecrets/status", "may not update vaultsecrets/status"},
+		{"serviceaccounts", "may not list serviceaccounts"}, {"deployments", "may not list deployments"},
+	} {
+		unbind := bindRoleWithout(t, cluster, outside, test.resource)
+		eventually(t, "the missing right to "+test.resource, nil, func() error {
+			return leftOut(outside, "RightsMissing", test.says+" in the namespace checkout of --watch-namespaces: bring the Role of config/limited up to date there")
+		})
+		unbind()
+	}
 	c := Config{Namespace: testNamespace}
 	if err := limitTo(t.Context(), nil, &c, nil, nil); err != nil || c.limited() || c.knownNamespaces() != nil {
 		t.Errorf("without namespaces: %v", err)
@@ -372,19 +378,40 @@ func bindLimited(t *testing.T, cluster client.Client, own string, namespaces ...
 	}
 }
 
-// bindOlderRole gives operatorUser the Role of config/limited as it was before it had
-// pods.
-func bindOlderRole(t *testing.T, cluster client.Client, namespace string) {
+// TestRoleHasTheNeededRights: what is checked is in the Role, and a Role without any one of
+// them is not enough.
+func TestRoleHasTheNeededRights(t *testing.T) {
+	role := &rbacv1.Role{}
+	readManifest(t, "limited/role.yaml", role)
+	for _, right := range neededRights() {
+		granted := slices.ContainsFunc(role.Rules, func(rule rbacv1.PolicyRule) bool {
+			return slices.Contains(rule.APIGroups, right.Group) && slices.Contains(rule.Resources, resourceOf(right)) && slices.Contains(rule.Verbs, right.Verb)
+		})
+		if !granted {
+			t.Errorf("the Role of config/limited does not let the operator %s %s", right.Verb, resourceOf(right))
+		}
+	}
+}
+
+// bindRoleWithout gives operatorUser the Role of config/limited as it was before it had the
+// rule about resource. The result takes it away.
+func bindRoleWithout(t *testing.T, cluster client.Client, namespace, resource string) (unbind func()) {
 	t.Helper()
 	role := &rbacv1.Role{}
 	readManifest(t, "limited/role.yaml", role)
 	role.Namespace, role.Name = namespace, "coffer-manager-older"
-	role.Rules = slices.DeleteFunc(role.Rules, func(rule rbacv1.PolicyRule) bool { return slices.Contains(rule.Resources, "pods") })
-	mustCreate(t, cluster, role, &rbacv1.RoleBinding{
+	role.Rules = slices.DeleteFunc(role.Rules, func(rule rbacv1.PolicyRule) bool { return slices.Contains(rule.Resources, resource) })
+	binding := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: role.Name},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: testNamespace, Name: "coffer"}},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
-	})
+	}
+	mustCreate(t, cluster, role, binding)
+	return func() {
+		if err := errors.Join(cluster.Delete(t.Context(), role), cluster.Delete(t.Context(), binding)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func readManifest(t *testing.T, file string, into any) {

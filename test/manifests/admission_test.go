@@ -266,7 +266,14 @@ func TestOperatorWritesStatus(t *testing.T) {
 		_, err := client.Patch(t.Context(), "of-api", types.MergePatchType, status, metav1.PatchOptions{}, "status")
 		return err
 	})
-	_, err := client.Create(t.Context(), vaultSecret("made", "other"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	object, err := client.Get(t.Context(), "of-api", metav1.GetOptions{})
+	if err == nil {
+		_, err = client.UpdateStatus(t.Context(), object, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	_, err = client.Create(t.Context(), vaultSecret("made", "other"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	if err != nil {
 		t.Error(err)
 	}

@@ -24,7 +24,7 @@ func TestManagerHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 		want  bool
 	}{
 		{"watch VaultSecrets", right{Verb: "watch", Group: "vault.coffer.dev", Resource: "vaultsecrets"}, true},
-		{"write their status", right{Verb: "patch", Group: "vault.coffer.dev", Resource: "vaultsecrets", Subresource: "status", Namespace: other}, true},
+		{"write their status", right{Verb: "update", Group: "vault.coffer.dev", Resource: "vaultsecrets", Subresource: "status", Namespace: other}, true},
 		{"watch ClusterVaultSecrets", right{Verb: "watch", Group: "vault.coffer.dev", Resource: "clustervaultsecrets"}, true},
 		{"write ClusterVaultSecrets' status", right{Verb: "patch", Group: "vault.coffer.dev", Resource: "clustervaultsecrets", Subresource: "status"}, true},
 		{"make VaultSecrets of a ClusterVaultSecret", right{Verb: "create", Group: "vault.coffer.dev", Resource: "vaultsecrets", Namespace: other}, true},

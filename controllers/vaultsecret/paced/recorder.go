@@ -21,20 +21,21 @@ import (
 const (
 	perSecond = 20
 	burst     = 50
-	// maxWaiting bounds the memory for Events that wait, some 500 bytes each. At 20 a
+	// maxWaiting bounds the memory for warnings that wait, and for others, some 500 bytes each. At 20 a
 	// second they have waited for most of a minute by then, and are old news.
 	maxWaiting = 1000
 )
 
-// Recorder passes Events on to another recorder, in their order. Eventf never waits: where
-// too many wait already, the Event is dropped, and counted. What they tell stands in the
-// status of their object, too. Those that wait when Start ends are lost.
+// Recorder passes Events on to another recorder: warnings before others, and each of them in
+// their order. Eventf never waits: where too many wait already, the Event is dropped, and
+// counted. What they tell stands in the status of their object, too. Those that wait when
+// Start ends are lost.
 type Recorder struct {
-	next    events.EventRecorder
-	scheme  *runtime.Scheme
-	limiter *rate.Limiter
-	waiting chan event
-	dropped prometheus.Counter
+	next             events.EventRecorder
+	scheme           *runtime.Scheme
+	limiter          *rate.Limiter
+	warnings, others chan event
+	dropped          prometheus.Counter
 }
 
 // event is one that waits. It keeps references, since objects are larger, and change.
@@ -57,7 +58,8 @@ func New(next events.EventRecorder, scheme *runtime.Scheme, dropped prometheus.C
 		dropped = Dropped()
 	}
 	return &Recorder{
-		next: next, scheme: scheme, limiter: rate.NewLimiter(perSecond, burst), waiting: make(chan event, maxWaiting), dropped: dropped,
+		next: next, scheme: scheme, limiter: rate.NewLimiter(perSecond, burst), dropped: dropped,
+		warnings: make(chan event, maxWaiting), others: make(chan event, maxWaiting),
 	}
 }
 
@@ -75,8 +77,12 @@ func (r *Recorder) Eventf(regarding, related runtime.Object, kind, reason, actio
 			return
 		}
 	}
+	waiting := r.others
+	if kind == corev1.EventTypeWarning {
+		waiting = r.warnings
+	}
 	select {
-	case r.waiting <- e:
+	case waiting <- e:
 	default:
 		r.dropped.Inc()
 	}
@@ -85,15 +91,31 @@ func (r *Recorder) Eventf(regarding, related runtime.Object, kind, reason, actio
 // Start implements manager.Runnable: it passes Events on until ctx ends.
 func (r *Recorder) Start(ctx context.Context) error {
 	for {
-		select {
-		case e := <-r.waiting:
-			if r.limiter.Wait(ctx) != nil {
-				return nil
-			}
-			r.pass(e)
-		case <-ctx.Done():
+		if r.limiter.Wait(ctx) != nil {
 			return nil
 		}
+		e, ok := r.take(ctx)
+		if !ok {
+			return nil
+		}
+		r.pass(e)
+	}
+}
+
+// take waits for the next Event; there is none when ctx ends.
+func (r *Recorder) take(ctx context.Context) (event, bool) {
+	select {
+	case e := <-r.warnings:
+		return e, true
+	default:
+	}
+	select {
+	case e := <-r.warnings:
+		return e, true
+	case e := <-r.others:
+		return e, true
+	case <-ctx.Done():
+		return event{}, false
 	}
 }
 

@@ -56,14 +56,15 @@ func started(t *testing.T, f func(*paced.Recorder)) (h *heard, dropped int) {
 	return h, dropped
 }
 
-func TestEventsPassInOrder(t *testing.T) {
+// TestEventsPass, warnings first, as they were when they were recorded.
+func TestEventsPass(t *testing.T) {
 	h, dropped := started(t, func(r *paced.Recorder) {
 		r.Eventf(secretNamed("a"), nil, corev1.EventTypeNormal, "Synced", "Sync", "version %d", 1)
 		object := secretNamed("b")
 		r.Eventf(object, secretNamed("c"), corev1.EventTypeWarning, "Denied", "Sync", "100%% %s", "sure")
 		object.Name = "changed since"
 	})
-	want := []string{"Secret a Normal Synced Sync: version 1", "Secret b Warning Denied Sync: 100% sure with c"}
+	want := []string{"Secret b Warning Denied Sync: 100% sure with c", "Secret a Normal Synced Sync: version 1"}
 	if diff := cmp.Diff(want, h.notes); diff != "" || dropped != 0 {
 		t.Errorf("%d dropped, and (-want +got):\n%s", dropped, diff)
 	}
@@ -99,6 +100,25 @@ func TestTooManyEventsAreDropped(t *testing.T) {
 	})
 	if len(h.notes) != 1000 || dropped != 500 {
 		t.Errorf("%d events and %d dropped, want 1000 and 500", len(h.notes), dropped)
+	}
+}
+
+// TestWarningsOvertake what many others have to tell, and have room of their own.
+func TestWarningsOvertake(t *testing.T) {
+	h, dropped := started(t, func(r *paced.Recorder) {
+		for i := range 1000 {
+			r.Eventf(secretNamed("a"), nil, corev1.EventTypeNormal, "Synced", "Sync", "%d", i)
+		}
+		for i := range 3 {
+			r.Eventf(secretNamed("b"), nil, corev1.EventTypeWarning, "RolledBack", "Rollout", "%d", i)
+		}
+	})
+	if dropped != 0 || len(h.notes) != 1003 {
+		t.Fatalf("%d events and %d dropped, want all 1003", len(h.notes), dropped)
+	}
+	want := []string{"Secret b Warning RolledBack Rollout: 0", "Secret b Warning RolledBack Rollout: 1", "Secret b Warning RolledBack Rollout: 2", "Secret a Normal Synced Sync: 0"}
+	if diff := cmp.Diff(want, h.notes[:4]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
