@@ -228,7 +228,11 @@ func TestDeployerAppliesAndHoldsNoToken(t *testing.T) {
 	apply := func(client dynamic.ResourceInterface, account string) (*unstructured.Unstructured, error) {
 		return client.Apply(t.Context(), "applied", vaultSecret("applied", account), metav1.ApplyOptions{FieldManager: "gitops", Force: true})
 	}
-	first, err := apply(client, "api")
+	if _, err := apply(client, "api"); err != nil {
+		t.Fatal(err)
+	}
+	// Once an operator has seen it: until then what is stored lacks the default of the status.
+	first, err := as(t, config, operator).Patch(t.Context(), "applied", types.MergePatchType, []byte(`{"status": {"observedGeneration": 1}}`), metav1.PatchOptions{}, "status")
 	if err != nil {
 		t.Fatal(err)
 	}
