@@ -159,7 +159,7 @@ type Problem struct {
 	Type   string `json:"type" doc:"Always about:blank: the code says what happened" example:"about:blank"`
 	Title  string `json:"title" doc:"Short text of the status" example:"Not Found"`
 	Status int    `json:"status" doc:"HTTP status"`
-	Code   Code   `json:"code" doc:"Stable code for programs to switch on" enum:"not_found_or_denied,version_not_found,conflict,key_state,invalid,too_large,unauthenticated,rate_limited,unavailable,integrity_failed,internal"`
+	Code   Code   `json:"code" doc:"Stable code for programs to switch on" enum:"not_found_or_denied,version_not_found,conflict,key_state,position_lost,invalid,too_large,unauthenticated,rate_limited,unavailable,integrity_failed,internal"`
 	Detail string `json:"detail" doc:"What was asked, why it failed, what to do"`
 	// Errors names the fields that are wrong. It never holds what they hold.
 	Errors []FieldProblem `json:"errors,omitempty" nullable:"false" doc:"The fields that are wrong"`
