@@ -32,7 +32,7 @@ func (a *api) authenticate(h huma.API) middleware {
 		}
 		caller, err := a.authenticator.Authenticate(ctx.Context(), token)
 		switch {
-		case errors.Is(err, authn.ErrUnauthenticated):
+		case isUnauthenticated(err):
 			refusals.Allow()
 			ctx.SetHeader("WWW-Authenticate", "Bearer")
 			_ = huma.WriteErr(h, ctx, http.StatusUnauthorized, authn.ErrUnauthenticated.Error()+
@@ -48,10 +48,12 @@ func (a *api) authenticate(h huma.API) middleware {
 		}
 		caller.RequestID = e.requestID
 		caller.Address = hostOf(ctx.RemoteAddr())
-		e.caller = caller
+		e.caller, e.token = caller, token
 		next(ctx)
 	}
 }
+
+func isUnauthenticated(err error) bool { return errors.Is(err, authn.ErrUnauthenticated) }
 
 // bearer returns the token of an Authorization header, or "".
 func bearer(header string) string {

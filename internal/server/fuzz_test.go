@@ -15,6 +15,7 @@ import (
 
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
@@ -59,6 +60,16 @@ func (s *strict) Put(_ context.Context, _ secret.Caller, r secret.PutRequest) (s
 
 func (s *strict) Rotate(ctx context.Context, c secret.Caller, r secret.PutRequest) (secret.Metadata, error) {
 	return s.Put(ctx, c, r)
+}
+
+func (s *strict) Watch(_ context.Context, _ secret.Caller, scope vault.Scope, _ changes.Position, _ vault.WatchHandler) error {
+	if len(scope.Paths) > vault.MaxWatchedPaths {
+		s.t.Errorf("%d paths reached the vault", len(scope.Paths))
+	}
+	for _, p := range scope.Paths {
+		_ = s.path(p)
+	}
+	return secret.ErrDenied
 }
 
 func (s *strict) Delete(_ context.Context, _ secret.Caller, p secret.Path) error { return s.path(p) }
@@ -201,6 +212,8 @@ func FuzzRequest(f *testing.F) {
 		{"POST", "/v1/secret/versions/destroy?path=a/b", `{"versions":null}`},
 		{"POST", "/v1/keyring/keys/4294967296/promote", ""},
 		{"DELETE", "/v1/keyring/keys/-1", ""},
+		{"GET", "/v1/watch?prefix=a/&path=a/b&path=c", ""},
+		{"GET", "/v1/watch?path=..&path=", ""},
 	}
 	for _, s := range seeds {
 		f.Add(s.method, s.target, s.body)

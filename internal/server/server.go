@@ -15,6 +15,7 @@ import (
 
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/version"
@@ -67,6 +68,7 @@ type Vault interface {
 	DestroyKey(context.Context, secret.Caller, vault.KeyID) error
 	Rewrap(context.Context, secret.Caller) (vault.RewrapProgress, error)
 	Backup(ctx context.Context, caller secret.Caller, recipients []string) (write func(context.Context, io.Writer) error, err error)
+	Watch(ctx context.Context, caller secret.Caller, scope vault.Scope, from changes.Position, handle vault.WatchHandler) error
 	Ready(context.Context) error
 }
 
@@ -91,6 +93,10 @@ type Config struct {
 	// Rate and Burst limit each caller, in requests a second; defaults when 0.
 	Rate  rate.Limit
 	Burst int
+	// Watches bounds what lasts.
+	Watches WatchLimits
+	// Ending is closed when the server is to stop: then watches end. It may be nil.
+	Ending <-chan struct{}
 }
 
 // api is the state that the handlers share.
@@ -100,6 +106,9 @@ type api struct {
 	limiters      *limiters
 	refusals      *limiters // of tokens, by address
 	turns         *turns
+	watches       *watches
+	ending        <-chan struct{}
+	metrics       *metrics
 	holder        holder
 	logger        *slog.Logger
 	readiness     readiness
@@ -120,6 +129,7 @@ func New(c Config) http.Handler {
 	a := &api{
 		vault: c.Vault, authenticator: c.Authenticator, limiters: newLimiters(c.Rate, c.Burst),
 		refusals: newLimiters(refusalRate, refusalBurst), turns: newTurns(), holder: newHolder(), logger: c.Logger,
+		watches: newWatches(c.Watches), ending: c.Ending, metrics: newMetrics(c.Registerer),
 	}
 	mux := http.NewServeMux()
 	description := a.register(mux)
@@ -130,7 +140,7 @@ func New(c Config) http.Handler {
 		_, _ = w.Write(description)
 	})
 	mux.HandleFunc("/", noRoute)
-	return observe(mux, c.Logger, newMetrics(c.Registerer))
+	return observe(mux, c.Logger, a.metrics)
 }
 
 // OpenAPI returns the description of the API, OpenAPI 3.1 in indented JSON.
@@ -157,6 +167,7 @@ func (a *api) register(mux *http.ServeMux) []byte {
 	a.registerSecrets(h)
 	a.registerVersions(h)
 	a.registerLists(h)
+	a.registerWatch(h)
 	a.registerAudit(h)
 	a.registerIdentity(h)
 	a.registerBackup(h)

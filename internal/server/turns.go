@@ -136,7 +136,9 @@ func (a *api) queue(h huma.API) middleware {
 			_ = huma.WriteErr(h, ctx, http.StatusServiceUnavailable, "the request waited too long for its turn; try again")
 			return
 		}
+		done = sync.OnceFunc(done)
 		defer done()
+		exchangeOf(ctx.Context()).endTurn = done
 		next(ctx)
 	}
 }
