@@ -67,17 +67,23 @@ func (c *Client) get(ctx context.Context, path, version string) (Secret, error) 
 // write may have taken effect: to repeat it in another call, set r.IdempotencyKey in
 // both.
 func (c *Client) Put(ctx context.Context, path string, r PutRequest) (Metadata, error) {
-	return c.write(ctx, http.MethodPut, "/v1/secret", path, r)
+	return c.write(ctx, http.MethodPut, "/v1/secret", path, r, r.IdempotencyKey)
 }
 
 // Rotate writes a new version of a path that exists. It needs the rotate capability.
 // See Put for lost answers.
 func (c *Client) Rotate(ctx context.Context, path string, r PutRequest) (Metadata, error) {
-	return c.write(ctx, http.MethodPost, "/v1/secret/rotate", path, r)
+	return c.write(ctx, http.MethodPost, "/v1/secret/rotate", path, r, r.IdempotencyKey)
 }
 
-func (c *Client) write(ctx context.Context, method, route, path string, r PutRequest) (Metadata, error) {
-	key := r.IdempotencyKey
+// Patch writes a new version of a path that exists, whose value is the current one with
+// some properties set or removed. The value must be a JSON object. Of two patches at one
+// time none undoes the other. It needs the write capability. See Put for lost answers.
+func (c *Client) Patch(ctx context.Context, path string, r PatchRequest) (Metadata, error) {
+	return c.write(ctx, http.MethodPatch, "/v1/secret/properties", path, r, r.IdempotencyKey)
+}
+
+func (c *Client) write(ctx context.Context, method, route, path string, r any, key string) (Metadata, error) {
 	if key == "" {
 		key = rand.Text()
 	}

@@ -78,6 +78,28 @@ func (r PutRequest) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.Str
 // LogValue implements slog.LogValuer without the value.
 func (r PutRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
+// PatchRequest changes properties of a value, which is a JSON object.
+type PatchRequest struct {
+	// Properties is a JSON Merge Patch (RFC 7396): nil removes a property, anything else
+	// sets it. In synced Secrets only values whose properties are all text have them.
+	Properties map[string]any `json:"properties" minProperties:"1" doc:"JSON Merge Patch (RFC 7396) of the value: null removes a property, anything else sets it; what is not named stays"`
+	// ExpectedVersion makes it happen only when the current version is this one.
+	ExpectedVersion *int64 `json:"expectedVersion,omitempty" minimum:"1" doc:"Patch only when this is the current version"`
+	// IdempotencyKey is as in PutRequest.
+	IdempotencyKey string `json:"-"`
+}
+
+// String describes the request without its values.
+func (r PatchRequest) String() string {
+	return fmt.Sprintf("a patch of %d properties", len(r.Properties))
+}
+
+// Format prints String whatever the verb is, so that none prints a value.
+func (r PatchRequest) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
+
+// LogValue implements slog.LogValuer without the values.
+func (r PatchRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
 // UpdateRequest changes what stands beside a value. What is nil stays as the path has
 // it.
 type UpdateRequest struct {

@@ -72,6 +72,13 @@ func (s *strict) Watch(_ context.Context, _ secret.Caller, scope vault.Scope, _ 
 	return secret.ErrDenied
 }
 
+func (s *strict) Patch(_ context.Context, _ secret.Caller, r secret.PatchRequest) (secret.Metadata, error) {
+	if r.Patch.Len() > secret.MaxValueBytes || r.ExpectedVersion != nil && *r.ExpectedVersion < 1 || !json.Valid(r.Patch.Bytes()) {
+		s.t.Error("an impossible patch reached the vault")
+	}
+	return secret.Metadata{}, s.path(r.Path)
+}
+
 func (s *strict) Delete(_ context.Context, _ secret.Caller, p secret.Path) error { return s.path(p) }
 
 func (s *strict) Metadata(_ context.Context, _ secret.Caller, p secret.Path) (secret.Metadata, error) {
@@ -202,6 +209,8 @@ func FuzzRequest(f *testing.F) {
 		{"GET", "/v1/secret?path=a/b&version=previous", ""},
 		{"PUT", "/v1/secret?path=a/b", `{"value":"eA==","pending":true,"maxVersions":10000}`},
 		{"PATCH", "/v1/secret?path=a/b", `{"tags":{},"access":{"allowedServices":["*"],"allowedEnvironments":[]},"maxVersions":0}`},
+		{"PATCH", "/v1/secret/properties?path=a/b", `{"properties":{"a":"b","c":null,"n":1e400,"o":{"p":[null]}},"expectedVersion":1}`},
+		{"PATCH", "/v1/secret/properties?path=a/b", `{"properties":[],"Properties":{"a":1}}`},
 		{"GET", "/v1/secret/versions?path=a/b", ""},
 		{"POST", "/v1/secret/rollback?path=a/b", `{"version":1,"expectedVersion":2}`},
 		{"POST", "/v1/secret/promote?path=a/b", `{"expectedVersion":0}`},

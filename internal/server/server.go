@@ -44,6 +44,7 @@ type Vault interface {
 	Read(context.Context, secret.Caller, secret.Ref) (secret.Secret, error)
 	Put(context.Context, secret.Caller, secret.PutRequest) (secret.Metadata, error)
 	Rotate(context.Context, secret.Caller, secret.PutRequest) (secret.Metadata, error)
+	Patch(context.Context, secret.Caller, secret.PatchRequest) (secret.Metadata, error)
 	Delete(context.Context, secret.Caller, secret.Path) error
 	Update(context.Context, secret.Caller, secret.UpdateRequest) (secret.Metadata, error)
 	Metadata(context.Context, secret.Caller, secret.Path) (secret.Metadata, error)
@@ -165,6 +166,7 @@ func (a *api) register(mux *http.ServeMux) []byte {
 	h := humago.New(mux, config)
 	h.UseMiddleware(a.authenticate(h), a.limit(h), a.queue(h))
 	a.registerSecrets(h)
+	a.registerProperties(h)
 	a.registerVersions(h)
 	a.registerLists(h)
 	a.registerWatch(h)

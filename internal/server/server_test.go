@@ -130,6 +130,9 @@ func TestDeniedEqualsMissing(t *testing.T) {
 		"delete":   func() answer { return e.do(t, nobody, http.MethodDelete, at("/v1/secret", path), "") },
 		"metadata": func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/secret/metadata", path), "") },
 		"update":   func() answer { return e.do(t, nobody, http.MethodPatch, at("/v1/secret", path), `{"description":"x"}`) },
+		"patch": func() answer {
+			return e.do(t, nobody, http.MethodPatch, at("/v1/secret/properties", path), `{"properties":{"a":"x"}}`)
+		},
 		"versions": func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/secret/versions", path), "") },
 		"rollback": func() answer {
 			return e.do(t, nobody, http.MethodPost, at("/v1/secret/rollback", path), `{"version":7}`)

@@ -71,6 +71,17 @@ type PutRequest struct {
 	IdempotencyKey string
 }
 
+// PatchRequest changes properties of the current value of a path, in a new version.
+type PatchRequest struct {
+	Path Path
+	// Patch is a JSON Merge Patch (RFC 7396), an object: null removes a property,
+	// anything else sets it.
+	Patch Value
+	// ExpectedVersion and IdempotencyKey are as in PutRequest.
+	ExpectedVersion *int64
+	IdempotencyKey  string
+}
+
 // UpdateRequest changes what stands beside the value of a path, without a new
 // version. A nil field leaves what the path has.
 type UpdateRequest struct {
