@@ -76,7 +76,7 @@ type stream struct {
 // openWatch asks for a watch, whatever comes of it.
 func (e *env) openWatch(t *testing.T, a account, query, lastEventID string) *stream {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience) // longer than a request waits for its turn
 	t.Cleanup(cancel)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url+"/v1/watch?"+query, nil)
 	must(t, err)

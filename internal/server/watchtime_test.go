@@ -17,6 +17,42 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
+// TestTheIDStandsAtTheLastOfItsEvents: who breaks off between them gets all again.
+func TestTheIDStandsAtTheLastOfItsEvents(t *testing.T) {
+	path, err := secret.ParsePath("a/b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
+	var out bytes.Buffer
+	s := &eventStream{w: &out}
+	for _, b := range []batch{
+		{[]vault.Event{{Kind: changes.Policy, At: at}, {Kind: changes.Rotate, Path: path, Version: 8, At: at}}, "c1.first"},
+		{nil, "c1.second"},
+	} {
+		if err := s.send(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.keepAlive(); err != nil {
+		t.Fatal(err)
+	}
+	const want = `data: {"kind":"policy","at":"2026-01-31T08:00:00Z"}
+
+id: c1.first
+data: {"kind":"rotate","path":"a/b","version":8,"at":"2026-01-31T08:00:00Z"}
+
+id: c1.second
+data: {"kind":"position"}
+
+:
+
+`
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", &out, want)
+	}
+}
+
 // endless is a vault in which nothing happens, but for an event each minute.
 type endless struct {
 	Vault
