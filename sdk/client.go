@@ -163,6 +163,16 @@ func (c *Client) Overdue(ctx context.Context, prefix string) ([]Overdue, error) 
 	return out.Items, err
 }
 
+// Rotations lists the secrets below prefix ("" for all) that have a reminder, and when
+// their rotation is due. It needs the list capability.
+func (c *Client) Rotations(ctx context.Context, prefix string) ([]Rotation, error) {
+	query := url.Values{}
+	set(query, "prefix", prefix)
+	var out RotationList
+	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/rotation", query: query, repeatable: true}, &out)
+	return out.Items, err
+}
+
 // ExplainQuery asks whether someone may do something on a path.
 type ExplainQuery struct {
 	Path string

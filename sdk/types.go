@@ -123,6 +123,21 @@ type SecretList struct {
 	Next string `json:"next,omitempty" doc:"Pass as after to go on; absent on the last page"`
 }
 
+// Rotation is how a path with a reminder stands.
+type Rotation struct {
+	Path            string    `json:"path" doc:"Path of the secret"`
+	Version         int64     `json:"version" doc:"Current version"`
+	RotateAfterDays int       `json:"rotateAfterDays" doc:"Days after which a rotation is due"`
+	RotatedAt       time.Time `json:"rotatedAt" doc:"When the current version was written"`
+	DueAt           time.Time `json:"dueAt" doc:"When the next rotation is due"`
+	Overdue         bool      `json:"overdue" doc:"Whether that is past"`
+}
+
+// RotationList is all paths with a reminder, in byte order.
+type RotationList struct {
+	Items []Rotation `json:"items" nullable:"false" doc:"The secrets with a reminder that the caller may list"`
+}
+
 // Overdue is a path whose current version is older than its RotateAfterDays.
 type Overdue struct {
 	Path            string    `json:"path" doc:"Path of the secret"`

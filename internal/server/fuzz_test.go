@@ -138,6 +138,10 @@ func (s *strict) List(_ context.Context, _ secret.Caller, _ secret.Prefix, _ sec
 	return nil, nil
 }
 
+func (*strict) Rotations(context.Context, secret.Caller, secret.Prefix) ([]secret.Rotation, error) {
+	return nil, secret.ErrDenied
+}
+
 func (*strict) Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.Overdue, error) {
 	return nil, nil
 }
@@ -205,6 +209,7 @@ func FuzzRequest(f *testing.F) {
 		{"GET", "/v1/audit?since=2026-01-31T08:00:00Z&before=9&decision=denied", ""},
 		{"GET", "/v1/explain?path=a/b&capability=read&user=x&group=a&group=b", ""},
 		{"GET", "/v1/rotation/overdue?prefix=%00", ""},
+		{"GET", "/v1/rotation?prefix=a", ""},
 		{"GET", "/v1/secret?path=a;b=%zz", ""},
 		{"GET", "/v1/secret?path=a/b&version=previous", ""},
 		{"PUT", "/v1/secret?path=a/b", `{"value":"eA==","pending":true,"maxVersions":10000}`},

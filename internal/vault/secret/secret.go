@@ -98,6 +98,16 @@ type UpdateRequest struct {
 	ExpectedVersion *int64
 }
 
+// Rotation is how a path with a reminder stands.
+type Rotation struct {
+	Path            Path
+	Version         int64
+	RotateAfterDays int
+	// RotatedAt is when the current version was written, and DueAt when the next is due.
+	RotatedAt, DueAt time.Time
+	Overdue          bool
+}
+
 // Overdue is a path whose current version is older than its RotateAfterDays.
 type Overdue struct {
 	Path            Path
