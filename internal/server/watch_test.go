@@ -45,7 +45,7 @@ func startByToken(t *testing.T, vault *vaulttest.Env, change func(*server.Config
 	if change != nil {
 		change(&config)
 	}
-	s := httptest.NewUnstartedServer(server.New(config))
+	s := httptest.NewUnstartedServer(holdToContract(t, server.New(config)))
 	if serve != nil {
 		serve(s)
 	}
@@ -149,7 +149,7 @@ func TestWatch(t *testing.T) {
 	}
 	nothing := e.openWatch(t, nobody, "", "")
 	below := e.openWatch(t, team, "prefix=team/a", "")
-	named := e.openWatch(t, team, "path=team/b&path=team/a/one&path=other/b", "")
+	named := e.openWatch(t, team, "path=team%2Fb&path=team%2Fa%2Fone&path=other%2Fb", "")
 	for _, s := range []*stream{all, nothing, below, named} {
 		if id, event, _ := s.next(t); event != positionEvent || len(id) != changes.PositionLength {
 			t.Errorf("a watch begins with %q and the id %q", event, id)
