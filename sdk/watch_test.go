@@ -19,14 +19,34 @@ import (
 // conversation answers the requests of a watch one after the other; the last answer is
 // given again.
 type conversation struct {
-	answers []func(*http.Request) (*http.Response, error)
+	answers []reply
 	asked   []string // Last-Event-ID and token of each request
 }
 
+// reply is one answer: none when err is set.
+type reply struct {
+	before func()
+	err    error
+	status int
+	text   string
+	silent bool // sends text and then nothing, until the client is gone; otherwise it breaks off
+}
+
+// RoundTrip implements http.RoundTripper.
 func (c *conversation) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer := c.answers[min(len(c.asked), len(c.answers)-1)]
 	c.asked = append(c.asked, strings.TrimSpace(r.Header.Get("Last-Event-ID")+" "+r.Header.Get("Authorization")))
-	return answer(r)
+	if answer.before != nil {
+		answer.before()
+	}
+	if answer.err != nil {
+		return nil, answer.err
+	}
+	body := io.Reader(strings.NewReader(answer.text))
+	if answer.silent {
+		body = io.MultiReader(body, &blocked{r.Context().Done()})
+	}
+	return &http.Response{StatusCode: answer.status, Header: http.Header{}, Body: io.NopCloser(body)}, nil
 }
 
 func (c *conversation) client(t *testing.T, config sdk.Config) *sdk.Client {
@@ -35,30 +55,16 @@ func (c *conversation) client(t *testing.T, config sdk.Config) *sdk.Client {
 	return newClient(t, config)
 }
 
-func body(status int, r io.Reader) (*http.Response, error) {
-	return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: http.Header{}, Body: io.NopCloser(r)}, nil
-}
-
-// events sends text and then breaks off.
-func events(text string) func(*http.Request) (*http.Response, error) {
-	return func(*http.Request) (*http.Response, error) { return body(http.StatusOK, strings.NewReader(text)) }
-}
-
-// silent sends text and then nothing, until the client is gone.
-func silent(text string) func(*http.Request) (*http.Response, error) {
-	return func(r *http.Request) (*http.Response, error) {
-		return body(http.StatusOK, io.MultiReader(strings.NewReader(text), &blocked{r.Context().Done()}))
-	}
-}
-
 type blocked struct{ done <-chan struct{} }
 
 func (b *blocked) Read([]byte) (int, error) { <-b.done; return 0, context.Canceled }
 
-func refuse(status int, code sdk.Code) func(*http.Request) (*http.Response, error) {
-	return func(*http.Request) (*http.Response, error) {
-		return body(status, strings.NewReader(fmt.Sprintf(`{"status":%d,"code":%q,"detail":"why"}`, status, code)))
-	}
+func events(text string) reply { return reply{status: http.StatusOK, text: text} }
+
+func silent(text string) reply { return reply{status: http.StatusOK, text: text, silent: true} }
+
+func refuse(status int, code sdk.Code) reply {
+	return reply{status: status, text: fmt.Sprintf(`{"status":%d,"code":%q,"detail":"why"}`, status, code)}
 }
 
 const (
@@ -84,10 +90,10 @@ func watchAll(ctx context.Context, client *sdk.Client, options sdk.WatchOptions,
 // TestWatchGoesOn through everything that may happen to a server.
 func TestWatchGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &conversation{answers: []func(*http.Request) (*http.Response, error){
+		c := &conversation{answers: []reply{
 			refuse(http.StatusServiceUnavailable, sdk.CodeUnavailable),
 			events(positionText + eventsText + halfText),
-			func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF },
+			{err: io.ErrUnexpectedEOF},
 			refuse(http.StatusTooManyRequests, sdk.CodeRateLimited),
 			silent(positionText),
 			refuse(http.StatusInternalServerError, sdk.CodeInternal),
@@ -122,7 +128,7 @@ func wantList(t *testing.T, what string, got []string, want ...string) {
 // TestWatchWaitsLongForAServerThatIsAway: and no longer than some seconds at a time.
 func TestWatchWaitsLongForAServerThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &conversation{answers: []func(*http.Request) (*http.Response, error){refuse(http.StatusServiceUnavailable, sdk.CodeUnavailable)}}
+		c := &conversation{answers: []reply{refuse(http.StatusServiceUnavailable, sdk.CodeUnavailable)}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		came, err := watchAll(ctx, c.client(t, sdk.Config{Token: "t"}), sdk.WatchOptions{}, 0)
@@ -135,7 +141,7 @@ func TestWatchWaitsLongForAServerThatIsAway(t *testing.T) {
 // TestWatchEndsWhenItCannotBe: with the error that says why, once.
 func TestWatchEndsWhenItCannotBe(t *testing.T) {
 	for name, test := range map[string]struct {
-		answer func(*http.Request) (*http.Response, error)
+		answer reply
 		code   sdk.Code
 	}{
 		"a path that is none":        {refuse(http.StatusUnprocessableEntity, sdk.CodeInvalid), sdk.CodeInvalid},
@@ -145,7 +151,7 @@ func TestWatchEndsWhenItCannotBe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := &conversation{answers: []func(*http.Request) (*http.Response, error){test.answer}}
+				c := &conversation{answers: []reply{test.answer}}
 				came, err := watchAll(t.Context(), c.client(t, sdk.Config{Token: "t"}), sdk.WatchOptions{}, 0)
 				if sdk.CodeOf(err) != test.code || len(came) != 0 || len(c.asked) != 1 {
 					t.Errorf("%v after %q and %d requests", err, came, len(c.asked))
@@ -161,12 +167,11 @@ func TestWatchReadsARenewedToken(t *testing.T) {
 	must(t, os.WriteFile(file, []byte("old\n"), 0o600))
 	synctest.Test(t, func(t *testing.T) {
 		refused := refuse(http.StatusUnauthorized, sdk.CodeUnauthenticated)
-		c := &conversation{answers: []func(*http.Request) (*http.Response, error){
+		renewing := refused
+		renewing.before = func() { must(t, os.WriteFile(file, []byte("new\n"), 0o600)) }
+		c := &conversation{answers: []reply{
 			refused, refused,
-			func(r *http.Request) (*http.Response, error) {
-				must(t, os.WriteFile(file, []byte("new\n"), 0o600))
-				return refused(r)
-			},
+			renewing,
 			silent(positionText),
 		}}
 		came, err := watchAll(t.Context(), c.client(t, sdk.Config{TokenFile: file}), sdk.WatchOptions{}, 1)
@@ -179,7 +184,7 @@ func TestWatchReadsARenewedToken(t *testing.T) {
 // TestWatchEndsWithItsContext: without an error, while events come and while they do not.
 func TestWatchEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &conversation{answers: []func(*http.Request) (*http.Response, error){silent(positionText)}}
+		c := &conversation{answers: []reply{silent(positionText)}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		came, err := watchAll(ctx, c.client(t, sdk.Config{Token: "t"}), sdk.WatchOptions{}, 0)
