@@ -13,6 +13,7 @@ func AuditActions() []string {
 		"overdue",
 		"put",
 		"rotate",
+		"patch",
 		"update",
 		"rollback",
 		"promote",

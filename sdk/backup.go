@@ -1,7 +1,6 @@
 package sdk
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -36,28 +35,10 @@ func (c *Client) Backup(ctx context.Context, recipients []string, w io.Writer) e
 
 // stream posts body, nil for none, and returns an answer that may take any time.
 func (c *Client) stream(ctx context.Context, route string, body []byte) (io.ReadCloser, error) {
-	token, err := c.token.get()
-	if err != nil {
-		return nil, &Error{Code: CodeUnauthenticated, Detail: err.Error(), cause: err}
-	}
-	target := *c.base
-	target.Path += route
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	request.Header.Set("User-Agent", c.userAgent)
+	header := http.Header{}
 	if body != nil {
-		request.Header.Set("Content-Type", "application/json")
+		header.Set("Content-Type", "application/json")
 	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return nil, noAnswer(c.base, err).err
-	}
-	if response.StatusCode != http.StatusOK {
-		defer func() { _ = response.Body.Close() }()
-		return nil, readAnswer(response, nil).err
-	}
-	return response.Body, nil
+	answer, a := c.open(ctx, opening{method: http.MethodPost, route: route, header: header, body: body})
+	return answer, a.err
 }

@@ -67,17 +67,23 @@ func (c *Client) get(ctx context.Context, path, version string) (Secret, error) 
 // write may have taken effect: to repeat it in another call, set r.IdempotencyKey in
 // both.
 func (c *Client) Put(ctx context.Context, path string, r PutRequest) (Metadata, error) {
-	return c.write(ctx, http.MethodPut, "/v1/secret", path, r)
+	return c.write(ctx, http.MethodPut, "/v1/secret", path, r, r.IdempotencyKey)
 }
 
 // Rotate writes a new version of a path that exists. It needs the rotate capability.
 // See Put for lost answers.
 func (c *Client) Rotate(ctx context.Context, path string, r PutRequest) (Metadata, error) {
-	return c.write(ctx, http.MethodPost, "/v1/secret/rotate", path, r)
+	return c.write(ctx, http.MethodPost, "/v1/secret/rotate", path, r, r.IdempotencyKey)
 }
 
-func (c *Client) write(ctx context.Context, method, route, path string, r PutRequest) (Metadata, error) {
-	key := r.IdempotencyKey
+// Patch writes a new version of a path that exists, whose value is the current one with
+// some properties set or removed. The value must be a JSON object. Of two patches at one
+// time none undoes the other. It needs the write capability. See Put for lost answers.
+func (c *Client) Patch(ctx context.Context, path string, r PatchRequest) (Metadata, error) {
+	return c.write(ctx, http.MethodPatch, "/v1/secret/properties", path, r, r.IdempotencyKey)
+}
+
+func (c *Client) write(ctx context.Context, method, route, path string, r any, key string) (Metadata, error) {
 	if key == "" {
 		key = rand.Text()
 	}
@@ -154,6 +160,16 @@ func (c *Client) Overdue(ctx context.Context, prefix string) ([]Overdue, error) 
 	set(query, "prefix", prefix)
 	var out OverdueList
 	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/rotation/overdue", query: query, repeatable: true}, &out)
+	return out.Items, err
+}
+
+// Rotations lists the secrets below prefix ("" for all) that have a reminder, and when
+// their rotation is due. It needs the list capability.
+func (c *Client) Rotations(ctx context.Context, prefix string) ([]Rotation, error) {
+	query := url.Values{}
+	set(query, "prefix", prefix)
+	var out RotationList
+	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/rotation", query: query, repeatable: true}, &out)
 	return out.Items, err
 }
 

@@ -60,6 +60,10 @@ func TestRetries(t *testing.T) {
 		_, err := c.Put(ctx, "a/b", sdk.PutRequest{Value: []byte("x")})
 		return err
 	}
+	patch := func(ctx context.Context, c *sdk.Client) error {
+		_, err := c.Patch(ctx, "a/b", sdk.PatchRequest{Properties: map[string]any{"a": "x", "b": nil}})
+		return err
+	}
 	remove := func(ctx context.Context, c *sdk.Client) error { return c.Delete(ctx, "a/b") }
 	rollback := func(r sdk.RollbackRequest) func(context.Context, *sdk.Client) error {
 		return func(ctx context.Context, c *sdk.Client) error { _, err := c.Rollback(ctx, "a/b", r); return err }
@@ -95,6 +99,7 @@ func TestRetries(t *testing.T) {
 		"a write while the database is away":    {put, unavailable, 2, ""},
 		"a write behind a proxy that waits":     {put, timedOut, 2, ""},
 		"a write whose answer is lost":          {put, hangUp, 2, ""},
+		"a patch whose answer is lost":          {patch, hangUp, 2, ""},
 		"a write that is refused":               {put, denied, 1, sdk.CodeNotFoundOrDenied},
 		"a deletion whose answer is lost":       {remove, hangUp, 1, sdk.CodeUnavailable},
 		"a deletion while the database is away": {remove, unavailable, 1, sdk.CodeUnavailable},

@@ -21,6 +21,9 @@ const (
 	// CodeKeyState: a change of the keyring is not possible as things are; Detail says
 	// what to do first.
 	CodeKeyState Code = "key_state"
+	// CodePositionLost: the server keeps changes no longer that came after the position
+	// from which a watch was to go on. Read everything again, and watch from now on.
+	CodePositionLost Code = "position_lost"
 	// CodeInvalid: the request cannot succeed as it is.
 	CodeInvalid Code = "invalid"
 	// CodeTooLarge: the value is larger than a version can be.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/coffer-vault/coffer/sdk"
 )
@@ -14,6 +15,9 @@ import (
 func example() (*sdk.Client, func()) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
+		case r.URL.Path == "/v1/watch":
+			_, _ = w.Write([]byte("id: c1.x\ndata: {\"kind\":\"position\"}\n\n" +
+				"id: c1.y\ndata: {\"kind\":\"rotate\",\"path\":\"production/payments/database\",\"version\":8}\n\n"))
 		case r.URL.Query().Get("path") != "production/payments/database":
 			w.WriteHeader(http.StatusNotFound)
 			_ = json.NewEncoder(w).Encode(sdk.Problem{Status: 404, Code: sdk.CodeNotFoundOrDenied, Detail: "the path does not exist, or you may not do this"})
@@ -79,4 +83,30 @@ func ExampleCodeOf() {
 		fmt.Println(err)
 	}
 	// Output: ask for access: the path does not exist, or you may not do this
+}
+
+func ExampleClient_Watch() {
+	client, closeServer := example()
+	defer closeServer()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	for event, err := range client.Watch(ctx, sdk.WatchOptions{Prefix: "production/payments/"}) {
+		if err != nil {
+			fmt.Println("cannot watch:", err)
+			return
+		}
+		switch event.Kind {
+		case sdk.EventPosition:
+			fmt.Println("read everything once") // whatever changes from now on comes
+		case sdk.EventPolicy, sdk.EventReset:
+			fmt.Println("read everything again")
+		default:
+			fmt.Println("read", event.Path, "again: version", event.Version)
+			return
+		}
+	}
+	// Output:
+	// read everything once
+	// read production/payments/database again: version 8
 }

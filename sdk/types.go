@@ -78,6 +78,28 @@ func (r PutRequest) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.Str
 // LogValue implements slog.LogValuer without the value.
 func (r PutRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
+// PatchRequest changes properties of a value, which is a JSON object.
+type PatchRequest struct {
+	// Properties is a JSON Merge Patch (RFC 7396): nil removes a property, anything else
+	// sets it. In synced Secrets only values whose properties are all text have them.
+	Properties map[string]any `json:"properties" minProperties:"1" doc:"JSON Merge Patch (RFC 7396) of the value: null removes a property, anything else sets it; what is not named stays"`
+	// ExpectedVersion makes it happen only when the current version is this one.
+	ExpectedVersion *int64 `json:"expectedVersion,omitempty" minimum:"1" doc:"Patch only when this is the current version"`
+	// IdempotencyKey is as in PutRequest.
+	IdempotencyKey string `json:"-"`
+}
+
+// String describes the request without its values.
+func (r PatchRequest) String() string {
+	return fmt.Sprintf("a patch of %d properties", len(r.Properties))
+}
+
+// Format prints String whatever the verb is, so that none prints a value.
+func (r PatchRequest) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
+
+// LogValue implements slog.LogValuer without the values.
+func (r PatchRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
 // UpdateRequest changes what stands beside a value. What is nil stays as the path has
 // it.
 type UpdateRequest struct {
@@ -99,6 +121,21 @@ type SecretList struct {
 	Items []Metadata `json:"items" nullable:"false" doc:"The secrets that the caller may list"`
 	// Next is the "after" of the next page; empty on the last page.
 	Next string `json:"next,omitempty" doc:"Pass as after to go on; absent on the last page"`
+}
+
+// Rotation is how a path with a reminder stands.
+type Rotation struct {
+	Path            string    `json:"path" doc:"Path of the secret"`
+	Version         int64     `json:"version" doc:"Current version"`
+	RotateAfterDays int       `json:"rotateAfterDays" doc:"Days after which a rotation is due"`
+	RotatedAt       time.Time `json:"rotatedAt" doc:"When the current version was written"`
+	DueAt           time.Time `json:"dueAt" doc:"When the next rotation is due"`
+	Overdue         bool      `json:"overdue" doc:"Whether that is past"`
+}
+
+// RotationList is all paths with a reminder, in byte order.
+type RotationList struct {
+	Items []Rotation `json:"items" nullable:"false" doc:"The secrets with a reminder that the caller may list"`
 }
 
 // Overdue is a path whose current version is older than its RotateAfterDays.
@@ -159,7 +196,7 @@ type Problem struct {
 	Type   string `json:"type" doc:"Always about:blank: the code says what happened" example:"about:blank"`
 	Title  string `json:"title" doc:"Short text of the status" example:"Not Found"`
 	Status int    `json:"status" doc:"HTTP status"`
-	Code   Code   `json:"code" doc:"Stable code for programs to switch on" enum:"not_found_or_denied,version_not_found,conflict,key_state,invalid,too_large,unauthenticated,rate_limited,unavailable,integrity_failed,internal"`
+	Code   Code   `json:"code" doc:"Stable code for programs to switch on" enum:"not_found_or_denied,version_not_found,conflict,key_state,position_lost,invalid,too_large,unauthenticated,rate_limited,unavailable,integrity_failed,internal"`
 	Detail string `json:"detail" doc:"What was asked, why it failed, what to do"`
 	// Errors names the fields that are wrong. It never holds what they hold.
 	Errors []FieldProblem `json:"errors,omitempty" nullable:"false" doc:"The fields that are wrong"`

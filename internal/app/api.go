@@ -38,6 +38,9 @@ type apiServer struct {
 	// timeouts is apiTimeouts, and drain drainDelay, but in tests.
 	timeouts timeouts
 	drain    time.Duration
+	// ending, when not nil, is closed when nothing new comes any more, so that answers
+	// without an end do not hold up the stop.
+	ending chan struct{}
 
 	serving atomic.Bool
 }
@@ -75,6 +78,9 @@ func (s *apiServer) Start(ctx context.Context) error {
 		IdleTimeout:       s.timeouts.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
+	if s.ending != nil {
+		server.RegisterOnShutdown(func() { close(s.ending) })
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.ServeTLS(s.listener, "", "") }()

@@ -3,8 +3,10 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -37,5 +39,29 @@ func TestAPIIsReadyOnlyWhileItServes(t *testing.T) {
 	})
 	if err := <-stopped; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAnswersWithoutAnEndDoNotHoldUpTheStop: they are told when nothing new comes any
+// more, and not before.
+func TestAnswersWithoutAnEndDoNotHoldUpTheStop(t *testing.T) {
+	ending, began := make(chan struct{}), make(chan struct{})
+	var drained atomic.Bool
+	conn := dialAPI(t, &apiServer{
+		handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			close(began)
+			<-ending
+			drained.Store(true)
+		}),
+		timeouts: apiTimeouts, ending: ending,
+	})
+	if _, err := io.WriteString(conn.conn, "GET / HTTP/1.1\r\nHost: coffer\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	begin := time.Now()
+	conn.stop()
+	if took := time.Since(begin); took > shutdownTimeout/2 || !drained.Load() {
+		t.Errorf("it took %v to stop; drained: %v", took, drained.Load())
 	}
 }

@@ -54,6 +54,18 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 // dialServer serves handler with these limits, and connects.
 func dialServer(t *testing.T, limits timeouts, handler http.Handler) *tls.Conn {
 	t.Helper()
+	return dialAPI(t, &apiServer{handler: handler, timeouts: limits}).conn
+}
+
+// served is a connection to a server that stop ends.
+type served struct {
+	conn *tls.Conn
+	stop func()
+}
+
+// dialAPI serves with a certificate of the test's own, and connects.
+func dialAPI(t *testing.T, server *apiServer) served {
+	t.Helper()
 	listener, err := listenAPI(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -62,22 +74,21 @@ func dialServer(t *testing.T, limits timeouts, handler http.Handler) *tls.Conn {
 	certified.StartTLS()
 	defer certified.Close()
 	certificate := certified.TLS.Certificates[0]
-	server := &apiServer{
-		handler: handler, listener: listener, logger: slog.New(slog.DiscardHandler), timeouts: limits,
-		getCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil },
-	}
+	server.listener, server.logger = listener, slog.New(slog.DiscardHandler)
+	server.getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil }
 	ctx, cancel := context.WithCancel(t.Context())
-	stopped := make(chan error, 1)
-	go func() { stopped <- server.Start(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		<-stopped
-	})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		_ = server.Start(ctx)
+	}()
+	stop := func() { cancel(); <-stopped }
+	t.Cleanup(stop)
 	dialer := tls.Dialer{NetDialer: &net.Dialer{}, Config: &tls.Config{RootCAs: certified.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, ServerName: "example.com"}}
 	conn, err := dialer.DialContext(t.Context(), "tcp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return conn.(*tls.Conn)
+	return served{conn.(*tls.Conn), stop}
 }

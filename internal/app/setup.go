@@ -82,10 +82,13 @@ func setupAPI(ctx context.Context, mgr manager.Manager, engine *vault.Engine, c 
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Audience: c.TokenAudience, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
 		Namespaces: c.knownNamespaces(),
 	})
+	ending := make(chan struct{})
 	handler := server.New(server.Config{
-		Vault: engine, Authenticator: authenticator, Logger: logger, Registerer: metrics.Registry,
+		Vault: engine, Authenticator: authenticator, Logger: logger, Registerer: metrics.Registry, Ending: ending,
 	})
-	api := &apiServer{handler: handler, getCertificate: getCertificate, listener: listener, logger: logger, timeouts: apiTimeouts, drain: drainDelay}
+	api := &apiServer{
+		handler: handler, getCertificate: getCertificate, listener: listener, logger: logger, timeouts: apiTimeouts, drain: drainDelay, ending: ending,
+	}
 	if err := mgr.AddReadyzCheck("api", api.ready); err != nil {
 		return err
 	}

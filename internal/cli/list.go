@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -97,8 +98,54 @@ func (s *session) rotation() *cobra.Command {
 		}
 		return s.printOverdue(found, output.value, prefix)
 	})
-	parent.AddCommand(cmd)
+	parent.AddCommand(s.rotationList(), cmd)
 	return parent
+}
+
+func (s *session) rotationList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "list [PREFIX]",
+		Short:   "List secrets with a reminder, and when their rotation is due",
+		Long:    "List the secrets that you may list for which --rotate-after-days was given, overdue or not.",
+		Example: "  coffer rotation list production",
+		Args:    atMostOnePrefix,
+	}
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
+	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
+		client, err := s.client()
+		if err != nil {
+			return err
+		}
+		prefix := strings.Join(args, "")
+		found, err := client.Rotations(cmd.Context(), prefix)
+		if err != nil {
+			return err
+		}
+		return s.printRotations(found, output.value, prefix)
+	})
+	return cmd
+}
+
+func (s *session) printRotations(found []sdk.Rotation, output, prefix string) error {
+	switch output {
+	case formatName:
+		return lines(s.out, namesOf(found, func(r sdk.Rotation) string { return r.Path }))
+	case formatTable:
+		if len(found) == 0 {
+			return s.nothing("Nothing has a reminder", prefix)
+		}
+		rows := make([][]string, len(found))
+		for i, r := range found {
+			due := r.DueAt.UTC().Format(time.DateOnly)
+			if r.Overdue {
+				due += " (overdue)"
+			}
+			rows[i] = []string{r.Path, fmt.Sprint(r.Version), s.age(r.RotatedAt), fmt.Sprintf("%dd", r.RotateAfterDays), due}
+		}
+		return table(s.out, []string{"PATH", "VERSION", "AGE", "EVERY", "DUE"}, rows)
+	default:
+		return marshal(s.out, output, orEmpty(found))
+	}
 }
 
 func (s *session) printOverdue(found []sdk.Overdue, output, prefix string) error {

@@ -20,17 +20,25 @@ func (p *propertyFlags) bind(cmd *cobra.Command) {
 		"property of the value: NAME=@FILE, or NAME to be asked for it, or to take it from standard input; may be repeated")
 	flags.StringArrayVar(&p.literals, "property-literal", nil,
 		"property as NAME=VALUE, for what is no secret: command lines are seen by others; may be repeated")
-	for _, flag := range []string{"property", "property-literal"} {
-		for _, other := range []string{"file", "generate"} {
-			cmd.MarkFlagsMutuallyExclusive(flag, other)
-		}
-	}
 }
 
 func (p *propertyFlags) given() bool { return len(p.sources)+len(p.literals) > 0 }
 
 // readProperties returns the value that has exactly the properties of p.
 func (s *session) readProperties(path string, p propertyFlags, trimNewline bool) ([]byte, error) {
+	properties, err := s.gatherProperties(path, p, trimNewline)
+	if err != nil {
+		return nil, err
+	}
+	value, err := json.Marshal(properties)
+	if err == nil && len(value) > maxValueBytes {
+		err = fmt.Errorf("the properties have more than %d bytes, the most that one version can hold", maxValueBytes)
+	}
+	return value, err
+}
+
+// gatherProperties returns the properties of p by their names.
+func (s *session) gatherProperties(path string, p propertyFlags, trimNewline bool) (map[string]string, error) {
 	if err := p.oneFromInput(s.onTerminal()); err != nil {
 		return nil, err
 	}
@@ -59,11 +67,7 @@ func (s *session) readProperties(path string, p propertyFlags, trimNewline bool)
 			return nil, err
 		}
 	}
-	value, err := json.Marshal(properties)
-	if err == nil && len(value) > maxValueBytes {
-		err = fmt.Errorf("the properties have more than %d bytes, the most that one version can hold", maxValueBytes)
-	}
-	return value, err
+	return properties, nil
 }
 
 // oneFromInput refuses several properties from one standard input; on a terminal

@@ -39,6 +39,10 @@ func (w *writeFlags) bind(cmd *cobra.Command) {
 	flags.StringVar(&w.idempotencyKey, "idempotency-key", "", "makes repeated commands one write: for a day, the same key writes no second version")
 	w.properties.bind(cmd)
 	cmd.MarkFlagsMutuallyExclusive("file", "generate")
+	for _, flag := range []string{"property", "property-literal"} {
+		cmd.MarkFlagsMutuallyExclusive(flag, "file")
+		cmd.MarkFlagsMutuallyExclusive(flag, "generate")
+	}
 }
 
 // request makes the request; what no flag names stays as the path has it.

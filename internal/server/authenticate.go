@@ -29,7 +29,7 @@ func (a *api) authenticate(h huma.API) middleware {
 			a.holder.wait(ctx.Context())
 			refuseForNow(h, ctx, refusalRate, "too many invalid tokens came from this address; wait and try again")
 			return
-		case errors.Is(err, authn.ErrUnauthenticated):
+		case isUnauthenticated(err):
 			ctx.SetHeader("WWW-Authenticate", "Bearer")
 			_ = huma.WriteErr(h, ctx, http.StatusUnauthorized, authn.ErrUnauthenticated.Error()+
 				"; get a token for Coffer's audience: kubectl create token ACCOUNT --namespace NAMESPACE --audience coffer")
@@ -44,7 +44,7 @@ func (a *api) authenticate(h huma.API) middleware {
 		}
 		caller.RequestID = e.requestID
 		caller.Address = hostOf(ctx.RemoteAddr())
-		e.caller = caller
+		e.caller, e.token = caller, token
 		next(ctx)
 	}
 }
@@ -57,7 +57,7 @@ func (a *api) authenticate(h huma.API) middleware {
 func (a *api) check(ctx context.Context, address, token string) (caller secret.Caller, err error) {
 	checks := a.checks.of(address)
 	if a.authenticator.Known(token) {
-		if caller, err = a.authenticator.Authenticate(ctx, token); errors.Is(err, authn.ErrUnauthenticated) {
+		if caller, err = a.authenticator.Authenticate(ctx, token); isUnauthenticated(err) {
 			checks.refusals.Allow()
 		}
 		return caller, err
@@ -70,9 +70,11 @@ func (a *api) check(ctx context.Context, address, token string) (caller secret.C
 	caller, err = a.authenticator.Authenticate(ctx, token)
 	// Who hangs up does not end the check of its token, and counts as refused: nobody else
 	// will hear the answer.
-	refused = errors.Is(err, authn.ErrUnauthenticated) || ctx.Err() != nil && !a.authenticator.Known(token)
+	refused = isUnauthenticated(err) || ctx.Err() != nil && !a.authenticator.Known(token)
 	return caller, err
 }
+
+func isUnauthenticated(err error) bool { return errors.Is(err, authn.ErrUnauthenticated) }
 
 // bearer returns the token of an Authorization header, or "".
 func bearer(header string) string {

@@ -48,16 +48,17 @@ func patientWriter(w io.Writer) io.Writer {
 	if !ok {
 		return w
 	}
-	return &deadlineWriter{w, http.NewResponseController(response)}
+	return &deadlineWriter{w, http.NewResponseController(response), pieceTimeout}
 }
 
 type deadlineWriter struct {
 	io.Writer
 	controller *http.ResponseController
+	patience   time.Duration
 }
 
 func (w *deadlineWriter) Write(p []byte) (int, error) {
-	if err := w.controller.SetWriteDeadline(time.Now().Add(pieceTimeout)); err != nil {
+	if err := w.controller.SetWriteDeadline(time.Now().Add(w.patience)); err != nil {
 		return 0, err
 	}
 	return w.Writer.Write(p)

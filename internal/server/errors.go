@@ -40,6 +40,7 @@ var answers = []struct {
 	{secret.ErrDenied, http.StatusNotFound, sdk.CodeNotFoundOrDenied, "the path does not exist, or you may not do this"},
 	{secret.ErrVersionNotFound, http.StatusNotFound, sdk.CodeVersionNotFound, ""},
 	{secret.ErrConflict, http.StatusConflict, sdk.CodeConflict, ""},
+	{secret.ErrPositionLost, http.StatusGone, sdk.CodePositionLost, "what changed since Last-Event-ID is not known any more, or the id is of another vault; read everything again, and watch without it"},
 	{secret.ErrKeyState, http.StatusConflict, sdk.CodeKeyState, ""},
 	{secret.ErrInvalidPath, http.StatusBadRequest, sdk.CodeInvalid, ""},
 	{secret.ErrInvalidValue, http.StatusRequestEntityTooLarge, sdk.CodeTooLarge, ""},

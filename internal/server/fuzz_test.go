@@ -15,6 +15,7 @@ import (
 
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
@@ -59,6 +60,23 @@ func (s *strict) Put(_ context.Context, _ secret.Caller, r secret.PutRequest) (s
 
 func (s *strict) Rotate(ctx context.Context, c secret.Caller, r secret.PutRequest) (secret.Metadata, error) {
 	return s.Put(ctx, c, r)
+}
+
+func (s *strict) Watch(_ context.Context, _ secret.Caller, scope vault.Scope, _ changes.Position, _ vault.WatchHandler) error {
+	if len(scope.Paths) > vault.MaxWatchedPaths {
+		s.t.Errorf("%d paths reached the vault", len(scope.Paths))
+	}
+	for _, p := range scope.Paths {
+		_ = s.path(p)
+	}
+	return secret.ErrDenied
+}
+
+func (s *strict) Patch(_ context.Context, _ secret.Caller, r secret.PatchRequest) (secret.Metadata, error) {
+	if r.Patch.Len() > secret.MaxValueBytes || r.ExpectedVersion != nil && *r.ExpectedVersion < 1 || !json.Valid(r.Patch.Bytes()) {
+		s.t.Error("an impossible patch reached the vault")
+	}
+	return secret.Metadata{}, s.path(r.Path)
 }
 
 func (s *strict) Delete(_ context.Context, _ secret.Caller, p secret.Path) error { return s.path(p) }
@@ -118,6 +136,10 @@ func (s *strict) List(_ context.Context, _ secret.Caller, _ secret.Prefix, _ sec
 		s.t.Errorf("limit %d reached the vault", limit)
 	}
 	return nil, nil
+}
+
+func (*strict) Rotations(context.Context, secret.Caller, secret.Prefix) ([]secret.Rotation, error) {
+	return nil, secret.ErrDenied
 }
 
 func (*strict) Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.Overdue, error) {
@@ -187,10 +209,13 @@ func FuzzRequest(f *testing.F) {
 		{"GET", "/v1/audit?since=2026-01-31T08:00:00Z&before=9&decision=denied", ""},
 		{"GET", "/v1/explain?path=a/b&capability=read&user=x&group=a&group=b", ""},
 		{"GET", "/v1/rotation/overdue?prefix=%00", ""},
+		{"GET", "/v1/rotation?prefix=a", ""},
 		{"GET", "/v1/secret?path=a;b=%zz", ""},
 		{"GET", "/v1/secret?path=a/b&version=previous", ""},
 		{"PUT", "/v1/secret?path=a/b", `{"value":"eA==","pending":true,"maxVersions":10000}`},
 		{"PATCH", "/v1/secret?path=a/b", `{"tags":{},"access":{"allowedServices":["*"],"allowedEnvironments":[]},"maxVersions":0}`},
+		{"PATCH", "/v1/secret/properties?path=a/b", `{"properties":{"a":"b","c":null,"n":1e400,"o":{"p":[null]}},"expectedVersion":1}`},
+		{"PATCH", "/v1/secret/properties?path=a/b", `{"properties":[],"Properties":{"a":1}}`},
 		{"GET", "/v1/secret/versions?path=a/b", ""},
 		{"POST", "/v1/secret/rollback?path=a/b", `{"version":1,"expectedVersion":2}`},
 		{"POST", "/v1/secret/promote?path=a/b", `{"expectedVersion":0}`},
@@ -201,6 +226,8 @@ func FuzzRequest(f *testing.F) {
 		{"POST", "/v1/secret/versions/destroy?path=a/b", `{"versions":null}`},
 		{"POST", "/v1/keyring/keys/4294967296/promote", ""},
 		{"DELETE", "/v1/keyring/keys/-1", ""},
+		{"GET", "/v1/watch?prefix=a/&path=a/b&path=c", ""},
+		{"GET", "/v1/watch?path=..&path=", ""},
 	}
 	for _, s := range seeds {
 		f.Add(s.method, s.target, s.body)

@@ -19,12 +19,14 @@ type (
 		After  string `query:"after" doc:"Begin after this path"`
 		Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Most items to return"`
 	}
-	listOutput    struct{ Body sdk.SecretList }
-	overdueOutput struct{ Body sdk.OverdueList }
+	listOutput     struct{ Body sdk.SecretList }
+	overdueOutput  struct{ Body sdk.OverdueList }
+	rotationOutput struct{ Body sdk.RotationList }
 )
 
 func (a *api) registerLists(h huma.API) {
 	huma.Register(h, operation(http.MethodGet, "/v1/secrets", "listSecrets", "List secrets, never their values"), a.list)
+	huma.Register(h, operation(http.MethodGet, "/v1/rotation", "listRotation", "List secrets with a reminder, and when their rotation is due"), a.rotations)
 	huma.Register(h, operation(http.MethodGet, "/v1/rotation/overdue", "listOverdue", "List secrets whose rotation is overdue"), a.overdue)
 }
 
@@ -70,4 +72,22 @@ func (a *api) overdue(ctx context.Context, in *prefixInput) (*overdueOutput, err
 		}
 	}
 	return &overdueOutput{out}, nil
+}
+
+func (a *api) rotations(ctx context.Context, in *prefixInput) (*rotationOutput, error) {
+	prefix, err := secret.ParsePrefix(in.Prefix)
+	if err != nil {
+		return nil, problemOf("", err)
+	}
+	found, err := a.vault.Rotations(ctx, callerOf(ctx), prefix)
+	if err != nil {
+		return nil, a.fail(ctx, "list when rotations are due below "+in.Prefix, err)
+	}
+	out := sdk.RotationList{Items: make([]sdk.Rotation, len(found))}
+	for i, r := range found {
+		out.Items[i] = sdk.Rotation{
+			Path: r.Path.String(), Version: r.Version, RotateAfterDays: r.RotateAfterDays, RotatedAt: r.RotatedAt, DueAt: r.DueAt, Overdue: r.Overdue,
+		}
+	}
+	return &rotationOutput{out}, nil
 }

@@ -17,6 +17,7 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	watches  prometheus.Gauge
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -29,6 +30,9 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "coffer_api_request_duration_seconds", Help: "Time to answer a request to the API.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 10), // 1 ms to 3.8 s
 		}, []string{"route"}),
+		watches: factory.NewGauge(prometheus.GaugeOpts{
+			Name: "coffer_api_watches", Help: "Watches that are open.",
+		}),
 	}
 }
 
@@ -38,7 +42,7 @@ func observe(mux http.Handler, logger *slog.Logger, m *metrics) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		e := &exchange{requestID: requestID(r.Header.Get(requestIDHeader))}
-		ctx, cancel := context.WithTimeout(withExchange(r.Context(), e), requestTimeout)
+		ctx, cancel := withDeadline(withExchange(r.Context(), e), requestTimeout)
 		defer cancel()
 		r = r.WithContext(ctx)
 		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes+1) // huma refuses a byte earlier, as a Problem
@@ -70,7 +74,9 @@ func observe(mux http.Handler, logger *slog.Logger, m *metrics) http.Handler {
 func finish(ctx context.Context, logger *slog.Logger, m *metrics, r *http.Request, e *exchange, status int, took time.Duration) {
 	route := r.Pattern
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
-	m.duration.WithLabelValues(route).Observe(took.Seconds())
+	if !e.endless {
+		m.duration.WithLabelValues(route).Observe(took.Seconds())
+	}
 	level := slog.LevelInfo
 	switch route {
 	case "GET /livez", "GET /readyz":
@@ -114,15 +120,20 @@ func (w *recorder) code() int {
 	return w.status
 }
 
-// fail answers a request whose handler panicked. The log says where, and not with
-// what: what was thrown may hold a value.
+// fail answers a request whose handler panicked.
 func (w *recorder) fail(ctx context.Context, logger *slog.Logger, e *exchange, caught any) {
+	logPanic(ctx, logger, e, caught)
+	if w.status == 0 {
+		writeProblem(w, problemOf("", errPanicked))
+	}
+}
+
+// logPanic says where a handler panicked, and not with what: what was thrown may hold
+// a value.
+func logPanic(ctx context.Context, logger *slog.Logger, e *exchange, caught any) {
 	what := fmt.Sprintf("%T", caught)
 	if runtimeError, ok := caught.(runtime.Error); ok {
 		what = runtimeError.Error()
 	}
 	logger.ErrorContext(ctx, "a handler panicked", "panic", what, "requestID", e.requestID, "stack", string(debug.Stack()))
-	if w.status == 0 {
-		writeProblem(w, problemOf("", errPanicked))
-	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/version"
@@ -43,6 +44,7 @@ type Vault interface {
 	Read(context.Context, secret.Caller, secret.Ref) (secret.Secret, error)
 	Put(context.Context, secret.Caller, secret.PutRequest) (secret.Metadata, error)
 	Rotate(context.Context, secret.Caller, secret.PutRequest) (secret.Metadata, error)
+	Patch(context.Context, secret.Caller, secret.PatchRequest) (secret.Metadata, error)
 	Delete(context.Context, secret.Caller, secret.Path) error
 	Update(context.Context, secret.Caller, secret.UpdateRequest) (secret.Metadata, error)
 	Metadata(context.Context, secret.Caller, secret.Path) (secret.Metadata, error)
@@ -56,6 +58,7 @@ type Vault interface {
 	DestroyVersions(ctx context.Context, caller secret.Caller, path secret.Path, versions ...int64) error
 	List(ctx context.Context, caller secret.Caller, prefix secret.Prefix, after secret.Path, limit int) ([]secret.Metadata, error)
 	Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.Overdue, error)
+	Rotations(context.Context, secret.Caller, secret.Prefix) ([]secret.Rotation, error)
 	Audit(context.Context, secret.Caller, audit.Query) (found []audit.Entry, next int64, err error)
 	ExportAudit(context.Context, secret.Caller, audit.ExportQuery) (audit.ExportPage, error)
 	Verification(context.Context, secret.Caller) (verify func(ctx context.Context, progress func(rows, remaining int64) error) (audit.Report, error), err error)
@@ -67,6 +70,7 @@ type Vault interface {
 	DestroyKey(context.Context, secret.Caller, vault.KeyID) error
 	Rewrap(context.Context, secret.Caller) (vault.RewrapProgress, error)
 	Backup(ctx context.Context, caller secret.Caller, recipients []string) (write func(context.Context, io.Writer) error, err error)
+	Watch(ctx context.Context, caller secret.Caller, scope vault.Scope, from changes.Position, handle vault.WatchHandler) error
 	Ready(context.Context) error
 }
 
@@ -91,6 +95,10 @@ type Config struct {
 	// Rate and Burst limit each caller, in requests a second; defaults when 0.
 	Rate  rate.Limit
 	Burst int
+	// Watches bounds what lasts.
+	Watches WatchLimits
+	// Ending is closed when the server is to stop: then watches end. It may be nil.
+	Ending <-chan struct{}
 }
 
 // api is the state that the handlers share.
@@ -101,6 +109,9 @@ type api struct {
 	checks        *limiters[*addressChecks] // of tokens, by address
 	turns         *turns
 	bodies        bodies
+	watches       *watches
+	ending        <-chan struct{}
+	metrics       *metrics
 	holder        holder
 	logger        *slog.Logger
 	readiness     readiness
@@ -122,6 +133,7 @@ func New(c Config) http.Handler {
 		vault: c.Vault, authenticator: c.Authenticator,
 		limiters: newLimiters(func() *rate.Limiter { return rate.NewLimiter(c.Rate, c.Burst) }),
 		checks:   newLimiters(newAddressChecks), turns: newTurns(), bodies: newBodies(), holder: newHolder(), logger: c.Logger,
+		watches: newWatches(c.Watches), ending: c.Ending, metrics: newMetrics(c.Registerer),
 	}
 	mux := http.NewServeMux()
 	description := a.register(mux)
@@ -132,7 +144,7 @@ func New(c Config) http.Handler {
 		_, _ = w.Write(description)
 	})
 	mux.HandleFunc("/", noRoute)
-	return observe(mux, c.Logger, newMetrics(c.Registerer))
+	return observe(mux, c.Logger, a.metrics)
 }
 
 // OpenAPI returns the description of the API, OpenAPI 3.1 in indented JSON.
@@ -157,8 +169,10 @@ func (a *api) register(mux *http.ServeMux) []byte {
 	h := humago.New(mux, config)
 	h.UseMiddleware(a.authenticate(h), a.limit(h), a.queue(h))
 	a.registerSecrets(h)
+	a.registerProperties(h)
 	a.registerVersions(h)
 	a.registerLists(h)
+	a.registerWatch(h)
 	a.registerAudit(h)
 	a.registerIdentity(h)
 	a.registerBackup(h)

@@ -106,6 +106,20 @@ func TestOverdue(t *testing.T) {
 	admin := e.admin(t)
 	e.do(t, admin, http.MethodPut, at("/v1/secret", "a/old"), `{"value":"eA==","rotateAfterDays":30}`)
 	now = now.Add(33*24*time.Hour + time.Hour)
+	e.do(t, admin, http.MethodPut, at("/v1/secret", "a/new"), `{"value":"eA==","rotateAfterDays":30}`)
+	e.do(t, admin, http.MethodPut, at("/v1/secret", "a/without"), `{"value":"eA=="}`)
+	all := decode[sdk.RotationList](t, e.do(t, admin, http.MethodGet, "/v1/rotation?prefix=a", "")).Items
+	if len(all) != 2 || all[0].Path != "a/new" || all[0].Overdue || all[1].Path != "a/old" || !all[1].Overdue {
+		t.Errorf("rotations %+v", all)
+	}
+	for _, r := range all {
+		if r.Version != 1 || r.RotateAfterDays != 30 || r.DueAt.Sub(r.RotatedAt) != 30*24*time.Hour {
+			t.Errorf("%+v", r)
+		}
+	}
+	if below := decode[sdk.RotationList](t, e.do(t, admin, http.MethodGet, "/v1/rotation?prefix=b", "")); len(below.Items) != 0 {
+		t.Errorf("below another prefix: %+v", below)
+	}
 	got := decode[sdk.OverdueList](t, e.do(t, admin, http.MethodGet, "/v1/rotation/overdue", ""))
 	want := sdk.OverdueList{Items: []sdk.Overdue{{Path: "a/old", Version: 1, RotateAfterDays: 30, DaysOverdue: 3}}}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(sdk.Overdue{}, "RotatedAt")); diff != "" {
@@ -131,6 +145,9 @@ func TestDeniedEqualsMissing(t *testing.T) {
 		"delete":   func() answer { return e.do(t, nobody, http.MethodDelete, at("/v1/secret", path), "") },
 		"metadata": func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/secret/metadata", path), "") },
 		"update":   func() answer { return e.do(t, nobody, http.MethodPatch, at("/v1/secret", path), `{"description":"x"}`) },
+		"patch": func() answer {
+			return e.do(t, nobody, http.MethodPatch, at("/v1/secret/properties", path), `{"properties":{"a":"x"}}`)
+		},
 		"versions": func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/secret/versions", path), "") },
 		"rollback": func() answer {
 			return e.do(t, nobody, http.MethodPost, at("/v1/secret/rollback", path), `{"version":7}`)
@@ -149,10 +166,11 @@ func TestDeniedEqualsMissing(t *testing.T) {
 		"destroy versions": func() answer {
 			return e.do(t, nobody, http.MethodPost, at("/v1/secret/versions/destroy", path), `{"versions":[1]}`)
 		},
-		"list":    func() answer { return e.do(t, nobody, http.MethodGet, "/v1/secrets?prefix=production", "") },
-		"overdue": func() answer { return e.do(t, nobody, http.MethodGet, "/v1/rotation/overdue", "") },
-		"audit":   func() answer { return e.do(t, nobody, http.MethodGet, "/v1/audit?prefix="+path, "") },
-		"explain": func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/explain", path), "") },
+		"list":     func() answer { return e.do(t, nobody, http.MethodGet, "/v1/secrets?prefix=production", "") },
+		"rotation": func() answer { return e.do(t, nobody, http.MethodGet, "/v1/rotation", "") },
+		"overdue":  func() answer { return e.do(t, nobody, http.MethodGet, "/v1/rotation/overdue", "") },
+		"audit":    func() answer { return e.do(t, nobody, http.MethodGet, "/v1/audit?prefix="+path, "") },
+		"explain":  func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/explain", path), "") },
 		"explain another": func() answer {
 			return e.do(t, nobody, http.MethodGet, at("/v1/explain", path)+"&namespace=a&serviceAccount=b", "")
 		},

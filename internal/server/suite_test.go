@@ -53,7 +53,7 @@ func start(t *testing.T, vault *vaulttest.Env, change func(*server.Config)) *env
 	if change != nil {
 		change(&config)
 	}
-	s := httptest.NewServer(server.New(config))
+	s := httptest.NewServer(holdToContract(t, server.New(config)))
 	t.Cleanup(s.Close)
 	e.url = s.URL
 	return e

@@ -150,7 +150,9 @@ func (a *api) queue(h huma.API) middleware {
 			a.refuseTurn(h, ctx, err)
 			return
 		}
+		done = sync.OnceFunc(done)
 		defer done()
+		exchangeOf(ctx.Context()).endTurn = done
 		next(ctx)
 	}
 }

@@ -120,7 +120,12 @@ func (a *amendment) destroy(v *store.Version) {
 
 // version reads one version of the path, which must be usable.
 func (a *amendment) version(ctx context.Context, number int64) (*store.Version, error) {
-	found, err := a.tx.NamedVersions(ctx, a.row.ID, []int64{number})
+	return a.engine.lockedVersion(ctx, a.tx, a.row, number)
+}
+
+// lockedVersion reads one version of a locked path, which must be usable.
+func (e *Engine) lockedVersion(ctx context.Context, tx *store.Tx, row *store.Secret, number int64) (*store.Version, error) {
+	found, err := tx.NamedVersions(ctx, row.ID, []int64{number})
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +133,7 @@ func (a *amendment) version(ctx context.Context, number int64) (*store.Version, 
 	if len(found) == 1 {
 		v = &found[0]
 	}
-	return v, a.engine.usable(a.row, number, v)
+	return v, e.usable(row, number, v)
 }
 
 // named reads versions of the path, whatever their state, in order.

@@ -174,6 +174,7 @@ func (e *Engine) judgeVersion(ctx context.Context, r request, head store.Head) v
 
 var (
 	errVersionAbsent = fmt.Errorf("%w: a version has no row", secret.ErrTampered)
+	errBox           = fmt.Errorf("%w: a sealed value does not open", secret.ErrTampered)
 	errVersionMAC    = fmt.Errorf("%w: a version's row was changed", secret.ErrTampered)
 	errNoLabel       = fmt.Errorf("%w: none has the label", secret.ErrVersionNotFound)
 )
@@ -207,6 +208,7 @@ func ruleOf(err error) string {
 	}{
 		{errVersionAbsent, ruleVersionAbsent},
 		{errVersionMAC, ruleVersionMAC},
+		{errBox, ruleBox},
 		{errIdempotencyMAC, ruleIdempotencyMAC},
 		{errNoLabel, ruleNoLabel},
 		{secret.ErrVersionDeleted, ruleDeleted},

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tink-crypto/tink-go/v2/tink"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/cache"
@@ -94,6 +95,8 @@ type Engine struct {
 	cache     *cache.Cache
 	announcer *changes.Announcer
 	waker     *changes.SharedWaker // nil without Redis
+	// watchGate lets watchReads watches at a time read Postgres.
+	watchGate *semaphore.Weighted
 	clock     func() time.Time
 	logger    *slog.Logger
 	metrics   *metrics
@@ -137,7 +140,8 @@ func New(c Config) *Engine {
 		store: c.Store, owner: c.Owner, retention: c.AuditRetention, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
 		clock: c.Clock, logger: c.Logger, metrics: m,
 		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
-		heads: c.AuditHeads, lookups: newLookups(c.Store), rewrapBatch: c.RewrapBatch,
+		watchGate: semaphore.NewWeighted(watchReads),
+		heads:     c.AuditHeads, lookups: newLookups(c.Store), rewrapBatch: c.RewrapBatch,
 		chain: audit.Chain{MAC: c.Keyring.MAC, Vault: c.VaultID},
 	}
 	e.positions = sync.OnceValues(e.newPositions)

@@ -41,7 +41,16 @@ func TestNoPlaintextAtRest(t *testing.T) {
 	conflicting := request
 	conflicting.ExpectedVersion = new(int64(7))
 	_, conflictErr := engine.Put(ctx, env.Admin, conflicting)
-	note(putErr, rotateErr, deniedErr, conflictErr)
+	_, patchErr := engine.Patch(ctx, env.Admin, secret.PatchRequest{Path: path, Patch: vaulttest.Value(t, `{"a":"`+canary+`"}`)})
+	wantError(t, patchErr, secret.ErrInvalid) // the value is raw
+	properties := request
+	properties.Path, properties.Value = vaulttest.Path(t, "a/properties"), vaulttest.Value(t, `{"a":"`+canary+`"}`)
+	_, propertiesErr := engine.Put(ctx, env.Admin, properties)
+	_, patchedErr := engine.Patch(ctx, env.Admin, secret.PatchRequest{Path: properties.Path, Patch: vaulttest.Value(t, `{"b":"`+canary+`"}`)})
+	note(putErr, rotateErr, deniedErr, conflictErr, patchErr)
+	if propertiesErr != nil || patchedErr != nil {
+		t.Fatalf("put properties: %v; patch them: %v", propertiesErr, patchedErr)
+	}
 	for range 2 {
 		wantRead(t, engine, env.Admin, ref(t, "a/b", 0), canary)
 	}

@@ -66,11 +66,39 @@ func (e *Engine) Overdue(ctx context.Context, caller secret.Caller, prefix secre
 	return found, nil
 }
 
+// Rotations lists the paths below prefix that caller may list and that have a reminder,
+// overdue or not, in byte order. It is audited as Overdue is.
+//
+// Errors are those of List.
+func (e *Engine) Rotations(ctx context.Context, caller secret.Caller, prefix secret.Prefix) (_ []secret.Rotation, err error) {
+	ctx, done := e.begin(ctx, audit.Overdue)
+	defer func() { done(err) }()
+	now := e.now()
+	var found []secret.Rotation
+	filter := store.Filter{Prefix: prefix.String(), Scheduled: true, Limit: listBatch}
+	err = e.walk(ctx, caller, audit.Overdue, filter, func(m secret.Metadata) bool {
+		due := dueAt(m)
+		found = append(found, secret.Rotation{
+			Path: m.Path, Version: m.Version, RotateAfterDays: m.RotateAfterDays, RotatedAt: m.CreatedAt, DueAt: due, Overdue: now.After(due),
+		})
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
 const day = 24 * time.Hour
+
+// dueAt is when the version of m is to be replaced.
+func dueAt(m secret.Metadata) time.Time {
+	return m.CreatedAt.Add(time.Duration(m.RotateAfterDays) * day)
+}
 
 // overdueAt reports whether the version of m is older than its rotation interval.
 func overdueAt(m secret.Metadata, now time.Time) (secret.Overdue, bool) {
-	due := m.CreatedAt.Add(time.Duration(m.RotateAfterDays) * day)
+	due := dueAt(m)
 	if m.RotateAfterDays <= 0 || !now.After(due) {
 		return secret.Overdue{}, false
 	}

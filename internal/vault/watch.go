@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
@@ -28,13 +31,46 @@ type Event struct {
 	At      time.Time
 }
 
+// Scope is what a watch is about: the paths below Prefix, and Paths. A zero Prefix
+// selects everything, unless there are Paths.
+type Scope struct {
+	Prefix secret.Prefix
+	Paths  []secret.Path // at most MaxWatchedPaths
+}
+
+// MaxWatchedPaths bounds Scope.Paths: each is one audit row when the watch begins.
+const MaxWatchedPaths = 64
+
+// contains reports whether a change of path is in the scope.
+func (s Scope) contains(path secret.Path) bool {
+	return s.hasPrefix() && s.Prefix.Contains(path) || slices.Contains(s.Paths, path)
+}
+
+func (s Scope) hasPrefix() bool { return len(s.Paths) == 0 || s.Prefix != secret.Prefix{} }
+
+// names are what the audit log calls the parts of the scope.
+func (s Scope) names() []string {
+	var names []string
+	if s.hasPrefix() {
+		names = append(names, s.Prefix.String())
+	}
+	for _, path := range s.Paths {
+		names = append(names, path.String())
+	}
+	return names
+}
+
+// watchReads bounds the connections that all watches of a process together use: each
+// change wakes every one of them, and others must not stand behind them at the pool.
+const watchReads = 4
+
 // WatchHandler takes events, in no promised order, and the position after them. It
 // gets a position without events when the watch begins, and once in a minute in which
 // there were none.
 type WatchHandler func(ctx context.Context, events []Event, next changes.Position) error
 
-// Watch gives handle the changes below prefix of paths that caller may list or read,
-// at least once each, from a position on, or from now on when from is "". It ends when
+// Watch gives handle the changes in scope of paths that caller may list or read, at
+// least once each, from a position on, or from now on when from is "". It ends when
 // ctx does, with nil, or with the error of handle. To see everything: begin to watch,
 // list when the first position has come, and then take the events as they come.
 //
@@ -48,24 +84,45 @@ type WatchHandler func(ctx context.Context, events []Event, next changes.Positio
 // The beginning is audited, the events are not.
 //
 // Errors: secret.ErrPositionLost as FollowFrom, secret.ErrDenied for Coffer's own
-// parts, and when it begins secret.ErrTampered and secret.ErrUnavailable.
-func (e *Engine) Watch(ctx context.Context, caller secret.Caller, prefix secret.Prefix, from changes.Position, handle WatchHandler) error {
-	cursor, err := e.beginWatch(ctx, caller, prefix, from)
+// parts, secret.ErrInvalid, and when it begins secret.ErrTampered and
+// secret.ErrUnavailable.
+func (e *Engine) Watch(ctx context.Context, caller secret.Caller, scope Scope, from changes.Position, handle WatchHandler) error {
+	cursor, err := e.beginWatch(ctx, caller, scope, from)
 	if err != nil {
-		return fmt.Errorf("watch %q: %w", prefix, err)
+		return fmt.Errorf("watch: %w", err)
 	}
-	w := &watcher{engine: e, caller: caller, prefix: prefix, handle: handle, rights: cursor.Tag()}
+	w := &watcher{engine: e, caller: caller, scope: scope, handle: handle, rights: cursor.Tag()}
 	ctx, w.cancel = context.WithCancel(ctx)
 	defer w.cancel()
-	if err := e.follower().FollowFrom(ctx, cursor, w.deliver); err != nil {
-		return fmt.Errorf("watch %q: %w", prefix, err)
+	follower := e.follower()
+	follower.Source = gated{e.store, e.watchGate}
+	if err := follower.FollowFrom(ctx, cursor, w.deliver); err != nil {
+		return fmt.Errorf("watch: %w", err)
 	}
 	return w.refused
 }
 
-func (e *Engine) beginWatch(ctx context.Context, caller secret.Caller, prefix secret.Prefix, from changes.Position) (_ changes.Cursor, err error) {
+// gated is the change feed as watches read it: some at a time.
+type gated struct {
+	changes.Source
+	gate *semaphore.Weighted
+}
+
+// ReadChanges implements changes.Source.
+func (g gated) ReadChanges(ctx context.Context, at changes.Cursor) (changes.Snapshot, error) {
+	if err := g.gate.Acquire(ctx, 1); err != nil {
+		return changes.Snapshot{}, err
+	}
+	defer g.gate.Release(1)
+	return g.Source.ReadChanges(ctx, at)
+}
+
+func (e *Engine) beginWatch(ctx context.Context, caller secret.Caller, scope Scope, from changes.Position) (_ changes.Cursor, err error) {
 	ctx, done := e.begin(ctx, audit.Watch)
 	defer func() { done(err) }()
+	if len(scope.Paths) > MaxWatchedPaths {
+		return changes.Cursor{}, fmt.Errorf("%w: %d paths were named; name at most %d, or a prefix", secret.ErrInvalid, len(scope.Paths), MaxWatchedPaths)
+	}
 	if caller.Kind == secret.KindSystem {
 		return changes.Cursor{}, secret.ErrDenied
 	}
@@ -75,13 +132,15 @@ func (e *Engine) beginWatch(ctx context.Context, caller secret.Caller, prefix se
 	if err != nil {
 		return changes.Cursor{}, err
 	}
-	v := verdict{entry: newEntry(caller, audit.Watch, prefix.String(), 0, audit.Allowed, ruleEachEvent)}
-	rules, err := e.rules(ctx, caller.Cluster, heads[0].Policies)
-	if err != nil {
-		v.entry.Decision, v.entry.Rule, v.err = audit.Failed, undecided(err), err
-	}
-	if err := e.record(ctx, v); err != nil {
-		return changes.Cursor{}, err
+	rules, rulesErr := e.rules(ctx, caller.Cluster, heads[0].Policies)
+	for _, name := range scope.names() {
+		v := verdict{entry: newEntry(caller, audit.Watch, name, 0, audit.Allowed, ruleEachEvent)}
+		if rulesErr != nil {
+			v.entry.Decision, v.entry.Rule, v.err = audit.Failed, undecided(rulesErr), rulesErr
+		}
+		if err := e.record(ctx, v); err != nil {
+			return changes.Cursor{}, err
+		}
 	}
 	if from != "" {
 		return e.openPosition(from)
@@ -107,7 +166,7 @@ func (e *Engine) rightsOf(caller secret.Caller, rules []policy.Rule) (tag change
 type watcher struct {
 	engine *Engine
 	caller secret.Caller
-	prefix secret.Prefix
+	scope  Scope
 	handle WatchHandler
 
 	cancel  context.CancelFunc
@@ -149,6 +208,10 @@ func (w *watcher) visible(ctx context.Context, batch []changes.Change) ([]Event,
 	}
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
+	if err := w.engine.watchGate.Acquire(ctx, 1); err != nil {
+		return nil, w.rights, err
+	}
+	defer w.engine.watchGate.Release(1)
 	heads, err := w.engine.store.Heads(ctx, append(wanted, store.Wanted{Cluster: w.caller.Cluster})...)
 	if err != nil {
 		return nil, w.rights, err
@@ -177,7 +240,7 @@ func (w *watcher) visible(ctx context.Context, batch []changes.Change) ([]Event,
 	return events, known, nil
 }
 
-// ours leaves of batch what is about paths below the prefix, and names those paths;
+// ours leaves of batch what is about paths in the scope, and names those paths;
 // policies says that there was a change of the caller's policies.
 func (w *watcher) ours(batch []changes.Change) (kept []changes.Change, wanted []store.Wanted, policies bool) {
 	seen := map[secret.Path]bool{}
@@ -185,7 +248,7 @@ func (w *watcher) ours(batch []changes.Change) (kept []changes.Change, wanted []
 		switch {
 		case change.Kind == changes.Policy:
 			policies = policies || change.Cluster == "" || change.Cluster == w.caller.Cluster
-		case w.prefix.Contains(change.Path):
+		case w.scope.contains(change.Path):
 			kept = append(kept, change)
 			if !seen[change.Path] {
 				seen[change.Path] = true

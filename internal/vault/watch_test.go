@@ -28,20 +28,25 @@ type watching struct {
 	err      error
 }
 
-// watch watches as caller, and returns when the first position has come.
+// watch watches below prefix as caller, and returns when the first position has come.
 func watch(t *testing.T, engine *vault.Engine, caller secret.Caller, prefix string, from changes.Position) *watching {
 	t.Helper()
 	below, err := secret.ParsePrefix(prefix)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return watchScope(t, engine, caller, vault.Scope{Prefix: below}, from)
+}
+
+func watchScope(t *testing.T, engine *vault.Engine, caller secret.Caller, scope vault.Scope, from changes.Position) *watching {
+	t.Helper()
 	w := &watching{feed: feed{grown: make(chan struct{}, 1)}, began: make(chan struct{}), done: make(chan struct{})}
 	var ctx context.Context
 	ctx, w.cancel = context.WithCancel(t.Context())
 	began := sync.OnceFunc(func() { close(w.began) })
 	go func() {
 		defer close(w.done)
-		w.err = engine.Watch(ctx, caller, below, from, func(_ context.Context, events []vault.Event, next changes.Position) error {
+		w.err = engine.Watch(ctx, caller, scope, from, func(_ context.Context, events []vault.Event, next changes.Position) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.position = next
@@ -259,19 +264,55 @@ func TestWatchIsAuditedWhenItBegins(t *testing.T) {
 	none := func(context.Context, []vault.Event, changes.Position) error { return nil }
 	stranger := env.Admin
 	stranger.Cluster = "never-synced"
-	wantError(t, env.Engine.Watch(t.Context(), stranger, secret.Prefix{}, "", none), secret.ErrUnavailable)
+	wantError(t, env.Engine.Watch(t.Context(), stranger, vault.Scope{}, "", none), secret.ErrUnavailable)
 	if entry := lastAudit(t, env); entry.Action != audit.Watch || entry.Decision != audit.Failed || entry.Cluster != "never-synced" {
 		t.Errorf("audit: %+v", entry)
 	}
-	wantError(t, env.Engine.Watch(t.Context(), env.Admin, secret.Prefix{}, "c1.x", none), secret.ErrPositionLost)
-	wantError(t, env.Engine.Watch(t.Context(), secret.Caller{Kind: secret.KindSystem, Cluster: env.Admin.Cluster}, secret.Prefix{}, "", none), secret.ErrDenied)
+	wantError(t, env.Engine.Watch(t.Context(), env.Admin, vault.Scope{}, "c1.x", none), secret.ErrPositionLost)
+	wantError(t, env.Engine.Watch(t.Context(), secret.Caller{Kind: secret.KindSystem, Cluster: env.Admin.Cluster}, vault.Scope{}, "", none), secret.ErrDenied)
+}
+
+// TestWatchOfNamedPaths: they come, with a prefix what is below it too, and each is in
+// the audit log.
+func TestWatchOfNamedPaths(t *testing.T) {
+	env := vaulttest.Start(t)
+	below, err := secret.ParsePrefix("c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := vault.Scope{Paths: []secret.Path{vaulttest.Path(t, "a/one"), vaulttest.Path(t, "a/two")}}
+	both := vault.Scope{Prefix: below, Paths: named.Paths[:1]}
+	paths, mixed := watchScope(t, env.Engine, env.Admin, named, ""), watchScope(t, env.Engine, env.Admin, both, "")
+	for _, path := range []string{"a/one", "a/one/below", "a/on", "b/c", "c/x", "a/two"} {
+		env.Put(t, path, "v")
+	}
+	paths.want(t, "put a/two 1")
+	env.Put(t, "c/last", "v")
+	mixed.want(t, "put c/last 1")
+	_, seen := paths.stop(t)
+	wantSeen(t, "who watches two paths", seen, "put a/one 1", "put a/two 1")
+	_, seen = mixed.stop(t)
+	wantSeen(t, "who watches a path and a prefix", seen, "put a/one 1", "put c/x 1", "put c/last 1")
+	found, _, err := env.Engine.Audit(t.Context(), env.Admin, audit.Query{Action: audit.Watch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var audited []string
+	for _, entry := range found {
+		audited = append(audited, entry.Path)
+	}
+	slices.Sort(audited)
+	wantSeen(t, "the audit log", audited, "a/one", "a/one", "a/two", "c/")
+
+	tooMany := vault.Scope{Paths: make([]secret.Path, vault.MaxWatchedPaths+1)}
+	wantError(t, env.Engine.Watch(t.Context(), env.Admin, tooMany, "", nil), secret.ErrInvalid)
 }
 
 // TestWatchEndsWithItsHandler: a client that is gone is not delivered to again.
 func TestWatchEndsWithItsHandler(t *testing.T) {
 	env := vaulttest.Start(t)
 	gone, calls := errors.New("the client is gone"), 0
-	err := env.Engine.Watch(t.Context(), env.Admin, secret.Prefix{}, "", func(context.Context, []vault.Event, changes.Position) error {
+	err := env.Engine.Watch(t.Context(), env.Admin, vault.Scope{}, "", func(context.Context, []vault.Event, changes.Position) error {
 		calls++
 		return gone
 	})

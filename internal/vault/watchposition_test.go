@@ -32,7 +32,7 @@ func TestWatcherGetsAPositionEachMinute(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &watcher{engine: e, prefix: below, handle: func(_ context.Context, events []Event, _ changes.Position) error {
+		w := &watcher{engine: e, scope: Scope{Prefix: below}, handle: func(_ context.Context, events []Event, _ changes.Position) error {
 			if len(events) > 0 {
 				t.Errorf("events %v", events)
 			}

@@ -51,6 +51,8 @@ type writeKind struct {
 	change     changes.Kind
 	capability policy.Capability
 	mustExist  bool
+	// merges: the request's value is a patch of the current one.
+	merges bool
 }
 
 func (e *Engine) write(ctx context.Context, caller secret.Caller, req secret.PutRequest, kind writeKind) (_ secret.Metadata, err error) {
@@ -75,8 +77,13 @@ func (e *Engine) write(ctx context.Context, caller secret.Caller, req secret.Put
 		return secret.Metadata{}, e.record(ctx, verdict)
 	}
 	w := &writing{engine: e, request: r, kind: kind, put: req, allowed: verdict.entry, now: e.now()}
-	if err := w.seal(ctx, head.Secret); err != nil {
-		return secret.Metadata{}, fmt.Errorf("%s %s: %w", kind.action, req.Path, err)
+	if kind.merges {
+		defer func() { w.value.Clear() }()
+	} else {
+		w.value = req.Value
+		if err := w.seal(ctx, head.Secret); err != nil {
+			return secret.Metadata{}, fmt.Errorf("%s %s: %w", kind.action, req.Path, err)
+		}
 	}
 	if err := e.transact(ctx, kind.action, func(tx *store.Tx, record func(audit.Entry)) error { return w.run(ctx, tx, record) }); err != nil {
 		return secret.Metadata{}, e.recordFailedWrite(ctx, r, err)
@@ -94,7 +101,7 @@ func (e *Engine) recordFailedWrite(ctx context.Context, r request, err error) er
 	switch {
 	case errors.Is(err, secret.ErrConflict), errors.Is(err, secret.ErrVersionNotFound), errors.Is(err, secret.ErrTampered):
 		return e.record(ctx, r.fail(err, ruleOf(err)))
-	case errors.Is(err, secret.ErrInvalid):
+	case errors.Is(err, secret.ErrInvalid), errors.Is(err, secret.ErrInvalidValue):
 		return e.record(ctx, r.fail(err, ruleNotPossible))
 	case errors.Is(err, secret.ErrDenied):
 		return e.record(ctx, r.deny(ruleMissing))
@@ -102,7 +109,7 @@ func (e *Engine) recordFailedWrite(ctx context.Context, r request, err error) er
 	return fmt.Errorf("%s %s: %w", r.action, r.ref.Path, err)
 }
 
-// writing is one Put or Rotate under way.
+// writing is one Put, Rotate or Patch under way.
 type writing struct {
 	engine  *Engine
 	request request
@@ -110,6 +117,9 @@ type writing struct {
 	put     secret.PutRequest
 	allowed audit.Entry
 	now     time.Time
+
+	// value is what is to be sealed; of a patch it is known under the lock only.
+	value secret.Value
 
 	// binding and sealed belong together. They are made before the lock is taken,
 	// for the version that will most likely be next, and again under the lock when
@@ -141,7 +151,7 @@ func (w *writing) seal(ctx context.Context, current *store.Secret) error {
 	if binding == w.binding && w.engine.keyring.Holds(w.sealed.WrappedKey) {
 		return nil
 	}
-	sealed, err := envelope.Seal(ctx, w.engine.keyring, binding, w.put.Value.Bytes())
+	sealed, err := envelope.Seal(ctx, w.engine.keyring, binding, w.value.Bytes())
 	if err != nil {
 		return err
 	}
@@ -220,6 +230,11 @@ func (w *writing) update(ctx context.Context, tx *store.Tx, current *store.Secre
 	}
 	if err := w.mayFollow(current); err != nil {
 		return err
+	}
+	if w.kind.merges {
+		if err := w.merge(ctx, tx, current); err != nil {
+			return err
+		}
 	}
 	if err := w.seal(ctx, current); err != nil {
 		return err

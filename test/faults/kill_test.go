@@ -36,6 +36,7 @@ var steps = []string{failpoint.Begun, failpoint.BeforeCommit, failpoint.AfterCom
 var flows = []flow{
 	{"put", "put", 1, steps},
 	{"rotate", "rotate", 1, steps},
+	{"patch", "patch", 1, steps},
 	{"rollback", "put,put,rollback", 1, steps},
 	{"promote", "put,put-pending,promote", 1, steps},
 	{"update", "put,update", 1, steps},

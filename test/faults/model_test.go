@@ -109,7 +109,7 @@ func (m model) apply(e event) (next model, answer int64, refused bool) {
 		return m, 0, true
 	}
 	switch e.Op {
-	case "rotate":
+	case "rotate", "patch":
 		return m.write(e.Value, true)
 	case "put-pending":
 		return m.write(e.Value, false)

@@ -268,7 +268,7 @@ func (h *history) unaudited(t *testing.T, dsn string) (i4 []string) {
 const unauditedChanges = `
 	SELECT s.path || ' version ' || v.version FROM secret_versions v JOIN secrets s ON s.id = v.secret_id
 	WHERE NOT v.deletion AND NOT EXISTS (SELECT FROM audit a WHERE a.path = s.path AND a.decision = 'allowed'
-		AND a.action IN ('put', 'rotate') AND a.version = v.version)
+		AND a.action IN ('put', 'rotate', 'patch') AND a.version = v.version)
 	UNION SELECT s.path || ' deletions' FROM secrets s
 	WHERE (SELECT count(*) FROM secret_versions v WHERE v.secret_id = s.id AND v.deletion)
 		> (SELECT count(*) FROM audit a WHERE a.path = s.path AND a.decision = 'allowed' AND a.action = 'delete')

@@ -41,7 +41,7 @@ const (
 const (
 	// workerSteps bounds a run whose failpoint is never reached.
 	workerSteps = 200
-	// canary begins every value.
+	// canary is in every value.
 	canary = "canary-4e1b-of-the-fault-tests-"
 	// cluster is the callers'.
 	cluster = "faults"
@@ -88,7 +88,9 @@ func (e event) appendTo(log io.Writer) error {
 }
 
 // writes reports whether the operation writes a value.
-func (e event) writes() bool { return e.Op == "put" || e.Op == "put-pending" || e.Op == "rotate" }
+func (e event) writes() bool {
+	return slices.Contains([]string{"put", "put-pending", "rotate", "patch"}, e.Op)
+}
 
 // aboutNoPath reports whether the operation is one that nothing is predicted about, but what all have in common.
 func (e event) aboutNoPath() bool {
@@ -172,7 +174,7 @@ func newWorker(engine *vault.Engine, log io.Writer, run string) *worker {
 
 // usual is what else happens.
 var usual = []string{
-	"put", "put", "rotate", "put-pending", "read", "read", "rollback", "promote", "update", "delete", "undelete", "destroy",
+	"put", "put", "rotate", "patch", "put-pending", "read", "read", "rollback", "promote", "update", "delete", "undelete", "destroy",
 	"delete-versions", "undelete-versions", "destroy-versions",
 }
 
@@ -214,7 +216,8 @@ func (w *worker) step(ctx context.Context, e event) (event, error) {
 	w.n++
 	e.Run, e.Client, e.Request = w.run, w.client, fmt.Sprintf("%s-%d-%d", w.run, w.client, w.n)
 	if e.writes() && !e.Again {
-		e.Key, e.Value = e.Request, canary+e.Request
+		// An object, so that it can be patched; its one property, so that a patch makes it whole.
+		e.Key, e.Value = e.Request, fmt.Sprintf(`{"value":%q}`, canary+e.Request)
 	}
 	if e.Op == "update" { // a description is no secret
 		e.Value = "of-" + e.Request
@@ -253,6 +256,8 @@ func (w *worker) do(ctx context.Context, e *event) error {
 		m, err = w.put(ctx, w.engine.Put, path, e)
 	case "rotate":
 		m, err = w.put(ctx, w.engine.Rotate, path, e)
+	case "patch":
+		m, err = w.put(ctx, w.patch, path, e)
 	case "read":
 		var s secret.Secret
 		s, err = w.engine.Read(ctx, caller, secret.Ref{Path: path})
@@ -288,6 +293,10 @@ func (w *worker) do(ctx context.Context, e *event) error {
 	}
 	e.Version = m.Version
 	return err
+}
+
+func (w *worker) patch(ctx context.Context, caller secret.Caller, r secret.PutRequest) (secret.Metadata, error) {
+	return w.engine.Patch(ctx, caller, secret.PatchRequest{Path: r.Path, Patch: r.Value, IdempotencyKey: r.IdempotencyKey})
 }
 
 type putFunc func(context.Context, secret.Caller, secret.PutRequest) (secret.Metadata, error)

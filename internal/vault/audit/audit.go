@@ -36,7 +36,9 @@ const (
 	Audit    Action = "audit"
 	Export   Action = "export"
 	Explain  Action = "explain"
-	// Watch is the beginning of a watch of the paths below a prefix.
+	// Patch is a new version in which some properties are others than in the current one.
+	Patch Action = "patch"
+	// Watch is the beginning of a watch of the paths below a prefix, or of one path.
 	Watch Action = "watch"
 	// Update is a change of metadata or of the access policy, without a new version.
 	Update Action = "update"
@@ -79,7 +81,7 @@ const (
 // Actions are all of them, for who offers them to people.
 func Actions() []Action {
 	return []Action{
-		Read, List, Metadata, Versions, Check, Overdue, Put, Rotate, Update, Rollback, Promote, Delete, Undelete, Destroy,
+		Read, List, Metadata, Versions, Check, Overdue, Put, Rotate, Patch, Update, Rollback, Promote, Delete, Undelete, Destroy,
 		DeleteVersions, UndeleteVersions, DestroyVersions, Explain, Policy, KeyringStatus, KeyAdd, KeyPromote, KeyRetire, KeyDestroy,
 		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Watch, Anchor, Checkpoint,
 	}

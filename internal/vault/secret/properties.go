@@ -27,7 +27,7 @@ func Properties(v Value) (properties map[string]string, ok bool) {
 	}
 	properties = make(map[string]string, len(parts))
 	for key, part := range parts {
-		if part == nil || isReplaced(key, trimmed) || isReplaced(*part, trimmed) {
+		if part == nil || IsReplaced(key, trimmed) || IsReplaced(*part, trimmed) {
 			return nil, false
 		}
 		properties[key] = *part
@@ -35,9 +35,9 @@ func Properties(v Value) (properties map[string]string, ok bool) {
 	return properties, true
 }
 
-// isReplaced reports whether a decoded string has the replacement character though source
-// does not.
-func isReplaced(decoded string, source []byte) bool {
+// IsReplaced reports whether a decoded string has the replacement character though the
+// JSON that it is of has not: then encoding/json put it there.
+func IsReplaced(decoded string, source []byte) bool {
 	return strings.ContainsRune(decoded, utf8.RuneError) && !bytes.ContainsRune(source, utf8.RuneError) &&
 		!bytes.Contains(bytes.ToLower(source), []byte(`\ufffd`))
 }

@@ -71,6 +71,17 @@ type PutRequest struct {
 	IdempotencyKey string
 }
 
+// PatchRequest changes properties of the current value of a path, in a new version.
+type PatchRequest struct {
+	Path Path
+	// Patch is a JSON Merge Patch (RFC 7396), an object: null removes a property,
+	// anything else sets it.
+	Patch Value
+	// ExpectedVersion and IdempotencyKey are as in PutRequest.
+	ExpectedVersion *int64
+	IdempotencyKey  string
+}
+
 // UpdateRequest changes what stands beside the value of a path, without a new
 // version. A nil field leaves what the path has.
 type UpdateRequest struct {
@@ -85,6 +96,16 @@ type UpdateRequest struct {
 	Access *AccessPolicy
 	// ExpectedVersion, when not nil, is compare-and-set on the current version.
 	ExpectedVersion *int64
+}
+
+// Rotation is how a path with a reminder stands.
+type Rotation struct {
+	Path            Path
+	Version         int64
+	RotateAfterDays int
+	// RotatedAt is when the current version was written, and DueAt when the next is due.
+	RotatedAt, DueAt time.Time
+	Overdue          bool
 }
 
 // Overdue is a path whose current version is older than its RotateAfterDays.

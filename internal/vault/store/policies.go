@@ -23,6 +23,7 @@ const queryPolicySet = `SELECT s.revision, s.mac, p.name, p.rules::text FROM pol
 
 type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
 // PolicySet reads the policies of cluster as of one moment; nil when they were

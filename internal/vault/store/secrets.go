@@ -236,19 +236,26 @@ func (n *nullable) head() Head {
 	return head
 }
 
+const queryBox = `SELECT box FROM secret_versions WHERE secret_id = $1 AND version = $2`
+
 // Box reads the sealed bytes of a version; nil when it has no row.
 func (s *Store) Box(ctx context.Context, secretID ID, version int64) ([]byte, error) {
-	return s.bytesOf(ctx, `SELECT box FROM secret_versions WHERE secret_id = $1 AND version = $2`, secretID, version)
+	return bytesOf(ctx, s.pool, queryBox, secretID, version)
+}
+
+// Box is Store.Box in the transaction.
+func (t *Tx) Box(ctx context.Context, secretID ID, version int64) ([]byte, error) {
+	return bytesOf(ctx, t.tx, queryBox, secretID, version)
 }
 
 // WrappedKeyOf reads the wrapped data key of a version; nil when it has no row.
 func (s *Store) WrappedKeyOf(ctx context.Context, secretID ID, version int64) ([]byte, error) {
-	return s.bytesOf(ctx, `SELECT wrapped_key FROM secret_versions WHERE secret_id = $1 AND version = $2`, secretID, version)
+	return bytesOf(ctx, s.pool, `SELECT wrapped_key FROM secret_versions WHERE secret_id = $1 AND version = $2`, secretID, version)
 }
 
-func (s *Store) bytesOf(ctx context.Context, query string, secretID ID, version int64) ([]byte, error) {
+func bytesOf(ctx context.Context, q querier, query string, secretID ID, version int64) ([]byte, error) {
 	var found []byte
-	err := s.pool.QueryRow(ctx, query, secretID, version).Scan(&found)
+	err := q.QueryRow(ctx, query, secretID, version).Scan(&found)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}

@@ -1,0 +1,50 @@
+package sdk
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+)
+
+// opening is a request whose answer may take any time.
+type opening struct {
+	method, route string
+	query         url.Values
+	header        http.Header
+	body          []byte
+}
+
+// open sends a request once and returns its answer, which the caller closes, unless
+// the attempt failed.
+func (c *Client) open(ctx context.Context, o opening) (io.ReadCloser, attempt) {
+	token, err := c.token.get()
+	if err != nil {
+		return nil, attempt{err: &Error{Code: CodeUnauthenticated, Detail: err.Error(), cause: err}}
+	}
+	target := *c.base
+	target.Path += o.route
+	target.RawQuery = o.query.Encode()
+	request, err := http.NewRequestWithContext(ctx, o.method, target.String(), bytes.NewReader(o.body))
+	if err != nil {
+		return nil, attempt{err: err}
+	}
+	maps.Copy(request.Header, o.header)
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("User-Agent", c.userAgent)
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, noAnswer(c.base, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		defer func() { _ = response.Body.Close() }()
+		a := readAnswer(response, nil)
+		if a.err == nil {
+			a.err = &Error{Code: CodeInternal, Status: response.StatusCode, Detail: "the server answered " + response.Status + ", which is not Coffer's: is the address right?"}
+		}
+		return nil, a
+	}
+	return response.Body, attempt{}
+}
