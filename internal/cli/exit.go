@@ -29,7 +29,8 @@ const ExitCodes = `Exit codes:
   2  wrong usage
   3  not found, or denied
   4  not authenticated
-  5  conflict: the version is not the expected one, or the keyring does not allow it now
+  5  conflict: the version is not the expected one, an import found other values, or the keyring does not
+     allow it now
   6  the vault is not available
   7  the audit log is not as it was written`
 
@@ -55,6 +56,12 @@ func (s *session) report(cmd *cobra.Command, err error) int {
 func exitCode(err error) int {
 	if _, found := errors.AsType[*findingsError](err); found {
 		return exitFindings
+	}
+	if _, left := errors.AsType[*leftError](err); left {
+		return exitConflict
+	}
+	if _, missing := errors.AsType[*missingError](err); missing {
+		return exitNotFound
 	}
 	switch sdk.CodeOf(err) {
 	case sdk.CodeNotFoundOrDenied, sdk.CodeVersionNotFound:

@@ -75,8 +75,8 @@ func keepReferences(file string, content []byte) (map[string]string, error) {
 		return nil, fmt.Errorf("%s%s: this is not %s", file, bareLine(hidden, bare), wellFormedEnv)
 	}
 	for key, value := range found {
-		if strings.Contains(key, standIn) {
-			return nil, fmt.Errorf("%s: the name of a variable has a $; this is not %s", file, wellFormedEnv)
+		if key == "" || strings.Contains(key, standIn) {
+			return nil, fmt.Errorf("%s: this is not %s", file, wellFormedEnv)
 		}
 		found[key] = strings.ReplaceAll(value, standIn, "$")
 	}

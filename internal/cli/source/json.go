@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 )
 
@@ -78,9 +77,6 @@ func (f *flattening) array(decoder *json.Decoder, prefix string, depth int) erro
 func (f *flattening) json(decoder *json.Decoder, key string, depth int) error {
 	token, err := decoder.Token()
 	if err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
 		return fmt.Errorf("%s is not %s", f.file, wellFormedJSON)
 	}
 	switch value := token.(type) {

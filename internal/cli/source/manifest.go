@@ -4,18 +4,16 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-)
 
-// managedByCoffer is the label of Secrets that Coffer writes.
-const (
-	managedByLabel  = "app.kubernetes.io/managed-by"
-	managedByCoffer = "coffer"
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
 
 // helmRelease is the type of the Secrets in which Helm keeps what it installed.
@@ -70,15 +68,15 @@ type manifests struct {
 	found   Parsed
 }
 
+// kinds are the kinds that are read; of other kinds nothing has to be right.
+var kinds = []string{string(KindSecret), string(KindConfigMap), "List", "SecretList", "ConfigMapList"}
+
 func (m *manifests) add(document []byte, depth int) error {
 	object, kind, err := m.decoder.Decode(document, nil, nil)
-	switch {
-	case runtime.IsNotRegisteredError(err):
+	if runtime.IsNotRegisteredError(err) || kind != nil && (kind.GroupVersion() != corev1.SchemeGroupVersion || !slices.Contains(kinds, kind.Kind)) {
 		return nil
-	case err != nil && kind != nil && kind.Version == "v1" && kind.Group == "" &&
-		kind.Kind != string(KindSecret) && kind.Kind != string(KindConfigMap) && kind.Kind != "List" && kind.Kind != "SecretList" && kind.Kind != "ConfigMapList":
-		return nil
-	case err != nil:
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %s", m.file, undecodable(err))
 	}
 	switch o := object.(type) {
@@ -87,25 +85,23 @@ func (m *manifests) add(document []byte, depth int) error {
 	case *corev1.ConfigMap:
 		return m.configMap(o)
 	case *corev1.SecretList:
-		for i := range o.Items {
-			if err := m.secret(&o.Items[i]); err != nil {
-				return err
-			}
-		}
+		return each(o.Items, m.secret)
 	case *corev1.ConfigMapList:
-		for i := range o.Items {
-			if err := m.configMap(&o.Items[i]); err != nil {
-				return err
-			}
-		}
+		return each(o.Items, m.configMap)
 	case *corev1.List:
 		if depth > 0 {
 			return fmt.Errorf("%s has a List in a List", m.file)
 		}
-		for _, item := range o.Items {
-			if err := m.add(item.Raw, depth+1); err != nil {
-				return err
-			}
+		return each(o.Items, func(item *runtime.RawExtension) error { return m.add(item.Raw, depth+1) })
+	}
+	return nil
+}
+
+// each ends at the first error.
+func each[T any](items []T, do func(*T) error) error {
+	for i := range items {
+		if err := do(&items[i]); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -160,13 +156,11 @@ func FromSecret(o *corev1.Secret) (s Source, skipped string, err error) {
 		return Source{}, s.String() + " is a token by which Kubernetes grants an identity", nil
 	case o.Type == helmRelease:
 		return Source{}, s.String() + " is Helm's own record of a release", nil
-	case o.Labels[managedByLabel] == managedByCoffer:
+	case o.Labels[vaultv1alpha1.ManagedByLabel] == vaultv1alpha1.ManagedByValue:
 		return Source{}, s.String() + " is written by Coffer already", nil
 	}
 	values := map[string][]byte{}
-	for key, value := range o.Data {
-		values[key] = value
-	}
+	maps.Copy(values, o.Data)
 	for key, value := range o.StringData { // wins, as in Kubernetes
 		values[key] = []byte(value)
 	}

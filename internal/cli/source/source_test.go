@@ -144,7 +144,7 @@ func TestParseErrors(t *testing.T) {
 		"env: no end of quotes":     {".env", "A=1\nB='" + canary, ".env, line 2: this is not"},
 		"env: a line without =":     {".env", "A=-----BEGIN\nhunter2\n", ".env, line 2: this is not"},
 		"env: text behind quotes":   {".env", "A=\"x\" hunter2\n", ".env: this is not"},
-		"env: no name":              {".env", "=" + canary, "a value without a name"},
+		"env: no name":              {".env", "=" + canary, ".env: this is not a .env file"},
 		"env: $":                    {".env", "A=x\nP=pa$hunter2\nQ=\"a\\$b\"", ".env: P, Q has a $ outside single quotes"},
 		"env: $ in a name":          {".env", "A$=" + canary, "this is not a .env file"},
 		"env: required":             {".env", "P=${A:?" + canary + "}", "P has a $ outside"},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,7 +15,7 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 )
 
-const wellFormedYAML = "well-formed YAML"
+const wellFormedYAML = "well-formed YAML (for a .env file give --format env)"
 
 // parseYAML reads manifests, or one document of names and values. Those keep the text that
 // is written: 0123, 1.10 and yes are not taken for a number or a truth value.
@@ -23,10 +24,8 @@ func parseYAML(file string, content []byte) (Parsed, error) {
 	if err != nil {
 		return Parsed{}, err
 	}
-	for _, document := range documents {
-		if isManifest(document) {
-			return parseManifests(file, content)
-		}
+	if slices.ContainsFunc(documents, isManifest) {
+		return parseManifests(file, content)
 	}
 	switch len(documents) {
 	case 0:
