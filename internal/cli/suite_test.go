@@ -144,6 +144,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("COFFER_CACERT", i.caCert)
 			e.Setenv("COFFER_TOKEN_FILE", filepath.Join(dir, "admin"))
 			e.Setenv("TOKENS", dir)
+			e.Setenv("COFFER_BIN", filepath.SplitList(e.Getenv("PATH"))[0])
 			e.Setenv("KUBECONFIG", i.kubeconfig)
 			e.Setenv("PATH", e.Getenv("PATH")+string(filepath.ListSeparator)+os.Getenv("KUBEBUILDER_ASSETS")) // kubectl
 			return nil
