@@ -30,13 +30,14 @@ func (s *session) printManifests(p *plan, f *importFlags, messages io.Writer) er
 	if err != nil {
 		return err
 	}
-	files, next, notes, err := p.manifests(account)
+	files, steps, notes, err := p.manifests(account)
 	if err != nil {
 		return err
 	}
 	for _, note := range notes {
 		_, _ = fmt.Fprintln(messages, "Note: "+printable(note)+".")
 	}
+	var apply string
 	switch {
 	case len(files) == 0:
 		return nil
@@ -44,13 +45,14 @@ func (s *session) printManifests(p *plan, f *importFlags, messages io.Writer) er
 		if err := s.encodeManifests(files); err != nil {
 			return err
 		}
-		next = append([]string{"apply what is on standard output: kubectl apply -f -"}, next...)
+		apply = "apply what is on standard output: kubectl apply -f -"
 	default:
 		if err := saveManifests(f.manifests, files, messages); err != nil {
 			return err
 		}
-		next = append([]string{"kubectl apply -f " + f.manifests}, next...)
+		apply = "kubectl apply -f " + shellQuote(f.manifests)
 	}
+	next := append(append(steps.before, apply), steps.after...)
 	_, _ = fmt.Fprintln(messages, "\nNext:")
 	for _, step := range next {
 		if _, err := fmt.Fprintln(messages, "  "+printable(step)); err != nil {
@@ -73,9 +75,12 @@ func (s *session) encodeManifests(files []manifestFile) error {
 	return err
 }
 
-// manifests makes the objects. next is what is to be done besides applying them, and notes
-// say for which sources there are none, and why.
-func (p *plan) manifests(account types.NamespacedName) (files []manifestFile, next, notes []string, err error) {
+// nextSteps are what a person does before and after applying the manifests.
+type nextSteps struct{ before, after []string }
+
+// manifests makes the objects, and what is to be done besides applying them. notes say for
+// which sources there are none, and why.
+func (p *plan) manifests(account types.NamespacedName) (files []manifestFile, steps nextSteps, notes []string, err error) {
 	var paths []string
 	names := map[string]bool{}
 	for _, imported := range p.imports(account) {
@@ -93,16 +98,16 @@ func (p *plan) manifests(account types.NamespacedName) (files []manifestFile, ne
 			paths = append(paths, k.Path)
 		}
 		files = append(files, manifestFile{"vaultsecret-" + object.Namespace + "-" + object.Name + ".yaml", object})
-		next = append(next, nextOf(imported)...)
+		steps.add(imported)
 	}
 	if len(files) == 0 {
-		return nil, nil, notes, nil
+		return nil, steps, notes, nil
 	}
 	policy, err := manifest.VaultPolicy(account, paths)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, steps, nil, err
 	}
-	return append([]manifestFile{{"vaultpolicy-" + policy.Name + ".yaml", policy}}, files...), next, notes, nil
+	return append([]manifestFile{{"vaultpolicy-" + policy.Name + ".yaml", policy}}, files...), steps, notes, nil
 }
 
 // imports are the sources all of whose keys are in the vault.
@@ -137,20 +142,19 @@ func (p *plan) imports(account types.NamespacedName) []manifest.Import {
 	return whole
 }
 
-// nextOf is what a person does so that workloads use the VaultSecret's Secret.
-func nextOf(i manifest.Import) []string {
+// add says what makes workloads use the VaultSecret's Secret.
+func (n *nextSteps) add(i manifest.Import) {
 	one := i.Source
 	switch one.Kind {
 	case source.KindSecret:
-		steps := []string{fmt.Sprintf("kubectl annotate secret -n %s %s %s=%s", i.Account.Namespace, one.Name, vaultv1alpha1.AdoptByAnnotation, i.Name)}
+		n.before = append(n.before, fmt.Sprintf("kubectl annotate secret -n %s %s %s=%s", i.Account.Namespace, one.Name, vaultv1alpha1.AdoptByAnnotation, i.Name))
 		if one.Immutable {
-			steps = append(steps, one.String()+" is immutable: it is deleted and made anew, so that it can follow the vault")
+			n.after = append(n.after, one.String()+" is immutable: it is deleted and made anew, so that it can follow the vault")
 		}
-		return steps
 	case source.KindConfigMap:
-		return []string{fmt.Sprintf("workloads that take these keys from %s take them from the Secret %s instead; then take them out of the ConfigMap", one, i.Name)}
+		n.after = append(n.after, fmt.Sprintf("let workloads that take these keys from %s take them from the Secret %s, and take them out of the ConfigMap", one, i.Name))
 	default:
-		return []string{fmt.Sprintf("workloads take the keys of %s from the Secret %s; then remove the file, and what its history has", one, i.Name)}
+		n.after = append(n.after, fmt.Sprintf("let workloads take the keys of %s from the Secret %s, and remove the file", one, i.Name))
 	}
 }
 
