@@ -82,10 +82,14 @@ type nextSteps struct{ before, after []string }
 // which sources there are none, and why.
 func (p *plan) manifests(account types.NamespacedName) (files []manifestFile, steps nextSteps, notes []string, err error) {
 	var paths []string
-	names := map[string]bool{}
-	for _, imported := range p.imports(account) {
+	imports := p.imports(account)
+	taken := map[string]bool{}
+	for _, imported := range imports { // a Secret keeps its name
+		taken[imported.Name] = taken[imported.Name] || imported.Source.Kind == source.KindSecret
+	}
+	for _, imported := range imports {
 		one := imported.Source
-		if names[imported.Name] { // a Secret and a ConfigMap may have one name; two Secrets may not
+		if one.Kind != source.KindSecret && taken[imported.Name] {
 			imported.Name += "-" + manifest.NameOf(string(one.Kind))
 		}
 		object, err := manifest.VaultSecret(imported)
@@ -93,7 +97,7 @@ func (p *plan) manifests(account types.NamespacedName) (files []manifestFile, st
 			notes = append(notes, fmt.Sprintf("no VaultSecret was made for %s: %v", one, err))
 			continue
 		}
-		names[imported.Name] = true
+		taken[imported.Name] = true
 		for _, k := range imported.Keys {
 			paths = append(paths, k.Path)
 		}

@@ -79,7 +79,8 @@ func install(t *testing.T) *installation {
 	return &installation{vault: vault, kube: c, url: s.URL, caCert: caCert, kubeconfig: writeKubeconfig(t, config)}
 }
 
-// writeKubeconfig makes the file that a person with the rights of config has.
+// writeKubeconfig makes the file that a person with the rights of config has. Its context
+// "nobody" has no rights.
 func writeKubeconfig(t *testing.T, config *rest.Config) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
@@ -88,6 +89,10 @@ func writeKubeconfig(t *testing.T, config *rest.Config) string {
 	kubeconfig.AuthInfos["admin"] = &clientcmdapi.AuthInfo{ClientCertificateData: config.CertData, ClientKeyData: config.KeyData}
 	kubeconfig.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "admin"}
 	kubeconfig.CurrentContext = "test"
+	nobody := *kubeconfig.AuthInfos["admin"]
+	nobody.Impersonate = "nobody"
+	kubeconfig.AuthInfos["nobody"] = &nobody
+	kubeconfig.Contexts["nobody"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "nobody"}
 	must(t, clientcmd.WriteToFile(*kubeconfig, file))
 	return file
 }
