@@ -20,6 +20,7 @@ const (
 	exitConflict        = 5
 	exitUnavailable     = 6
 	exitFindings        = 7
+	exitCredentials     = 8
 )
 
 // ExitCodes explains the exit codes, for help and reference.
@@ -29,9 +30,11 @@ const ExitCodes = `Exit codes:
   2  wrong usage
   3  not found, or denied
   4  not authenticated
-  5  conflict: the version is not the expected one, or the keyring does not allow it now
+  5  conflict: the version is not the expected one, an import found other values, or the keyring does not
+     allow it now
   6  the vault is not available
-  7  the audit log is not as it was written`
+  7  the audit log is not as it was written
+  8  scan found likely credentials`
 
 // findingsError says what a verification of the audit log found.
 type findingsError struct{ message string }
@@ -55,6 +58,15 @@ func (s *session) report(cmd *cobra.Command, err error) int {
 func exitCode(err error) int {
 	if _, found := errors.AsType[*findingsError](err); found {
 		return exitFindings
+	}
+	if _, found := errors.AsType[*credentialsError](err); found {
+		return exitCredentials
+	}
+	if _, left := errors.AsType[*leftError](err); left {
+		return exitConflict
+	}
+	if _, missing := errors.AsType[*missingError](err); missing {
+		return exitNotFound
 	}
 	switch sdk.CodeOf(err) {
 	case sdk.CodeNotFoundOrDenied, sdk.CodeVersionNotFound:
