@@ -130,12 +130,13 @@ func (a *api) queue(h huma.API) middleware {
 		if ctx.Method() == http.MethodGet {
 			weight = readWeight
 		}
-		done, err := a.turns.own(ctx.Context(), callerKey(callerOf(ctx.Context())), weight)
+		endOwn, err := a.turns.own(ctx.Context(), callerKey(callerOf(ctx.Context())), weight)
 		if err != nil {
 			a.refuseTurn(h, ctx, err)
 			return
 		}
-		defer done()
+		endOwn = sync.OnceFunc(endOwn)
+		defer endOwn()
 		if ctx.Operation().RequestBody != nil {
 			body, done, err := a.bodies.read(ctx.Context(), ctx.BodyReader(), ctx.SetReadDeadline)
 			if err != nil {
@@ -145,14 +146,14 @@ func (a *api) queue(h huma.API) middleware {
 			defer done()
 			ctx = readAhead{ctx, body}
 		}
-		done, err = a.turns.ofAll(ctx.Context(), weight)
+		endOfAll, err := a.turns.ofAll(ctx.Context(), weight)
 		if err != nil {
 			a.refuseTurn(h, ctx, err)
 			return
 		}
-		done = sync.OnceFunc(done)
-		defer done()
-		exchangeOf(ctx.Context()).endTurn = done
+		endOfAll = sync.OnceFunc(endOfAll)
+		defer endOfAll()
+		exchangeOf(ctx.Context()).endTurn = func() { endOfAll(); endOwn() }
 		next(ctx)
 	}
 }
