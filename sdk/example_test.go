@@ -110,3 +110,46 @@ func ExampleClient_Watch() {
 	// read everything once
 	// read production/payments/database again: version 8
 }
+
+func ExampleSecret_Property() {
+	// As client.Get(ctx, "production/payments/database") gives it.
+	database := sdk.Secret{
+		Metadata: sdk.Metadata{Path: "production/payments/database", Version: 7},
+		Value:    []byte(`{"user":"app","password":"correct horse"}`),
+	}
+	user, err := database.Property("user")
+	fmt.Println(user, err)
+	_, err = database.Property("host")
+	fmt.Println(err)
+	// Output:
+	// app <nil>
+	// read property "host" of production/payments/database@7: the value has no such property; names count in their exact case
+}
+
+func ExampleSecret_Text() {
+	key := sdk.Secret{Metadata: sdk.Metadata{Path: "production/payments/stripe", Version: 1}, Value: []byte("sk_test")}
+	fmt.Println(len(key.Text()), "bytes of", key) // key itself prints without the value
+	// Output: 7 bytes of production/payments/stripe@1
+}
+
+func ExampleSecret_Decode() {
+	// As client.Get(ctx, "production/payments/database") gives it.
+	secret := sdk.Secret{
+		Metadata: sdk.Metadata{Path: "production/payments/database", Version: 7},
+		Value:    []byte(`{"user":"app","password":"correct horse","port":"5432"}`),
+	}
+	var database struct {
+		User     string        `coffer:"user"`
+		Password []byte        `coffer:"password"`
+		Port     int           `coffer:"port,optional"`
+		Timeout  time.Duration `coffer:"timeout,optional"`
+	}
+	database.Timeout = 5 * time.Second // stays when the value says nothing
+	if err := secret.Decode(&database); err != nil {
+		fmt.Println("cannot start:", err)
+		return
+	}
+	defer clear(database.Password)
+	fmt.Println(database.User, database.Port, database.Timeout)
+	// Output: app 5432 5s
+}
