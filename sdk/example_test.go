@@ -153,3 +153,45 @@ func ExampleSecret_Decode() {
 	fmt.Println(database.User, database.Port, database.Timeout)
 	// Output: app 5432 5s
 }
+
+func ExampleNewCache() {
+	client, closeServer := example()
+	defer closeServer()
+	cache := sdk.NewCache(client, sdk.CacheConfig{
+		Prefix:   "production/payments/", // what changes here is known at once
+		MaxStale: 30 * time.Minute,       // how long an outage may be
+	})
+	defer cache.Close()
+
+	for range 2 { // the second read is answered from memory
+		password, err := cache.Get(context.Background(), "production/payments/database")
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		if password.Stale() {
+			fmt.Println("the last value, of", password.Age(), "ago:", password.Outage)
+		}
+		fmt.Println(len(password.Value), "bytes of", password)
+	}
+	// Output:
+	// 13 bytes of production/payments/database@7
+	// 13 bytes of production/payments/database@7
+}
+
+func ExampleClient_Follow() {
+	client, closeServer := example()
+	defer closeServer()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	for password, err := range client.Follow(ctx, "production/payments/database") {
+		if err != nil {
+			fmt.Println("deleted, or no longer allowed:", err)
+			return
+		}
+		fmt.Println("connect anew with", password)
+		return // or go on: the next value comes with the next rotation
+	}
+	// Output: connect anew with production/payments/database@7
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 )
@@ -30,9 +31,7 @@ func (c *Client) open(ctx context.Context, o opening) (io.ReadCloser, attempt) {
 	if err != nil {
 		return nil, attempt{err: err}
 	}
-	for name, values := range o.header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, o.header)
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("User-Agent", c.userAgent)
 	response, err := c.http.Do(request)

@@ -16,10 +16,13 @@ import (
 	"github.com/coffer-vault/coffer/sdk"
 )
 
+// answerer is a server, or one answer of it.
+type answerer func(*http.Request) (*http.Response, error)
+
 // conversation answers the requests of a watch one after the other; the last answer is
 // given again.
 type conversation struct {
-	answers []func(*http.Request) (*http.Response, error)
+	answers []answerer
 	asked   []string // Last-Event-ID and token of each request
 }
 
@@ -40,12 +43,12 @@ func body(status int, r io.Reader) (*http.Response, error) {
 }
 
 // events sends text and then breaks off.
-func events(text string) func(*http.Request) (*http.Response, error) {
+func events(text string) answerer {
 	return func(*http.Request) (*http.Response, error) { return body(http.StatusOK, strings.NewReader(text)) }
 }
 
 // silent sends text and then nothing, until the client is gone.
-func silent(text string) func(*http.Request) (*http.Response, error) {
+func silent(text string) answerer {
 	return func(r *http.Request) (*http.Response, error) {
 		return body(http.StatusOK, io.MultiReader(strings.NewReader(text), &blocked{r.Context().Done()}))
 	}
@@ -55,7 +58,7 @@ type blocked struct{ done <-chan struct{} }
 
 func (b *blocked) Read([]byte) (int, error) { <-b.done; return 0, context.Canceled }
 
-func refuse(status int, code sdk.Code) func(*http.Request) (*http.Response, error) {
+func refuse(status int, code sdk.Code) answerer {
 	return func(*http.Request) (*http.Response, error) {
 		return body(status, strings.NewReader(fmt.Sprintf(`{"status":%d,"code":%q,"detail":"why"}`, status, code)))
 	}
@@ -84,7 +87,7 @@ func watchAll(ctx context.Context, client *sdk.Client, options sdk.WatchOptions,
 // TestWatchGoesOn through everything that may happen to a server.
 func TestWatchGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &conversation{answers: []func(*http.Request) (*http.Response, error){
+		c := &conversation{answers: []answerer{
 			refuse(http.StatusServiceUnavailable, sdk.CodeUnavailable),
 			events(positionText + eventsText + halfText),
 			func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF },
@@ -122,7 +125,7 @@ func wantList(t *testing.T, what string, got []string, want ...string) {
 // TestWatchWaitsLongForAServerThatIsAway: and no longer than some seconds at a time.
 func TestWatchWaitsLongForAServerThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &conversation{answers: []func(*http.Request) (*http.Response, error){refuse(http.StatusServiceUnavailable, sdk.CodeUnavailable)}}
+		c := &conversation{answers: []answerer{refuse(http.StatusServiceUnavailable, sdk.CodeUnavailable)}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		came, err := watchAll(ctx, c.client(t, sdk.Config{Token: "t"}), sdk.WatchOptions{}, 0)
@@ -135,7 +138,7 @@ func TestWatchWaitsLongForAServerThatIsAway(t *testing.T) {
 // TestWatchEndsWhenItCannotBe: with the error that says why, once.
 func TestWatchEndsWhenItCannotBe(t *testing.T) {
 	for name, test := range map[string]struct {
-		answer func(*http.Request) (*http.Response, error)
+		answer answerer
 		code   sdk.Code
 	}{
 		"a path that is none":        {refuse(http.StatusUnprocessableEntity, sdk.CodeInvalid), sdk.CodeInvalid},
@@ -145,7 +148,7 @@ func TestWatchEndsWhenItCannotBe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := &conversation{answers: []func(*http.Request) (*http.Response, error){test.answer}}
+				c := &conversation{answers: []answerer{test.answer}}
 				came, err := watchAll(t.Context(), c.client(t, sdk.Config{Token: "t"}), sdk.WatchOptions{}, 0)
 				if sdk.CodeOf(err) != test.code || len(came) != 0 || len(c.asked) != 1 {
 					t.Errorf("%v after %q and %d requests", err, came, len(c.asked))
@@ -161,7 +164,7 @@ func TestWatchReadsARenewedToken(t *testing.T) {
 	must(t, os.WriteFile(file, []byte("old\n"), 0o600))
 	synctest.Test(t, func(t *testing.T) {
 		refused := refuse(http.StatusUnauthorized, sdk.CodeUnauthenticated)
-		c := &conversation{answers: []func(*http.Request) (*http.Response, error){
+		c := &conversation{answers: []answerer{
 			refused, refused,
 			func(r *http.Request) (*http.Response, error) {
 				must(t, os.WriteFile(file, []byte("new\n"), 0o600))
@@ -179,7 +182,7 @@ func TestWatchReadsARenewedToken(t *testing.T) {
 // TestWatchEndsWithItsContext: without an error, while events come and while they do not.
 func TestWatchEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &conversation{answers: []func(*http.Request) (*http.Response, error){silent(positionText)}}
+		c := &conversation{answers: []answerer{silent(positionText)}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		came, err := watchAll(ctx, c.client(t, sdk.Config{Token: "t"}), sdk.WatchOptions{}, 0)
