@@ -195,3 +195,15 @@ func ExampleClient_Follow() {
 	}
 	// Output: connect anew with production/payments/database@7
 }
+
+func ExampleHooks() {
+	hooks := sdk.Hooks{
+		Attempt: func(ctx context.Context, a sdk.Attempt) (context.Context, func(sdk.AttemptResult)) {
+			return ctx, func(r sdk.AttemptResult) { fmt.Println(a.Operation, a.Path, "attempt", a.Number, "ok:", r.Err == nil) }
+		},
+		CacheRead: func(_ context.Context, r sdk.CacheRead) { fmt.Println(r.Outcome, r.Path) },
+	}
+	_, err := sdk.New(sdk.Config{Address: "https://coffer.example", Token: "token", Hooks: hooks})
+	fmt.Println(err)
+	// Output: <nil>
+}
