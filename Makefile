@@ -108,11 +108,13 @@ fix: $(GOLANGCI_LINT) ## Let the linter mend what it can.
 verify: ## Check all that needs no test run: generated files, format, lint, vulnerabilities, chart, alerts.
 	hack/tools/unchanged.sh $(MAKE) generate manifests fmt
 	$(GO) mod tidy -diff
+	cd sdk/otelcoffer && $(GO) mod tidy -diff
 	$(MAKE) lint vuln chart alerts
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run golangci-lint, import direction included.
 	$(GOLANGCI_LINT) run
+	cd sdk/otelcoffer && $(GOLANGCI_LINT) run
 
 .PHONY: vuln
 vuln: $(GOVULNCHECK) ## Look for known vulnerabilities. GOVULNDB names another database.
@@ -132,6 +134,8 @@ alerts: ## Show each alert of config/prometheus, with Prometheus' engine, when i
 test: $(GOTESTSUM) deps ## Run every test: unit, real Postgres, Redis and kube-apiserver, then the node.
 	assets="$${KUBEBUILDER_ASSETS:-$$($(LOCAL) assets)}"; \
 	KUBEBUILDER_ASSETS="$$assets" $(GOTESTSUM) --format standard-quiet -- -race -timeout 20m ./...
+	@# A module of its own; its test cache does not notice the SDK's files.
+	cd sdk/otelcoffer && $(GO) test -race -count=1 ./...
 	$(MAKE) test-e2e
 
 .PHONY: test-e2e

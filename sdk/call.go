@@ -53,7 +53,9 @@ func (c *Client) call(ctx context.Context, what call, out any) error {
 	}
 	refused := false
 	for attempt := 0; ; attempt++ {
-		a := c.attempt(ctx, what, body, out)
+		within, told := c.hooks.begin(ctx, Attempt{Operation: what.method + " " + what.route, Path: what.query.Get("path"), Number: attempt + 1})
+		a := c.attempt(within, what, body, out)
+		told(a.err)
 		if a.err == nil {
 			return nil
 		}

@@ -16,6 +16,7 @@ type Client struct {
 	token     *tokenSource
 	retries   int
 	userAgent string
+	hooks     Hooks
 }
 
 // New returns a client. It connects to nothing yet.
@@ -34,7 +35,7 @@ func New(c Config) (*Client, error) {
 	if c.Token == "" {
 		token.file = c.TokenFile
 	}
-	return &Client{base: base, http: c.HTTPClient, token: token, retries: c.Retries, userAgent: c.UserAgent}, nil
+	return &Client{base: base, http: c.HTTPClient, token: token, retries: c.Retries, userAgent: c.UserAgent, hooks: c.Hooks}, nil
 }
 
 // Get reads the current version of a path. It needs the read capability.

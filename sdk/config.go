@@ -51,6 +51,8 @@ type Config struct {
 	Retries int
 	// UserAgent is sent along; "coffer-sdk-go" when empty.
 	UserAgent string
+	// Hooks hear what the client does.
+	Hooks Hooks
 }
 
 // DefaultRetries spans about 3 s in all: enough for a server to be replaced.

@@ -110,3 +110,100 @@ func ExampleClient_Watch() {
 	// read everything once
 	// read production/payments/database again: version 8
 }
+
+func ExampleSecret_Property() {
+	// As client.Get(ctx, "production/payments/database") gives it.
+	database := sdk.Secret{
+		Metadata: sdk.Metadata{Path: "production/payments/database", Version: 7},
+		Value:    []byte(`{"user":"app","password":"correct horse"}`),
+	}
+	user, err := database.Property("user")
+	fmt.Println(user, err)
+	_, err = database.Property("host")
+	fmt.Println(err)
+	// Output:
+	// app <nil>
+	// read property "host" of production/payments/database@7: the value has no such property; names count in their exact case
+}
+
+func ExampleSecret_Text() {
+	key := sdk.Secret{Metadata: sdk.Metadata{Path: "production/payments/stripe", Version: 1}, Value: []byte("sk_test")}
+	fmt.Println(len(key.Text()), "bytes of", key) // key itself prints without the value
+	// Output: 7 bytes of production/payments/stripe@1
+}
+
+func ExampleSecret_Decode() {
+	// As client.Get(ctx, "production/payments/database") gives it.
+	secret := sdk.Secret{
+		Metadata: sdk.Metadata{Path: "production/payments/database", Version: 7},
+		Value:    []byte(`{"user":"app","password":"correct horse","port":"5432"}`),
+	}
+	var database struct {
+		User     string        `coffer:"user"`
+		Password []byte        `coffer:"password"`
+		Port     int           `coffer:"port,optional"`
+		Timeout  time.Duration `coffer:"timeout,optional"`
+	}
+	database.Timeout = 5 * time.Second // stays when the value says nothing
+	if err := secret.Decode(&database); err != nil {
+		fmt.Println("cannot start:", err)
+		return
+	}
+	defer clear(database.Password)
+	fmt.Println(database.User, database.Port, database.Timeout)
+	// Output: app 5432 5s
+}
+
+func ExampleNewCache() {
+	client, closeServer := example()
+	defer closeServer()
+	cache := sdk.NewCache(client, sdk.CacheConfig{
+		Prefix:   "production/payments/", // what changes here is known at once
+		MaxStale: 30 * time.Minute,       // how long an outage may be
+	})
+	defer cache.Close()
+
+	for range 2 { // the second read is answered from memory
+		password, err := cache.Get(context.Background(), "production/payments/database")
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		if password.Stale() {
+			fmt.Println("the last value, of", password.Age(), "ago:", password.Outage)
+		}
+		fmt.Println(len(password.Value), "bytes of", password)
+	}
+	// Output:
+	// 13 bytes of production/payments/database@7
+	// 13 bytes of production/payments/database@7
+}
+
+func ExampleClient_Follow() {
+	client, closeServer := example()
+	defer closeServer()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	for password, err := range client.Follow(ctx, "production/payments/database") {
+		if err != nil {
+			fmt.Println("deleted, or no longer allowed:", err)
+			return
+		}
+		fmt.Println("connect anew with", password)
+		return // or go on: the next value comes with the next rotation
+	}
+	// Output: connect anew with production/payments/database@7
+}
+
+func ExampleHooks() {
+	hooks := sdk.Hooks{
+		Attempt: func(ctx context.Context, a sdk.Attempt) (context.Context, func(sdk.AttemptResult)) {
+			return ctx, func(r sdk.AttemptResult) { fmt.Println(a.Operation, a.Path, "attempt", a.Number, "ok:", r.Err == nil) }
+		},
+		CacheRead: func(_ context.Context, r sdk.CacheRead) { fmt.Println(r.Outcome, r.Path) },
+	}
+	_, err := sdk.New(sdk.Config{Address: "https://coffer.example", Token: "token", Hooks: hooks})
+	fmt.Println(err)
+	// Output: <nil>
+}

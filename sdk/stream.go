@@ -20,6 +20,13 @@ type opening struct {
 // open sends a request once and returns its answer, which the caller closes, unless
 // the attempt failed.
 func (c *Client) open(ctx context.Context, o opening) (io.ReadCloser, attempt) {
+	ctx, told := c.hooks.begin(ctx, Attempt{Operation: o.method + " " + o.route, Number: 1})
+	body, a := c.send(ctx, o)
+	told(a.err)
+	return body, a
+}
+
+func (c *Client) send(ctx context.Context, o opening) (io.ReadCloser, attempt) {
 	token, err := c.token.get()
 	if err != nil {
 		return nil, attempt{err: &Error{Code: CodeUnauthenticated, Detail: err.Error(), cause: err}}
