@@ -98,6 +98,7 @@ func TestWatchGoesOn(t *testing.T) {
 			refuse(http.StatusGone, sdk.CodePositionLost),
 			silent(positionText),
 		}}
+		began := time.Now()
 		var retried []string
 		var waited []time.Duration
 		came, err := watchAll(t.Context(), c.client(t, sdk.Config{Token: "t"}), sdk.WatchOptions{After: "p0", Retrying: func(err error, wait time.Duration) {
@@ -107,6 +108,9 @@ func TestWatchGoesOn(t *testing.T) {
 		wantList(t, "events", came, "position  0 p1", "put a/b 1", "rotate a/b 2 p2", "position  0 p1", "put a/b 3", "reset  0", "position  0 p1")
 		wantList(t, "requests", c.asked, "p0 Bearer t", "p0 Bearer t", "p2 Bearer t", "p2 Bearer t", "p2 Bearer t", "p1 Bearer t", "p1 Bearer t", "p1 Bearer t", "Bearer t")
 		wantList(t, "retries", retried, "unavailable", "unavailable", "unavailable", "rate_limited", "unavailable", "internal", "unavailable", "position_lost")
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it took %v: a server that says nothing is waited for", took)
+		}
 		for i, wait := range waited {
 			if wait < 100*time.Millisecond || wait > 5*time.Second {
 				t.Errorf("wait %d is %v", i, wait)
