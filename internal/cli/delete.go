@@ -95,7 +95,7 @@ func (s *session) removal(cmd *cobra.Command, r removal) *cobra.Command {
 				return err
 			}
 		}
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-vault/coffer/internal/cli/access"
 	"github.com/coffer-vault/coffer/sdk"
 )
 
@@ -56,6 +57,12 @@ func exitCode(err error) int {
 	if _, found := errors.AsType[*findingsError](err); found {
 		return exitFindings
 	}
+	if failed, ok := accessError(err); ok {
+		if failed.Kind == access.Unreachable {
+			return exitUnavailable
+		}
+		return exitUnauthenticated
+	}
 	switch sdk.CodeOf(err) {
 	case sdk.CodeNotFoundOrDenied, sdk.CodeVersionNotFound:
 		return exitNotFound
@@ -85,6 +92,9 @@ func nextStep(cmd *cobra.Command, err error) string {
 	}
 	if _, ok := errors.AsType[*findingsError](err); ok {
 		return `What each finding means and what to do: "When the audit log is not as it was written" in docs/operations.md.`
+	}
+	if failed, ok := accessError(err); ok {
+		return failed.Next
 	}
 	answer, ok := errors.AsType[*sdk.Error](err)
 	if !ok {

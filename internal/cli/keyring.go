@@ -45,7 +45,7 @@ not shown any more. It is unknown when it does not answer now.`,
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
 	cmd.RunE = s.do(func(cmd *cobra.Command, _ []string) error {
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ read and rotate capabilities on sys/keyring.`,
 		Args: noArgs, Annotations: map[string]string{explainedBy: "rotate", explainedPath: keyringPath},
 	}
 	cmd.RunE = s.do(func(cmd *cobra.Command, _ []string) error {
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -233,7 +233,7 @@ capabilities on sys/keyring.`,
 				return err
 			}
 		}
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}

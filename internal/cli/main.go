@@ -30,6 +30,8 @@ type session struct {
 	restore  Restorer
 
 	connection connection
+	// closers end what commands opened, at the end of the run.
+	closers []func()
 	// started is set when a command's own work begins: what fails before is usage.
 	started bool
 }
@@ -40,11 +42,18 @@ func (s *session) run(ctx context.Context, args []string) int {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
+	defer s.close()
 	failed, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	return s.report(failed, err)
+}
+
+func (s *session) close() {
+	for _, end := range s.closers {
+		end()
+	}
 }
 
 // displayName is how help calls the program: installed as kubectl-coffer it is a

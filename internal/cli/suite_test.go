@@ -19,6 +19,9 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
@@ -53,11 +56,14 @@ type installation struct {
 	kube   client.Client
 	url    string
 	caCert string
+	// kubeconfig is a file, for the administrator of the cluster.
+	kubeconfig string
 }
 
 func install(t *testing.T) *installation {
 	t.Helper()
-	c, err := client.New(testkit.Kube(t, "../testkit/testdata/crd"), client.Options{})
+	config := testkit.Kube(t, "../testkit/testdata/crd")
+	c, err := client.New(config, client.Options{})
 	must(t, err)
 	vault := vaulttest.Start(t)
 	vault.Sync(t, "default")
@@ -70,7 +76,20 @@ func install(t *testing.T) *installation {
 	t.Cleanup(s.Close)
 	caCert := filepath.Join(t.TempDir(), "ca.crt")
 	must(t, os.WriteFile(caCert, pemOf(s.Certificate().Raw), 0o600))
-	return &installation{vault: vault, kube: c, url: s.URL, caCert: caCert}
+	return &installation{vault: vault, kube: c, url: s.URL, caCert: caCert, kubeconfig: writeKubeconfig(t, config)}
+}
+
+// writeKubeconfig makes the file that a person with the rights of config has.
+func writeKubeconfig(t *testing.T, config *rest.Config) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	kubeconfig := clientcmdapi.NewConfig()
+	kubeconfig.Clusters["test"] = &clientcmdapi.Cluster{Server: config.Host, CertificateAuthorityData: config.CAData}
+	kubeconfig.AuthInfos["admin"] = &clientcmdapi.AuthInfo{ClientCertificateData: config.CertData, ClientKeyData: config.KeyData}
+	kubeconfig.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "admin"}
+	kubeconfig.CurrentContext = "test"
+	must(t, clientcmd.WriteToFile(*kubeconfig, file))
+	return file
 }
 
 // account makes the service account namespace/api, when it is not there, and returns
@@ -101,6 +120,7 @@ func TestScripts(t *testing.T) {
 	i.vault.Allow(t, auditor, "**", policy.Audit)
 	i.vault.Allow(t, auditor, "sys/**", policy.Audit)
 	i.vault.AllowAll(t, keeper, "backup/**")
+	i.prepareLogins(t)
 	dir := t.TempDir()
 	for file, token := range map[string]string{
 		"admin":    i.account(t, "operations", "coffer"),
@@ -123,12 +143,17 @@ func TestScripts(t *testing.T) {
 			e.Setenv("COFFER_CACERT", i.caCert)
 			e.Setenv("COFFER_TOKEN_FILE", filepath.Join(dir, "admin"))
 			e.Setenv("TOKENS", dir)
+			e.Setenv("CACERT", i.caCert)
+			e.Setenv("KUBECONFIGS", filepath.Dir(i.kubeconfig))
+			e.Setenv("COFFER_BIN", filepath.SplitList(e.Getenv("PATH"))[0])
+			e.Setenv("PATH", e.Getenv("PATH")+string(filepath.ListSeparator)+os.Getenv("KUBEBUILDER_ASSETS")) // kubectl
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "followed": followed, "agekeys": ageKeys, "cut": cut, "fill": fill,
 			"newdatabase": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", testkit.Postgres(t)) },
 			"serves":      i.serves(t),
+			"runsnext":    runsNext,
 		},
 	})
 }
