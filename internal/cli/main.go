@@ -38,7 +38,7 @@ type session struct {
 
 func (s *session) run(ctx context.Context, args []string) int {
 	root := s.root(displayName(args[0]))
-	root.SetArgs(args[1:])
+	root.SetArgs(arguments(args))
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
@@ -56,10 +56,19 @@ func (s *session) close() {
 	}
 }
 
+// arguments are those of the command line. kubectl asks the program kubectl_complete-coffer
+// what may follow kubectl coffer.
+func arguments(args []string) []string {
+	if strings.HasPrefix(filepath.Base(args[0]), "kubectl_complete-") {
+		return append([]string{cobra.ShellCompRequestCmd}, args[1:]...)
+	}
+	return args[1:]
+}
+
 // displayName is how help calls the program: installed as kubectl-coffer it is a
 // plugin of kubectl.
 func displayName(program string) string {
-	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
+	if strings.HasPrefix(filepath.Base(program), "kubectl") {
 		return "kubectl coffer"
 	}
 	return "coffer"

@@ -36,7 +36,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"coffer": func() { os.Exit(Main(os.Args, restoreFile)) }})
+	program := func() { os.Exit(Main(os.Args, restoreFile)) }
+	testscript.Main(m, map[string]func(){"coffer": program, "kubectl-coffer": program, "kubectl_complete-coffer": program})
 }
 
 // restoreFile is what cmd/coffer gives to Main.

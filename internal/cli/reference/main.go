@@ -41,7 +41,8 @@ flag: command lines are seen by others.
 | ` + "`KUBECONFIG`" + ` | kubeconfig that gives a token when no other is given |
 | ` + "`XDG_CONFIG_HOME`" + ` | folder in which ` + "`coffer/config.yaml`" + ` has the logins; ` + "`~/.config`" + ` when not set |
 
-Installed under the name ` + "`kubectl-coffer`" + ` the program is a plugin: ` + "`kubectl coffer get …`" + `.
+Installed under the name ` + "`kubectl-coffer`" + ` the program is a plugin: ` + "`kubectl coffer get …`" + `. Under the name
+` + "`kubectl_complete-coffer`" + ` it completes for kubectl's own completion. Links do.
 `
 
 func page() []byte {
