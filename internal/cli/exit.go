@@ -41,6 +41,9 @@ func (e *findingsError) Error() string { return e.message }
 
 // report prints err, and what to do about it, and returns the exit code.
 func (s *session) report(cmd *cobra.Command, err error) int {
+	if code, ok := processExitCode(err); ok {
+		return code
+	}
 	_, usage := errors.AsType[*usageError](err)
 	if usage || !s.started {
 		_, _ = fmt.Fprintf(s.err, "Error: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
@@ -56,6 +59,9 @@ func (s *session) report(cmd *cobra.Command, err error) int {
 func exitCode(err error) int {
 	if _, found := errors.AsType[*findingsError](err); found {
 		return exitFindings
+	}
+	if failed, ok := errors.AsType[*startError](err); ok {
+		return failed.code
 	}
 	if failed, ok := accessError(err); ok {
 		if failed.Kind == access.Unreachable {

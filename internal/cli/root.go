@@ -34,7 +34,7 @@ exist and one that you may not use give the same answer.
 		&cobra.Group{ID: "access", Title: "Access:"},
 	)
 	for _, cmd := range []*cobra.Command{
-		s.get(), s.put(), s.patch(), s.rotate(), s.update(), s.list(), s.describe(), s.versions(), s.rollback(), s.promote(), s.remove(), s.undelete(), s.destroy(),
+		s.get(), s.put(), s.patch(), s.rotate(), s.update(), s.list(), s.describe(), s.versions(), s.rollback(), s.promote(), s.remove(), s.undelete(), s.destroy(), s.runProcess(),
 	} {
 		cmd.GroupID = "secrets"
 		root.AddCommand(cmd)

@@ -155,6 +155,7 @@ func TestScripts(t *testing.T) {
 			"newdatabase": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", testkit.Postgres(t)) },
 			"serves":      i.serves(t),
 			"runsnext":    runsNext,
+			"contains":    contains,
 		},
 	})
 }
