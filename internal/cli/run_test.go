@@ -112,3 +112,25 @@ func TestRunDigest(t *testing.T) {
 		seen[v.digest()] = i
 	}
 }
+
+// Only other values than those that the process has end it, with SIGTERM.
+func TestRunChanged(t *testing.T) {
+	had := values{env: map[string]string{"A": "1"}}
+	r := &supervisor{args: []string{"sleep", "60"}, err: t.Output(), change: reaction{restart: true}, digest: had.digest()}
+	must(t, r.start(had))
+	t.Cleanup(func() { _ = r.child.Process.Kill() })
+	if r.changed(values{env: map[string]string{"A": "1"}, files: map[string][]byte{}}) || r.next != nil {
+		t.Fatal("the process is started anew for the values that it has")
+	}
+	if !r.changed(values{env: map[string]string{"A": "2"}}) || r.next == nil || r.next.env["A"] != "2" {
+		t.Fatal("the process is not started anew with other values")
+	}
+	<-r.done
+	if code, ok := processExitCode(exitOf(r.child.ProcessState)); !ok || code != 128+15 {
+		t.Errorf("the process ended with %d", code)
+	}
+	r.forward(os.Interrupt)
+	if r.next != nil {
+		t.Error("a process that a person ends would be started anew")
+	}
+}

@@ -30,35 +30,21 @@ type sourceList []source
 const maxWatched = 64
 
 func (f runFlags) sources() (sourceList, error) {
+	if f.prefix != "" && !variableName.MatchString(f.prefix) {
+		return nil, usagef("--prefix %q cannot begin the name of a variable", f.prefix)
+	}
 	var all sourceList
 	for _, given := range f.env {
-		name, ref, named := strings.Cut(given, "=")
-		if !named {
-			ref = name
-		}
-		src := source{prefix: f.prefix}
-		var ok bool
-		src.path, src.property, ok = cutProperty(ref)
-		switch {
-		case !ok || src.path == "" || !named && src.property != "":
-			return nil, usagef("--env %q is not PATH, NAME=PATH or NAME=PATH#PROPERTY", given)
-		case named && !variableName.MatchString(name):
-			return nil, usagef("--env %q: %q is no name of a variable", given, name)
-		case named:
-			src.variable = name
+		src, err := parseVariable(given, f.prefix)
+		if err != nil {
+			return nil, err
 		}
 		all = append(all, src)
 	}
 	for _, given := range f.files {
-		ref, file, named := strings.Cut(given, "=")
-		src := source{file: filepath.Clean(file)}
-		var ok bool
-		src.path, src.property, ok = cutProperty(ref)
-		if !ok || !named || src.path == "" || file == "" {
-			return nil, usagef("--file %q is not PATH=FILE or PATH#PROPERTY=FILE", given)
-		}
-		if !filepath.IsLocal(file) || src.file == "." {
-			return nil, usagef("--file %q: %s is no name below the folder of the files, such as tls.key", given, file)
+		src, err := parseFile(given)
+		if err != nil {
+			return nil, err
 		}
 		all = append(all, src)
 	}
@@ -68,10 +54,40 @@ func (f runFlags) sources() (sourceList, error) {
 	if n := len(all.paths()); n > maxWatched {
 		return nil, usagef("%d paths are more than %d, the most for one process", n, maxWatched)
 	}
-	if f.prefix != "" && !variableName.MatchString(f.prefix) {
-		return nil, usagef("--prefix %q cannot begin the name of a variable", f.prefix)
-	}
 	return all, nil
+}
+
+// parseVariable reads PATH, NAME=PATH or NAME=PATH#PROPERTY.
+func parseVariable(given, prefix string) (source, error) {
+	name, ref, named := strings.Cut(given, "=")
+	if !named {
+		ref = name
+	}
+	path, property, ok := cutProperty(ref)
+	if !ok || path == "" || !named && property != "" {
+		return source{}, usagef("--env %q is not PATH, NAME=PATH or NAME=PATH#PROPERTY", given)
+	}
+	if !named {
+		return source{path: path, prefix: prefix}, nil
+	}
+	if !variableName.MatchString(name) {
+		return source{}, usagef("--env %q: %q is no name of a variable", given, name)
+	}
+	return source{path: path, property: property, variable: name}, nil
+}
+
+// parseFile reads PATH=FILE or PATH#PROPERTY=FILE.
+func parseFile(given string) (source, error) {
+	ref, file, named := strings.Cut(given, "=")
+	path, property, ok := cutProperty(ref)
+	if !ok || !named || path == "" || file == "" {
+		return source{}, usagef("--file %q is not PATH=FILE or PATH#PROPERTY=FILE", given)
+	}
+	clean := filepath.Clean(file)
+	if !filepath.IsLocal(file) || clean == "." {
+		return source{}, usagef("--file %q: %s is no name below the folder of the files, such as tls.key", given, file)
+	}
+	return source{path: path, property: property, file: clean}, nil
 }
 
 // cutProperty splits PATH#PROPERTY.
@@ -118,7 +134,9 @@ func (v values) digest() [sha256.Size]byte {
 	for name, value := range v.env {
 		env[name] = []byte(value)
 	}
-	encoded, _ := json.Marshal([]map[string][]byte{env, v.files}) // maps of bytes always can be
+	files := map[string][]byte{}
+	maps.Copy(files, v.files)
+	encoded, _ := json.Marshal([]map[string][]byte{env, files}) // maps of bytes always can be
 	defer clear(encoded)
 	return sha256.Sum256(encoded)
 }
