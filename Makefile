@@ -58,9 +58,12 @@ deploy: ## Install Coffer onto the cluster that KUBECONFIG names, with IMG, DATA
 ##@ Build
 
 .PHONY: build
-build: ## Build the manager and the CLI into bin/.
+build: ## Build the manager and the CLI, also as a plugin of kubectl, into bin/.
 	@# No -trimpath here: it would compile every package anew. The Dockerfile has it.
 	CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	@# As a plugin of kubectl it is the same program under other names.
+	ln -sf coffer $(BIN)/kubectl-coffer
+	ln -sf coffer $(BIN)/kubectl_complete-coffer
 
 .PHONY: image
 image: ## Build the manager's image without a daemon.

@@ -82,7 +82,7 @@ from then on before. None is left out. -o json then prints one entry a line.`,
 		case follow && output.value == formatYAML:
 			return usagef("--follow prints a table or -o json")
 		}
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}

@@ -64,7 +64,7 @@ Needs the audit capability on the paths; for a whole log on ** and sys/**.`,
 				return err
 			}
 		}
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}

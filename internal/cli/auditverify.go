@@ -40,7 +40,7 @@ edited cannot be told so: the checksums need the vault's keys. Exports with a fi
 			}
 			return s.reportVerification(verified.report, output.value, func() error { return s.printFileVerification(verified) })
 		}
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}

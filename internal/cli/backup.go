@@ -71,7 +71,7 @@ Needs the read capability on sys/backup.`,
 		if out == "" {
 			return usagef("--output is missing: name the file to write")
 		}
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}

@@ -21,12 +21,12 @@ func (s *session) completePath(cmd *cobra.Command, args []string, typed string) 
 	if len(args) > 0 {
 		return nil, nothingElse
 	}
-	client, err := s.client()
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
+	defer cancel()
+	client, err := s.client(ctx)
 	if err != nil {
 		return nil, nothingElse
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
-	defer cancel()
 	page, err := client.ListPage(ctx, typed[:strings.LastIndex(typed, "/")+1], "", completionItems)
 	if err != nil {
 		return nil, nothingElse

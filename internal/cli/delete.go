@@ -31,8 +31,9 @@ unless their VaultSecret says otherwise. Undelete brings it back; a later put be
 with the next version number. With --version, delete those versions only; the current
 one cannot be deleted alone.
 
-You are asked to confirm by typing the path, unless --yes is given. Needs the delete
-capability.`,
+You are asked to confirm by typing the path, unless --yes is given. --dry-run shows the
+versions that would go, for which it needs the list or the read capability besides. Needs
+the delete capability.`,
 		Example: `  coffer delete production/payments/database
   coffer delete production/payments/database --version 1,2 --yes`,
 	}, removal{done: "deleted", asks: "deletes", path: (*sdk.Client).Delete, versions: (*sdk.Client).DeleteVersions})
@@ -67,8 +68,9 @@ those versions only; the current one cannot be destroyed alone. The numbers stay
 later put goes on with the next one. Backups of the database still hold what was
 destroyed after they were made.
 
-You are asked to confirm by typing the path, unless --yes is given. Needs the delete
-capability.`,
+You are asked to confirm by typing the path, unless --yes is given. --dry-run shows the
+versions that would go, of a secret that is not deleted, for which it needs the list or the
+read capability besides. Needs the delete capability.`,
 		Example: `  coffer destroy production/payments/database
   coffer destroy production/payments/database --version 1,2 --yes`,
 	}, removal{done: "destroyed", asks: "destroys, for good,", path: (*sdk.Client).Destroy, versions: (*sdk.Client).DestroyVersions})
@@ -78,11 +80,13 @@ capability.`,
 func (s *session) removal(cmd *cobra.Command, r removal) *cobra.Command {
 	var (
 		yes      bool
+		dryRun   bool
 		versions []int64
 	)
 	cmd.Args, cmd.ValidArgsFunction, cmd.Annotations = onePath, s.completePath, map[string]string{explainedBy: "delete"}
 	if r.asks != "" {
 		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+		addDryRun(cmd, &dryRun)
 	}
 	cmd.Flags().Int64SliceVar(&versions, "version", nil, "version by its number, instead of the whole secret; may be repeated")
 	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
@@ -90,17 +94,20 @@ func (s *session) removal(cmd *cobra.Command, r removal) *cobra.Command {
 		if len(versions) > 0 {
 			what = versionsText(versions) + " of " + args[0]
 		}
-		if r.asks != "" && !yes {
+		if r.asks != "" && !yes && !dryRun {
 			if err := s.confirmChange(r.asks+" "+what, args[0]); err != nil {
 				return err
 			}
 		}
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
 		ctx, cancel := s.limit(cmd)
 		defer cancel()
+		if dryRun {
+			return s.showRemoval(ctx, client, args[0], r.done, versions)
+		}
 		if cmd.Flags().Changed("version") {
 			err = r.versions(client, ctx, args[0], versions...)
 		} else {

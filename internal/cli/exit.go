@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-vault/coffer/internal/cli/access"
 	"github.com/coffer-vault/coffer/sdk"
 )
 
@@ -43,6 +44,9 @@ func (e *findingsError) Error() string { return e.message }
 
 // report prints err, and what to do about it, and returns the exit code.
 func (s *session) report(cmd *cobra.Command, err error) int {
+	if code, ok := processExitCode(err); ok {
+		return code
+	}
 	_, usage := errors.AsType[*usageError](err)
 	if usage || !s.started {
 		_, _ = fmt.Fprintf(s.err, "Error: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
@@ -67,6 +71,15 @@ func exitCode(err error) int {
 	}
 	if _, missing := errors.AsType[*missingError](err); missing {
 		return exitNotFound
+	}
+	if failed, ok := errors.AsType[*startError](err); ok {
+		return failed.code
+	}
+	if failed, ok := accessError(err); ok {
+		if failed.Kind == access.Unreachable {
+			return exitUnavailable
+		}
+		return exitUnauthenticated
 	}
 	switch sdk.CodeOf(err) {
 	case sdk.CodeNotFoundOrDenied, sdk.CodeVersionNotFound:
@@ -97,6 +110,9 @@ func nextStep(cmd *cobra.Command, err error) string {
 	}
 	if _, ok := errors.AsType[*findingsError](err); ok {
 		return `What each finding means and what to do: "When the audit log is not as it was written" in docs/operations.md.`
+	}
+	if failed, ok := accessError(err); ok {
+		return failed.Next
 	}
 	answer, ok := errors.AsType[*sdk.Error](err)
 	if !ok {

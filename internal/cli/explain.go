@@ -49,7 +49,7 @@ capability on the path.`,
 			}
 			query.Namespace, query.ServiceAccount = namespace, name
 		}
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (s *session) whoami() *cobra.Command {
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, _ []string) error {
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}

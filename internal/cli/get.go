@@ -49,7 +49,7 @@ Needs the read capability.`,
 		if err != nil {
 			return err
 		}
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func (s *session) describe() *cobra.Command {
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}

@@ -137,7 +137,7 @@ func (s *session) runImport(cmd *cobra.Command, files []string, f *importFlags, 
 	if err != nil {
 		return err
 	}
-	client, err := s.client()
+	client, err := s.client(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ not shown any more. It is unknown when it does not answer now.`,
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
 	cmd.RunE = s.do(func(cmd *cobra.Command, _ []string) error {
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ read and rotate capabilities on sys/keyring.`,
 		Args: noArgs, Annotations: map[string]string{explainedBy: "rotate", explainedPath: keyringPath},
 	}
 	cmd.RunE = s.do(func(cmd *cobra.Command, _ []string) error {
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -212,7 +212,7 @@ func (s *session) waitForReplicas(ctx context.Context, client *sdk.Client) error
 }
 
 func (s *session) keyringDestroy() *cobra.Command {
-	var yes bool
+	var yes, dryRun bool
 	cmd := &cobra.Command{
 		Use: "destroy KEY", Short: "Remove a key that nothing needs, for ever",
 		Long: `Remove a key-encryption key for ever: an older one that wraps no version any more, or one
@@ -223,17 +223,18 @@ capabilities on sys/keyring.`,
 		Args: oneKey, Annotations: map[string]string{explainedBy: "delete", explainedPath: keyringPath},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	addDryRun(cmd, &dryRun)
 	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
 		id, err := parseKey(args[0])
 		if err != nil {
 			return err
 		}
-		if !yes {
+		if !yes && !dryRun {
 			if err := s.confirm(args[0]); err != nil {
 				return err
 			}
 		}
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -242,6 +243,9 @@ capabilities on sys/keyring.`,
 		status, err := client.KeyringStatus(ctx)
 		if err != nil {
 			return err
+		}
+		if dryRun {
+			return s.showKeyDestruction(status, id)
 		}
 		if err := destroyKey(ctx, client, status, id); err != nil {
 			return err

@@ -25,7 +25,7 @@ segment: production/pay does not select production/payments/database.`,
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (s *session) rotation() *cobra.Command {
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -112,7 +112,7 @@ func (s *session) rotationList() *cobra.Command {
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}

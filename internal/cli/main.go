@@ -30,16 +30,19 @@ type session struct {
 	restore  Restorer
 
 	connection connection
+	// closers end what commands opened, at the end of the run.
+	closers []func()
 	// started is set when a command's own work begins: what fails before is usage.
 	started bool
 }
 
 func (s *session) run(ctx context.Context, args []string) int {
 	root := s.root(displayName(args[0]))
-	root.SetArgs(args[1:])
+	root.SetArgs(arguments(args))
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
+	defer s.close()
 	failed, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
@@ -47,10 +50,25 @@ func (s *session) run(ctx context.Context, args []string) int {
 	return s.report(failed, err)
 }
 
+func (s *session) close() {
+	for _, end := range s.closers {
+		end()
+	}
+}
+
+// arguments are those of the command line. kubectl asks the program kubectl_complete-coffer
+// what may follow kubectl coffer.
+func arguments(args []string) []string {
+	if strings.HasPrefix(filepath.Base(args[0]), "kubectl_complete-") {
+		return append([]string{cobra.ShellCompRequestCmd}, args[1:]...)
+	}
+	return args[1:]
+}
+
 // displayName is how help calls the program: installed as kubectl-coffer it is a
 // plugin of kubectl.
 func displayName(program string) string {
-	if strings.HasPrefix(filepath.Base(program), "kubectl-") {
+	if strings.HasPrefix(filepath.Base(program), "kubectl") {
 		return "kubectl coffer"
 	}
 	return "coffer"

@@ -69,7 +69,7 @@ capability.`,
 	flags.bind(cmd)
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}

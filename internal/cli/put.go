@@ -140,7 +140,7 @@ and get prints what it did, until coffer promote. Needs the rotate capability.`,
 }
 
 func (s *session) write(cmd *cobra.Command, path string, flags *writeFlags, output string, write writer) error {
-	client, err := s.client()
+	client, err := s.client(cmd.Context())
 	if err != nil {
 		return err
 	}

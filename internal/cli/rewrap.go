@@ -27,7 +27,7 @@ Needs the read, rotate and delete capabilities on sys/keyring; without delete, g
 	}
 	cmd.Flags().BoolVar(&keepOld, "keep-old", false, "neither retire nor destroy the older keys")
 	cmd.RunE = s.ask(func(cmd *cobra.Command, _ []string) error {
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}

@@ -16,7 +16,8 @@ func (s *session) root(displayName string) *cobra.Command {
 		Long: `Put, read, rotate and audit secrets in a Coffer vault.
 
 A secret is a path, such as production/payments/database, with numbered versions.
-Who you are comes from a Kubernetes token for Coffer's audience. A path that does not
+Who you are comes from a Kubernetes token for Coffer's audience: one that the environment gives, or
+one that your kubeconfig gets for the service account of coffer login. A path that does not
 exist and one that you may not use give the same answer.
 
 ` + ExitCodes,
@@ -26,19 +27,25 @@ exist and one that you may not use give the same answer.
 		DisableAutoGenTag: true,
 	}
 	s.connection.bind(root.PersistentFlags())
+	_ = root.RegisterFlagCompletionFunc("context", s.connection.completeContexts)
 	root.AddGroup(
 		&cobra.Group{ID: "secrets", Title: "Secrets:"},
 		&cobra.Group{ID: "oversight", Title: "Oversight:"},
+		&cobra.Group{ID: "access", Title: "Access:"},
 	)
 	for _, cmd := range []*cobra.Command{
 		s.get(), s.put(), s.patch(), s.rotate(), s.update(), s.list(), s.describe(), s.versions(), s.rollback(), s.promote(), s.remove(), s.undelete(), s.destroy(),
-		s.importSecrets(), s.scan(),
+		s.importSecrets(), s.scan(), s.runProcess(),
 	} {
 		cmd.GroupID = "secrets"
 		root.AddCommand(cmd)
 	}
-	for _, cmd := range []*cobra.Command{s.audit(), s.rotation(), s.explain(), s.whoami(), s.keyring(), s.backup(), s.restoreBackup()} {
+	for _, cmd := range []*cobra.Command{s.audit(), s.rotation(), s.explain(), s.keyring(), s.backup(), s.restoreBackup()} {
 		cmd.GroupID = "oversight"
+		root.AddCommand(cmd)
+	}
+	for _, cmd := range []*cobra.Command{s.loginCommand(), s.logout(), s.whoami(), s.contexts()} {
+		cmd.GroupID = "access"
 		root.AddCommand(cmd)
 	}
 	root.AddCommand(s.version())

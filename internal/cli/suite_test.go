@@ -36,7 +36,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"coffer": func() { os.Exit(Main(os.Args, restoreFile)) }})
+	program := func() { os.Exit(Main(os.Args, restoreFile)) }
+	testscript.Main(m, map[string]func(){"coffer": program, "kubectl-coffer": program, "kubectl_complete-coffer": program})
 }
 
 // restoreFile is what cmd/coffer gives to Main.
@@ -113,6 +114,13 @@ func (i *installation) account(t *testing.T, namespace string, audience string) 
 	return request.Status.Token
 }
 
+// readsCluster says that the script is of a command that reads the cluster. The others
+// find no kubeconfig unless they look for one.
+func readsCluster(workDir string) bool {
+	script := strings.TrimPrefix(filepath.Base(workDir), "script-")
+	return strings.HasPrefix(script, "import") || strings.HasPrefix(script, "scan")
+}
+
 func TestScripts(t *testing.T) {
 	i := install(t)
 	admin := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "operations", Name: "api"}
@@ -126,6 +134,7 @@ func TestScripts(t *testing.T) {
 	i.vault.Allow(t, auditor, "sys/**", policy.Audit)
 	i.vault.AllowAll(t, keeper, "backup/**")
 	i.allowImports(t)
+	i.prepareLogins(t)
 	dir := t.TempDir()
 	for file, token := range map[string]string{
 		"admin":    i.account(t, "operations", "coffer"),
@@ -149,8 +158,12 @@ func TestScripts(t *testing.T) {
 			e.Setenv("COFFER_CACERT", i.caCert)
 			e.Setenv("COFFER_TOKEN_FILE", filepath.Join(dir, "admin"))
 			e.Setenv("TOKENS", dir)
+			e.Setenv("CACERT", i.caCert)
+			e.Setenv("KUBECONFIGS", filepath.Dir(i.kubeconfig))
 			e.Setenv("COFFER_BIN", filepath.SplitList(e.Getenv("PATH"))[0])
-			e.Setenv("KUBECONFIG", i.kubeconfig)
+			if readsCluster(e.WorkDir) {
+				e.Setenv("KUBECONFIG", i.kubeconfig)
+			}
 			e.Setenv("PATH", e.Getenv("PATH")+string(filepath.ListSeparator)+os.Getenv("KUBEBUILDER_ASSETS")) // kubectl
 			return nil
 		},
@@ -158,6 +171,8 @@ func TestScripts(t *testing.T) {
 			"exits": exits, "followed": followed, "agekeys": ageKeys, "cut": cut, "fill": fill,
 			"newdatabase": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", testkit.Postgres(t)) },
 			"serves":      i.serves(t),
+			"runsnext":    runsNext,
+			"contains":    contains,
 		},
 	})
 }

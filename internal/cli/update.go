@@ -41,7 +41,7 @@ write. Needs the share capability to change who may read, and write for all else
 		if cmd.Flags().Changed("expect-version") {
 			m.ExpectedVersion = &expect
 		}
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}

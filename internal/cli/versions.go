@@ -26,7 +26,7 @@ for good.`,
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
-		client, err := s.client()
+		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -129,7 +129,7 @@ as by rotate. Needs the rotate capability.`,
 
 // relabel runs a call that makes another version current, and prints that version.
 func (s *session) relabel(cmd *cobra.Command, path, output string, call func(context.Context, *sdk.Client) (sdk.Metadata, error)) error {
-	client, err := s.client()
+	client, err := s.client(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -29,8 +29,8 @@ const preface = `# Command line
 
 <!-- Written by make generate from the commands themselves. -->
 
-Flags win over environment variables, and those over what a pod has. A token is never a flag: command lines are
-seen by others.
+Flags win over environment variables, those over what a pod has, and that over what ` + "`coffer login`" + ` remembers. A token is never a
+flag: command lines are seen by others.
 
 | variable | means |
 |---|---|
@@ -38,8 +38,11 @@ seen by others.
 | ` + "`COFFER_TOKEN`" + ` | bearer token for Coffer's audience |
 | ` + "`COFFER_TOKEN_FILE`" + ` | file with the token; read when ` + "`COFFER_TOKEN`" + ` is not set |
 | ` + "`COFFER_CACERT`" + ` | file of certificates to trust |
+| ` + "`KUBECONFIG`" + ` | kubeconfig that gives a token when no other is given |
+| ` + "`XDG_CONFIG_HOME`" + ` | folder in which ` + "`coffer/config.yaml`" + ` has the logins; ` + "`~/.config`" + ` when not set |
 
-Installed under the name ` + "`kubectl-coffer`" + ` the program is a plugin: ` + "`kubectl coffer get …`" + `.
+Installed under the name ` + "`kubectl-coffer`" + ` the program is a plugin: ` + "`kubectl coffer get …`" + `. Under the name
+` + "`kubectl_complete-coffer`" + ` it completes for kubectl's own completion. Links do.
 `
 
 func page() []byte {

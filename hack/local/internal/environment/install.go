@@ -27,7 +27,7 @@ const (
 // install brings Coffer of this checkout into the cluster, or the running one up to date.
 func (e *Environment) install(ctx context.Context, state *layout.State) error {
 	if err := e.Step.Do("building the coffer command", func() error {
-		return e.buildProgram(ctx, "./cmd/coffer", filepath.Join(e.Layout.Bin(), "coffer"), "")
+		return e.buildCLI(ctx)
 	}); err != nil {
 		return err
 	}
@@ -48,6 +48,20 @@ func (e *Environment) install(ctx context.Context, state *layout.State) error {
 		return err
 	}
 	return e.Step.Do("installing Coffer in the cluster", func() error { return e.apply(ctx, state, changed) })
+}
+
+// buildCLI builds coffer, and makes it the plugin of kubectl that it also is.
+func (e *Environment) buildCLI(ctx context.Context) error {
+	const program = "coffer"
+	if err := e.buildProgram(ctx, "./cmd/coffer", filepath.Join(e.Layout.Bin(), program), ""); err != nil {
+		return err
+	}
+	for _, name := range []string{"kubectl-coffer", "kubectl_complete-coffer"} {
+		if err := replaceLink(program, filepath.Join(e.Layout.Bin(), name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // apply applies Coffer's own manifests and waits until it serves.

@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+// contains waits until a file has a line: contains FILE LINE.
+func contains(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: contains FILE LINE")
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		content, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && slices.Contains(strings.Split(string(content), "\n"), args[1]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s has no line %q:\n%s", args[0], args[1], content)
+		}
+		<-tick.C
+	}
+}
+
+// What is given on the command line becomes variables and files, or an error that says
+// what is wrong with it and never a value.
+func TestRunSources(t *testing.T) {
+	stored := map[string]string{
+		"a/properties": `{"user":"u","pass-word":"p\u0000q"}`,
+		"a/plain":      "hidden",
+		"a/digits":     `{"1st":"hidden"}`,
+		"a/two":        `{"a-b":"hidden","a.b":"hidden"}`,
+		"a/bytes":      "\xffhidden",
+		"a/db":         `{"user":"u","pass-word":"p"}`,
+	}
+	get := func(_ context.Context, path string) (sdk.Secret, error) {
+		return sdk.Secret{Metadata: sdk.Metadata{Path: path}, Value: []byte(stored[path])}, nil
+	}
+	for name, test := range map[string]struct {
+		flags runFlags
+		env   map[string]string
+		files map[string][]byte
+		err   string
+	}{
+		"all properties": {flags: runFlags{env: []string{"a/db"}, prefix: "DB_"}, env: map[string]string{"DB_USER": "u", "DB_PASS_WORD": "p"}},
+		"one property and a value": {
+			flags: runFlags{env: []string{"NAME=a/db#pass-word", "plain=a/plain"}, prefix: "DB_"}, env: map[string]string{"NAME": "p", "plain": "hidden"},
+		},
+		"files": {
+			flags: runFlags{files: []string{"a/bytes=b", "a/db#user=c/user"}}, files: map[string][]byte{"b": []byte("\xffhidden"), "c/user": []byte("u")},
+		},
+		"nothing":               {err: "say what the process is to have"},
+		"no path":               {flags: runFlags{env: []string{"NAME="}}, err: "is not PATH, NAME=PATH or NAME=PATH#PROPERTY"},
+		"no property":           {flags: runFlags{env: []string{"NAME=a/db#"}}, err: "is not PATH, NAME=PATH or NAME=PATH#PROPERTY"},
+		"a property unnamed":    {flags: runFlags{env: []string{"a/db#user"}}, err: "is not PATH, NAME=PATH or NAME=PATH#PROPERTY"},
+		"a name that is none":   {flags: runFlags{env: []string{"1=a/db"}}, err: "no name of a variable"},
+		"a prefix that is none": {flags: runFlags{env: []string{"a/db"}, prefix: "D-"}, err: "cannot begin the name of a variable"},
+		"a file outside":        {flags: runFlags{files: []string{"a/db=../x"}}, err: "no name below the folder"},
+		"an absolute file":      {flags: runFlags{files: []string{"a/db=/x"}}, err: "no name below the folder"},
+		"the folder itself":     {flags: runFlags{files: []string{"a/db=."}}, err: "no name below the folder"},
+		"no file":               {flags: runFlags{files: []string{"a/db"}}, err: "is not PATH=FILE"},
+		"a file twice":          {flags: runFlags{files: []string{"a/db=x", "a/plain=./x"}}, err: "the file x is given twice"},
+		"no properties":         {flags: runFlags{env: []string{"a/plain"}}, err: "--env NAME=a/plain"},
+		"a missing property":    {flags: runFlags{env: []string{"X=a/db#host"}}, err: `has no property "host"`},
+		"names with digits":     {flags: runFlags{env: []string{"a/digits"}}, err: `--env NAME=a/digits#1st`},
+		"names that meet":       {flags: runFlags{env: []string{"a/two"}}, err: "the variable A_B would be set twice"},
+		"names given twice":     {flags: runFlags{env: []string{"USER=a/plain", "a/db"}}, err: "the variable USER would be set twice"},
+		"a NUL":                 {flags: runFlags{env: []string{"a/properties"}}, err: "has a NUL byte"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := values{env: map[string]string{}, files: map[string][]byte{}}
+			sources, err := test.flags.sources()
+			if err == nil {
+				got, err = sources.read(t.Context(), get)
+			}
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), "hidden") {
+					t.Fatalf("got %v", err)
+				}
+				return
+			}
+			must(t, err)
+			if len(test.env)+len(test.files) != len(got.env)+len(got.files) || len(test.env) > 0 && !cmp.Equal(test.env, got.env) || len(test.files) > 0 && !cmp.Equal(test.files, got.files) {
+				t.Errorf("got %d variables and %d files, others than wanted", len(got.env), len(got.files))
+			}
+		})
+	}
+}
+
+// Values that differ in a byte that is no UTF-8 are other values.
+func TestRunDigest(t *testing.T) {
+	seen := map[[32]byte]int{}
+	for i, v := range []values{
+		{}, {env: map[string]string{"A": "\xff"}}, {env: map[string]string{"A": "\xfe"}}, {env: map[string]string{"B": "\xff"}},
+		{files: map[string][]byte{"A": []byte("\xff")}}, {files: map[string][]byte{"A": []byte("\xfe")}},
+	} {
+		if other, ok := seen[v.digest()]; ok {
+			t.Errorf("values %d and %d are taken for the same", i, other)
+		}
+		seen[v.digest()] = i
+	}
+}
+
+// Only other values than those that the process has end it, with SIGTERM.
+func TestRunChanged(t *testing.T) {
+	had := values{env: map[string]string{"A": "1"}}
+	r := &supervisor{args: []string{"sleep", "60"}, err: t.Output(), change: reaction{restart: true}, digest: had.digest()}
+	must(t, r.start(had))
+	t.Cleanup(func() { _ = r.child.Process.Kill() })
+	if r.changed(values{env: map[string]string{"A": "1"}, files: map[string][]byte{}}) || r.next != nil {
+		t.Fatal("the process is started anew for the values that it has")
+	}
+	if !r.changed(values{env: map[string]string{"A": "2"}}) || r.next == nil || r.next.env["A"] != "2" {
+		t.Fatal("the process is not started anew with other values")
+	}
+	<-r.done
+	if code, ok := processExitCode(exitOf(r.child.ProcessState)); !ok || code != 128+15 {
+		t.Errorf("the process ended with %d", code)
+	}
+	r.forward(os.Interrupt)
+	if r.next != nil {
+		t.Error("a process that a person ends would be started anew")
+	}
+}

@@ -1,0 +1,11 @@
+//go:build !unix
+
+package cli
+
+import "os"
+
+var forwarded = []os.Signal{os.Interrupt}
+
+func fromTerminal(os.Signal) bool { return true }
+
+func signalNamed(string) (os.Signal, bool) { return nil, false }
