@@ -21,6 +21,15 @@ var situations = map[string][]struct {
 			`coffer_engine_operation_seconds_count{pod="a",operation="read",result="denied"} _x20 1+1x20`,
 		}},
 	},
+	"CofferNamespaceLeftOut": {
+		{"for a quarter of an hour", true, []string{`coffer_namespaces_left_out{pod="a",watch_namespace="shop",reason="NotFound"} 1x20`}},
+		{"of one of two replicas", true, []string{
+			`coffer_namespaces_left_out{pod="a",watch_namespace="shop",reason="RightsMissing"} 1x20`,
+			`coffer_namespaces_left_out{pod="b",watch_namespace="shop",reason="RightsMissing"} 0x20`,
+		}},
+		{"until a restart", false, []string{`coffer_namespaces_left_out{pod="a",watch_namespace="shop",reason="Terminating"} 1x10 _x10`}},
+		{"all are there", false, []string{`coffer_namespaces_left_out{pod="a",watch_namespace="shop",reason="NotFound"} 0x40`}},
+	},
 	"CofferAuditLogDamaged": {
 		{"findings", true, []string{`coffer_audit_findings{pod="a"} 0x5 2x5`, `coffer_audit_findings{pod="b"} 0x10`}},
 		{"an older database", true, []string{`coffer_audit_database_older{pod="a"} 0x5 1x5`}},
