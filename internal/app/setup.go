@@ -5,17 +5,21 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/controllers/clustervaultsecret"
 	"github.com/coffer-vault/coffer/controllers/vaultpolicy"
 	"github.com/coffer-vault/coffer/controllers/vaultsecret"
@@ -54,6 +58,24 @@ func setupControllers(mgr manager.Manager, engine *vault.Engine, c Config) error
 		Engine: engine, Cluster: c.ClusterName, OnSync: func() { policiesInForce.Store(true) },
 	}); err != nil {
 		return fmt.Errorf("prepare the VaultPolicy controller: %w", err)
+	}
+	return fillCaches(mgr, engine, c)
+}
+
+// fillCaches has the caches of all that the controllers watch filled from the start, by
+// replicas that do not lead too: a controller would only begin with those of its own when it
+// is started, and wait for them then. Each wait is of a second, in which the API server has
+// nothing to send but the end of the list (a watch that begins with a list ends that with a bookmark).
+func fillCaches(mgr manager.Manager, engine *vault.Engine, c Config) error {
+	kinds := slices.Collect(maps.Keys(vaultsecret.CacheByObject(engine)))
+	kinds = append(kinds, &vaultv1alpha1.VaultPolicy{})
+	if !c.limited() {
+		kinds = append(kinds, &vaultv1alpha1.ClusterVaultSecret{})
+	}
+	for _, kind := range kinds {
+		if _, err := mgr.GetCache().GetInformer(context.Background(), kind, cache.BlockUntilSynced(false)); err != nil { // it waits for nothing
+			return fmt.Errorf("prepare the cache of %T: %w", kind, err)
+		}
 	}
 	return nil
 }
