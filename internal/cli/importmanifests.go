@@ -151,7 +151,7 @@ func (n *nextSteps) add(i manifest.Import) {
 	one := i.Source
 	switch one.Kind {
 	case source.KindSecret:
-		n.before = append(n.before, fmt.Sprintf("kubectl annotate secret -n %s %s %s=%s", i.Account.Namespace, one.Name, vaultv1alpha1.AdoptByAnnotation, i.Name))
+		n.before = append(n.before, fmt.Sprintf("kubectl annotate secret -n %s %s %s=%s", i.Account.Namespace, shellQuote(one.Name), vaultv1alpha1.AdoptByAnnotation, i.Name))
 		if one.Immutable {
 			n.after = append(n.after, one.String()+" is immutable: it is deleted and made anew, so that it can follow the vault")
 		}

@@ -89,6 +89,12 @@ func (s *session) runWith(cmd *cobra.Command, flags runFlags, args []string) err
 	if err != nil {
 		return err
 	}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, forwarded...)
+	defer signal.Stop(signals)
+	if err := cmd.Context().Err(); err != nil { // one that came before
+		return err
+	}
 	folder, err := newFolder(len(sources.files()) > 0)
 	if err != nil {
 		return err
@@ -101,9 +107,6 @@ func (s *session) runWith(cmd *cobra.Command, flags runFlags, args []string) err
 	// to it.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(cmd.Context()))
 	defer cancel()
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, forwarded...)
-	defer signal.Stop(signals)
 	_, terminal := terminalOf(s.in)
 	r := &supervisor{
 		args: args, in: s.in, out: s.out, err: s.err, folder: folder, read: read, change: change,

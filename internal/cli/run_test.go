@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"slices"
@@ -44,6 +45,7 @@ func TestRunSources(t *testing.T) {
 		"a/two":        `{"a-b":"hidden","a.b":"hidden"}`,
 		"a/bytes":      "\xffhidden",
 		"a/db":         `{"user":"u","pass-word":"p"}`,
+		"a/loader":     `{"ld-preload":"hidden"}`,
 	}
 	get := func(_ context.Context, path string) (sdk.Secret, error) {
 		return sdk.Secret{Metadata: sdk.Metadata{Path: path}, Value: []byte(stored[path])}, nil
@@ -75,6 +77,9 @@ func TestRunSources(t *testing.T) {
 		"no properties":         {flags: runFlags{env: []string{"a/plain"}}, err: "--env NAME=a/plain"},
 		"a missing property":    {flags: runFlags{env: []string{"X=a/db#host"}}, err: `has no property "host"`},
 		"names with digits":     {flags: runFlags{env: []string{"a/digits"}}, err: `--env NAME=a/digits#1st`},
+		"what the loader reads": {flags: runFlags{env: []string{"a/loader"}}, err: "by which whoever may write the secret decides what runs here; give --prefix, or name it: --env LD_PRELOAD=a/loader#ld-preload"},
+		"the same, prefixed":    {flags: runFlags{env: []string{"a/loader"}, prefix: "X_"}, env: map[string]string{"X_LD_PRELOAD": "hidden"}},
+		"the same, named":       {flags: runFlags{env: []string{"LD_PRELOAD=a/loader#ld-preload"}}, env: map[string]string{"LD_PRELOAD": "hidden"}},
 		"names that meet":       {flags: runFlags{env: []string{"a/two"}}, err: "the variable A_B would be set twice"},
 		"names given twice":     {flags: runFlags{env: []string{"USER=a/plain", "a/db"}}, err: "the variable USER would be set twice"},
 		"a NUL":                 {flags: runFlags{env: []string{"a/properties"}}, err: "has a NUL byte"},
@@ -132,5 +137,33 @@ func TestRunChanged(t *testing.T) {
 	r.forward(os.Interrupt)
 	if r.next != nil {
 		t.Error("a process that a person ends would be started anew")
+	}
+	if r.changed(values{env: map[string]string{"A": "3"}}) || r.next != nil {
+		t.Error("a process that is to end would be started anew for a change that comes while it does")
+	}
+}
+
+// Values whose files could not be written were not delivered: they are tried again.
+func TestRunFilesCannotBeWritten(t *testing.T) {
+	had := values{env: map[string]string{}}
+	r := &supervisor{args: []string{"sleep", "60"}, err: t.Output(), change: reaction{restart: true}, digest: had.digest(), folder: folder("/dev/null/none")}
+	must(t, r.start(had))
+	t.Cleanup(func() { _ = r.child.Process.Kill() })
+	news := values{files: map[string][]byte{"a": []byte("v")}}
+	if r.changed(news) || r.digest == news.digest() {
+		t.Error("values that were not delivered count as those that the process has")
+	}
+}
+
+// The token is not the process's.
+func TestRunKeepsTheToken(t *testing.T) {
+	t.Setenv(sdk.EnvToken, "t")
+	t.Setenv("OTHER", "o")
+	var out bytes.Buffer
+	r := &supervisor{args: []string{"env"}, out: &out, err: t.Output()}
+	must(t, r.start(values{}))
+	<-r.done
+	if got := out.String(); strings.Contains(got, sdk.EnvToken+"=") || !strings.Contains(got, "OTHER=o") {
+		t.Error("the process has the token, or not the rest of the environment")
 	}
 }

@@ -187,11 +187,28 @@ func (v values) add(src runSource, found sdk.Secret) error {
 		if !variableName.MatchString(name) {
 			return fmt.Errorf("the property %q of %s makes no name of a variable; give --prefix, or name one: --env NAME=%s#%s", property, src.path, src.path, property)
 		}
+		if decidesWhatRuns(name) {
+			return fmt.Errorf("the property %q of %s would set %s, by which whoever may write the secret decides what runs here; give --prefix, or name it: --env %s=%s#%s",
+				property, src.path, name, name, src.path, property)
+		}
 		if err := v.set(src.path, name, properties[property]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// decidesWhatRuns reports whether a variable has the loader, a shell or an interpreter run
+// something else than what was asked for.
+func decidesWhatRuns(variable string) bool {
+	switch variable {
+	case "PATH", "ENV", "BASH_ENV", "SHELLOPTS", "BASHOPTS", "IFS", "PS4", "PROMPT_COMMAND", "EDITOR", "VISUAL", "PAGER",
+		"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PERL5LIB", "PERL5OPT", "RUBYLIB", "RUBYOPT", "NODE_OPTIONS", "NODE_PATH",
+		"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "GOFLAGS", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "GLIBC_TUNABLES":
+		return true
+	default:
+		return strings.HasPrefix(variable, "LD_") || strings.HasPrefix(variable, "DYLD_")
+	}
 }
 
 func (v values) set(path, name, value string) error {

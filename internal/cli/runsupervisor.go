@@ -9,8 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/coffer-vault/coffer/sdk"
 )
 
 const (
@@ -42,6 +46,8 @@ type supervisor struct {
 	done  chan struct{}
 	// next are the values to start with when the process that is being stopped has ended.
 	next *values
+	// ending says that somebody asked for the end.
+	ending bool
 }
 
 // reading is what came of reading the values again.
@@ -99,7 +105,7 @@ func (r *supervisor) run(ctx context.Context, first values) error {
 				continue
 			}
 			failed = false
-			if r.changed(got.values) && r.change.restart {
+			if r.changed(got.values) && r.change.restart && kill == nil { // or a change each minute would put it off for ever
 				kill = time.After(r.stopTimeout)
 			}
 		case <-kill:
@@ -113,14 +119,14 @@ func (r *supervisor) run(ctx context.Context, first values) error {
 // changed gives the process new values, when they are new.
 func (r *supervisor) changed(v values) bool {
 	digest := v.digest()
-	if digest == r.digest {
+	if digest == r.digest || r.ending {
 		return false
 	}
-	r.digest = digest
 	if err := r.folder.write(v.files); err != nil {
 		r.say("the files cannot be written, and the process goes on with those that it has: %v", err)
 		return false
 	}
+	r.digest = digest
 	if r.change.restart {
 		r.say("values have changed; the process is started anew")
 		r.next = &v
@@ -135,7 +141,7 @@ func (r *supervisor) changed(v values) bool {
 // forward sends the process a signal that came to coffer.
 func (r *supervisor) forward(s os.Signal) {
 	if s == syscall.SIGTERM || s == os.Interrupt {
-		r.next = nil // whoever wants an end wants no restart
+		r.next, r.ending = nil, true // whoever wants an end wants no restart, also of a change that comes while the process ends
 	}
 	if r.terminal && fromTerminal(s) {
 		return
@@ -162,7 +168,9 @@ func (e *startError) Unwrap() error { return e.err }
 func (r *supervisor) start(v values) error {
 	child := exec.Command(r.args[0], r.args[1:]...) //nolint:noctx,gosec // running what it is told is what it is for, and it ends by signals
 	child.Stdin, child.Stdout, child.Stderr = r.in, r.out, r.err
-	child.Env = os.Environ()
+	child.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		return strings.HasPrefix(variable, sdk.EnvToken+"=") // which can do more than the process needs
+	})
 	for name, value := range v.env {
 		child.Env = append(child.Env, name+"="+value)
 	}

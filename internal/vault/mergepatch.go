@@ -18,7 +18,15 @@ var (
 	errNoObject = fmt.Errorf("%w: the value is no JSON object, so it has no properties to change; write it as a whole", secret.ErrInvalid)
 	errNoPatch  = fmt.Errorf("%w: the patch is no JSON object of properties, in which null removes one and anything else sets it", secret.ErrInvalid)
 	errNoChange = fmt.Errorf("%w: the patch names no property", secret.ErrInvalid)
+	errTooDeep  = fmt.Errorf("%w: the patch has objects or lists within each other more than %d deep; write the value as a whole", secret.ErrInvalid, maxPatchDepth)
+	// errMergedTooLarge does not say how large: who may write need not know the size of what
+	// is there.
+	errMergedTooLarge = fmt.Errorf("%w: the value would have more than %d bytes with the patch", secret.ErrInvalidValue, secret.MaxValueBytes)
 )
+
+// maxPatchDepth bounds a merge, which takes memory for the patch once for each depth. Values
+// with properties have one or two.
+const maxPatchDepth = 16
 
 // mergePatch is JSON Merge Patch, RFC 7396, of one object by another. It is written here
 // since the library at hand (evanphx/json-patch) drops nulls inside of arrays, which the
@@ -47,8 +55,32 @@ func checkPatch(patch []byte) error {
 		return errNoPatch
 	case len(changes) == 0:
 		return errNoChange
+	case depthOf(patch) > maxPatchDepth:
+		return errTooDeep
 	}
 	return nil
+}
+
+// depthOf is how many objects and lists of valid JSON stand within each other at most.
+func depthOf(text []byte) int {
+	depth, deepest := 0, 0
+	inString, escaped := false, false
+	for _, c := range text {
+		switch {
+		case escaped:
+			escaped = false
+		case inString:
+			escaped, inString = c == '\\', c != '"'
+		case c == '"':
+			inString = true
+		case c == '{' || c == '[':
+			depth++
+			deepest = max(deepest, depth)
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return deepest
 }
 
 func (o object) apply(patch object) error {

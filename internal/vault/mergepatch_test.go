@@ -40,6 +40,31 @@ func TestMergePatch(t *testing.T) {
 	}
 }
 
+// TestPatchesHaveADepth, up to which they are taken; text that looks like brackets has none.
+func TestPatchesHaveADepth(t *testing.T) {
+	nested := func(depth int) []byte {
+		return []byte(`{"a":` + strings.Repeat(`[`, depth-1) + `1` + strings.Repeat(`]`, depth-1) + `}`)
+	}
+	objects := []byte(strings.Repeat(`{"a":`, 17) + `1` + strings.Repeat(`}`, 17))
+	for name, test := range map[string]struct {
+		patch []byte
+		want  error
+	}{
+		"as deep as may be":  {nested(16), nil},
+		"deeper":             {nested(17), errTooDeep},
+		"of objects":         {objects, errTooDeep},
+		"beside each other":  {[]byte(`{"a":[` + strings.Repeat(`{},`, 100) + `{}]}`), nil},
+		"in text":            {[]byte(`{"a":"\"` + strings.Repeat(`[{`, 100) + `"}`), nil},
+		"behind a backslash": {[]byte(`{"a\\":` + strings.Repeat(`[`, 17) + strings.Repeat(`]`, 17) + `}`), errTooDeep},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := checkPatch(test.patch); !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+		})
+	}
+}
+
 func TestNoMergePatch(t *testing.T) {
 	for name, test := range map[string]struct {
 		value, patch string

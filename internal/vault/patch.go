@@ -43,6 +43,10 @@ func (w *writing) merge(ctx context.Context, tx *store.Tx, current *store.Secret
 	if err != nil {
 		return err
 	}
+	if len(merged) > secret.MaxValueBytes {
+		clear(merged)
+		return errMergedTooLarge
+	}
 	w.value.Clear() // that of an attempt that lost a race
 	w.value, err = secret.NewValue(merged)
 	w.binding = envelope.Binding{} // what was sealed is another value

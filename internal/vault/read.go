@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -56,7 +57,16 @@ func (e *Engine) openRecorded(ctx context.Context, path secret.Path, version *st
 		return secret.Value{}, e.record(ctx, v), nil
 	}
 	var wait sync.WaitGroup
-	wait.Go(func() { recorded = e.record(ctx, v) })
+	wait.Go(func() {
+		// As in the goroutine of the caller, whose request alone it would end.
+		defer func() {
+			if p := recover(); p != nil {
+				e.logger.ErrorContext(ctx, "recording a read panicked", "panic", p, "stack", string(debug.Stack()))
+				recorded = fmt.Errorf("%w: the read could not be recorded", secret.ErrUnavailable)
+			}
+		}()
+		recorded = e.record(ctx, v)
+	})
 	value, err = e.open(ctx, path, version)
 	wait.Wait()
 	if recorded != nil {

@@ -19,7 +19,8 @@ const tokenLifetime = time.Hour
 func (i *Installation) Token(ctx context.Context) (string, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.token != "" && i.now().Before(i.renew) {
+	// Of the wall clock: the monotonic one stands still while a machine sleeps.
+	if i.token != "" && i.now().Round(0).Before(i.renew.Round(0)) {
 		return i.token, nil
 	}
 	account := i.target.ServiceAccount
