@@ -26,9 +26,11 @@ func connect(t testing.TB, env *vaulttest.Env) *pgx.Conn {
 
 func exec(t testing.TB, env *vaulttest.Env, sql string, args ...any) {
 	t.Helper()
-	if _, err := connect(t, env).Exec(t.Context(), sql, args...); err != nil {
+	conn := connect(t, env)
+	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
+	_ = conn.Close(t.Context()) // a test with many of them would take all that the server has
 }
 
 func ref(t testing.TB, path string, version int64) secret.Ref {
