@@ -168,25 +168,16 @@ func accessError(err error) (*access.Error, bool) {
 	return errors.AsType[*access.Error](err)
 }
 
-// parseAccount reads NAMESPACE/NAME.
-func parseAccount(given string) (namespace, name string, err error) {
-	namespace, name, ok := cutAccount(given)
-	if !ok {
-		return "", "", usagef("--as-service-account %q is not NAMESPACE/NAME", given)
-	}
-	return namespace, name, nil
-}
-
 // target is l for package access.
 func (l login) target() (access.Target, error) {
 	t := access.Target{Kubeconfig: l.Kubeconfig, Context: l.Context, Namespace: l.Namespace, Audience: l.Audience, UserAgent: userAgent()}
 	if l.ServiceAccount == "" {
 		return t, nil
 	}
-	var err error
-	t.ServiceAccount.Namespace, t.ServiceAccount.Name, err = parseAccount(l.ServiceAccount)
+	account, err := namespacedName("as-service-account", l.ServiceAccount)
 	if err != nil {
 		return t, fmt.Errorf("who to be: %w", err)
 	}
+	t.ServiceAccount.Namespace, t.ServiceAccount.Name = account.Namespace, account.Name
 	return t, nil
 }

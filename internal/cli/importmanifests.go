@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/cli/access"
 	"github.com/coffer-vault/coffer/internal/cli/manifest"
 	"github.com/coffer-vault/coffer/internal/cli/source"
 )
@@ -50,7 +51,7 @@ func (s *session) printManifests(p *plan, f *importFlags, messages io.Writer) er
 		if err := saveManifests(f.manifests, files, messages); err != nil {
 			return err
 		}
-		apply = "kubectl apply -f " + shellQuote(f.manifests)
+		apply = "kubectl apply -f " + access.ShellWord(f.manifests)
 	}
 	next := append(append(steps.before, apply), steps.after...)
 	_, _ = fmt.Fprintln(messages, "\nNext:")
@@ -151,7 +152,7 @@ func (n *nextSteps) add(i manifest.Import) {
 	one := i.Source
 	switch one.Kind {
 	case source.KindSecret:
-		n.before = append(n.before, fmt.Sprintf("kubectl annotate secret -n %s %s %s=%s", i.Account.Namespace, shellQuote(one.Name), vaultv1alpha1.AdoptByAnnotation, i.Name))
+		n.before = append(n.before, fmt.Sprintf("kubectl annotate secret -n %s %s %s=%s", i.Account.Namespace, access.ShellWord(one.Name), vaultv1alpha1.AdoptByAnnotation, i.Name))
 		if one.Immutable {
 			n.after = append(n.after, one.String()+" is immutable: it is deleted and made anew, so that it can follow the vault")
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -85,19 +86,7 @@ func (s *session) rotation() *cobra.Command {
 		Example: "  coffer rotation overdue production",
 		Args:    atMostOnePrefix,
 	}
-	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
-	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
-		client, err := s.client(cmd.Context())
-		if err != nil {
-			return err
-		}
-		prefix := strings.Join(args, "")
-		found, err := client.Overdue(cmd.Context(), prefix)
-		if err != nil {
-			return err
-		}
-		return s.printOverdue(found, output.value, prefix)
-	})
+	listsBelow(s, cmd, (*sdk.Client).Overdue, s.printOverdue)
 	parent.AddCommand(s.rotationList(), cmd)
 	return parent
 }
@@ -110,6 +99,12 @@ func (s *session) rotationList() *cobra.Command {
 		Example: "  coffer rotation list production",
 		Args:    atMostOnePrefix,
 	}
+	listsBelow(s, cmd, (*sdk.Client).Rotations, s.printRotations)
+	return cmd
+}
+
+// listsBelow has cmd list what find finds below a prefix.
+func listsBelow[T any](s *session, cmd *cobra.Command, find func(*sdk.Client, context.Context, string) ([]T, error), show func(found []T, output, prefix string) error) {
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
 		client, err := s.client(cmd.Context())
@@ -117,13 +112,12 @@ func (s *session) rotationList() *cobra.Command {
 			return err
 		}
 		prefix := strings.Join(args, "")
-		found, err := client.Rotations(cmd.Context(), prefix)
+		found, err := find(client, cmd.Context(), prefix)
 		if err != nil {
 			return err
 		}
-		return s.printRotations(found, output.value, prefix)
+		return show(found, output.value, prefix)
 	})
-	return cmd
 }
 
 func (s *session) printRotations(found []sdk.Rotation, output, prefix string) error {

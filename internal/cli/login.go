@@ -101,7 +101,7 @@ func (s *session) newLogin(audience string) (login, error) {
 		}
 		account = strings.TrimSpace(answer)
 	}
-	if _, _, err := parseAccount(account); err != nil {
+	if _, err := namespacedName("as-service-account", account); err != nil {
 		return login{}, err
 	}
 	l := login{Context: c.context, Namespace: c.namespace, ServiceAccount: account, Address: c.address}

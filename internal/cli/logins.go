@@ -127,9 +127,3 @@ func (l *logins) remove(name string) {
 		l.Current = ""
 	}
 }
-
-// cutAccount splits NAMESPACE/NAME.
-func cutAccount(given string) (namespace, name string, ok bool) {
-	namespace, name, ok = strings.Cut(given, "/")
-	return namespace, name, ok && namespace != "" && name != "" && !strings.Contains(name, "/")
-}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/coffer-vault/coffer/internal/cli/access"
 	"github.com/coffer-vault/coffer/internal/cli/credscan"
 	"github.com/coffer-vault/coffer/internal/cli/source"
 )
@@ -178,7 +179,7 @@ func importsOf(found []credscan.Finding) map[string]string {
 	commands := map[string]string{}
 	for file, findings := range byFile {
 		if keys := importable(file, findings); len(keys) > 0 {
-			commands[file] = "coffer import " + shellQuote(filepath.FromSlash(file)) + " --keys " + shellQuote(strings.Join(keys, ",")) + " --to PATH"
+			commands[file] = "coffer import " + access.ShellWord(filepath.FromSlash(file)) + " --keys " + access.ShellWord(strings.Join(keys, ",")) + " --to PATH"
 		}
 	}
 	return commands
@@ -210,17 +211,6 @@ func importable(file string, findings []credscan.Finding) []string {
 	}
 	slices.Sort(keys)
 	return slices.Compact(keys)
-}
-
-// shellQuote makes one word of text for a shell that somebody pastes it into.
-func shellQuote(text string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./,:@%+", r)
-	}
-	if text != "" && strings.IndexFunc(text, func(r rune) bool { return !plain(r) }) < 0 {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 func (s *session) printCredentials(found []credential, output string) error {

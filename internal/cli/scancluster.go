@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/coffer-vault/coffer/internal/cli/access"
 	"github.com/coffer-vault/coffer/internal/cli/credscan"
 	"github.com/coffer-vault/coffer/internal/cli/source"
 )
@@ -152,7 +153,7 @@ func scanConfigMap(ctx context.Context, scanner *credscan.Scanner, configMap *co
 			keys = append(keys, e.Key)
 		}
 	}
-	command := fmt.Sprintf("coffer import --from-configmap %s/%s --keys %s --to PATH", one.Namespace, one.Name, shellQuote(strings.Join(slices.Compact(keys), ",")))
+	command := fmt.Sprintf("coffer import --from-configmap %s/%s --keys %s --to PATH", one.Namespace, one.Name, access.ShellWord(strings.Join(slices.Compact(keys), ",")))
 	for i := range found {
 		found[i].Import = command
 	}

@@ -32,26 +32,26 @@ const serviceAccountPrefix = "system:serviceaccount:"
 
 // commands are two commands of kubectl that give r to user.
 func (r right) commands(user string) string {
-	role := fmt.Sprintf("  kubectl -n %s create role %s --verb=%s --resource=%s", shellWord(r.namespace), shellWord(r.role), r.verb, r.resource)
+	role := fmt.Sprintf("  kubectl -n %s create role %s --verb=%s --resource=%s", ShellWord(r.namespace), ShellWord(r.role), r.verb, r.resource)
 	if r.name != "" {
-		role += " --resource-name=" + shellWord(r.name)
+		role += " --resource-name=" + ShellWord(r.name)
 	}
-	subject := "--user=" + shellWord(user)
+	subject := "--user=" + ShellWord(user)
 	if account, ok := strings.CutPrefix(user, serviceAccountPrefix); ok {
-		subject = "--serviceaccount=" + shellWord(account)
+		subject = "--serviceaccount=" + ShellWord(account)
 	}
 	binding := r.role + "-" + strings.Trim(notInNames.ReplaceAllString(strings.ToLower(user), "-"), "-.")
-	return fmt.Sprintf("%s\n  kubectl -n %s create rolebinding %s --role=%s %s", role, shellWord(r.namespace), shellWord(binding), shellWord(r.role), subject)
+	return fmt.Sprintf("%s\n  kubectl -n %s create rolebinding %s --role=%s %s", role, ShellWord(r.namespace), ShellWord(binding), ShellWord(r.role), subject)
 }
 
 // notInNames is what names of objects have not.
 var notInNames = regexp.MustCompile(`[^a-z0-9.-]+`)
 
 // plainWord needs no quotes in a shell.
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+-]+$`)
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_.,/:@%+-]+$`)
 
-// shellWord quotes s for a shell where it must.
-func shellWord(s string) string {
+// ShellWord quotes s for a shell where it must.
+func ShellWord(s string) string {
 	if plainWord.MatchString(s) {
 		return s
 	}

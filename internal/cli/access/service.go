@@ -91,7 +91,7 @@ func (i *Installation) findPod(ctx context.Context, e endpoint) (name string, po
 	}
 	return "", 0, &Error{
 		Kind: Unreachable, Message: fmt.Sprintf("no pod of Coffer in namespace %s is ready (%s)", e.namespace, states(list.Items)),
-		Next: fmt.Sprintf("See why: kubectl -n %s describe pods -l %s", shellWord(e.namespace), selector),
+		Next: fmt.Sprintf("See why: kubectl -n %s describe pods -l %s", ShellWord(e.namespace), selector),
 	}
 }
 

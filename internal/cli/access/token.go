@@ -59,12 +59,12 @@ func (i *Installation) noToken(ctx context.Context, err error) error {
 	case apierrors.IsNotFound(err):
 		e.Message, e.cause = fmt.Sprintf("there is no service account %s in the cluster of context %s", account, i.target.Context), nil
 		e.Next = fmt.Sprintf("Make it, or name another one with --as-service-account: kubectl -n %s create serviceaccount %s",
-			shellWord(account.Namespace), shellWord(account.Name))
+			ShellWord(account.Namespace), ShellWord(account.Name))
 	case apierrors.IsUnauthorized(err):
 		e.Next = "The cluster does not know you any more: renew the credentials of your kubeconfig, and see: kubectl auth whoami"
 	default:
 		e.Kind = Unreachable
-		e.Next = "Does the cluster answer? kubectl --context " + shellWord(i.target.Context) + " version"
+		e.Next = "Does the cluster answer? kubectl --context " + ShellWord(i.target.Context) + " version"
 	}
 	return e
 }

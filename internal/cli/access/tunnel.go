@@ -154,6 +154,6 @@ func (i *Installation) notForwarded(ctx context.Context, e endpoint, pod string,
 			"\nOr say where the server is: --address URL"
 		return failed
 	}
-	failed.Next = fmt.Sprintf("Does it run? kubectl -n %s get pods -l %s", shellWord(e.namespace), appLabel)
+	failed.Next = fmt.Sprintf("Does it run? kubectl -n %s get pods -l %s", ShellWord(e.namespace), appLabel)
 	return failed
 }
