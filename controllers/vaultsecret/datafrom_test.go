@@ -312,13 +312,12 @@ func TestChangeWakesByPrefix(t *testing.T) {
 			s.DataFrom = []vaultv1alpha1.VaultSecretDataFrom{{Prefix: "production/other/"}}
 		}))
 	}
-	settled := func() int { return op.syncs(t, "Unchanged") + op.syncs(t, "Synced") }
 	// What the writes above and the first syncs left to look at comes before this.
+	w.counted(op, "Synced", others+2)
 	w.rotate("production/other/x", "u")
-	for i := range others {
-		w.holds(fmt.Sprintf("other-%d", i), map[string]string{"x": "u"})
-	}
+	w.counted(op, "Synced", others+2+others+1)
 	w.holds("above", map[string]string{"payments_api_token": "t", "other_x": "u"})
+	settled := func() int { return op.syncs(t, "Unchanged") + op.syncs(t, "Synced") }
 	w.refresh(above, "settled")
 	before := settled()
 	w.rotate(folder+"api/token", "t2")

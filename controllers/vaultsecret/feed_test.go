@@ -31,6 +31,7 @@ func TestRotationReachesOnlyItsUsers(t *testing.T) {
 	}
 	settled := func() int { return op.syncs(t, "Unchanged") + op.syncs(t, "Synced") }
 	// What the first syncs may have left to look at comes before this.
+	w.counted(op, "Synced", others+2)
 	w.refresh(byPath, "settled")
 	before := settled()
 	w.rotate(database, `{"a":"two"}`)

@@ -42,7 +42,7 @@ func (v readable) Resolve(_ context.Context, _ secret.Caller, refs []secret.Ref,
 			}
 		}
 	}
-	return secret.Resolution{Named: versions, Below: below}, nil
+	return secret.Resolution{Named: versions, Allowed: make([]secret.Allowed, len(refs)), Below: below}, nil
 }
 
 func (v readable) version(ref secret.Ref) secret.Metadata {
@@ -52,6 +52,10 @@ func (v readable) version(ref secret.Ref) secret.Metadata {
 func (v readable) Read(_ context.Context, _ secret.Caller, ref secret.Ref) (secret.Secret, error) {
 	value, err := secret.NewValue(slices.Clone(v.value))
 	return secret.Secret{Metadata: v.version(ref), Value: value}, err
+}
+
+func (v readable) ReadAllowed(ctx context.Context, caller secret.Caller, ref secret.Ref, _ secret.Allowed) (secret.Secret, error) {
+	return v.Read(ctx, caller, ref)
 }
 
 func (v readable) Fingerprint(domain string, data ...[]byte) string {

@@ -134,11 +134,11 @@ func (r *Reconciler) authorise(ctx context.Context, s *scope) error {
 	if err != nil {
 		return r.vaultError(ctx, s, asked{refs, prefixes}, err)
 	}
-	if len(found.Named) != len(refs) || len(found.Below) != len(prefixes) {
+	if len(found.Named) != len(refs) || len(found.Allowed) != len(refs) || len(found.Below) != len(prefixes) {
 		return fmt.Errorf("the engine answered for %d of %d paths and %d of %d prefixes", len(found.Named), len(refs), len(found.Below), len(prefixes))
 	}
 	s.named = len(refs)
-	s.refs, s.versions = refs, found.Named
+	s.refs, s.versions, s.allowed = refs, found.Named, found.Allowed
 	if err := s.addBelow(prefixes, found.Below); err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ type Vault interface {
 	Resolve(ctx context.Context, caller secret.Caller, refs []secret.Ref, prefixes []secret.Prefix, limit int) (secret.Resolution, error)
 	// Read opens one version.
 	Read(context.Context, secret.Caller, secret.Ref) (secret.Secret, error)
+	// ReadAllowed opens the version that Resolve found a moment ago, by its decision.
+	ReadAllowed(context.Context, secret.Caller, secret.Ref, secret.Allowed) (secret.Secret, error)
 	Fingerprinter
 }
 

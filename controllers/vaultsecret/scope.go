@@ -36,6 +36,7 @@ type scope struct {
 	named    int               // authorise: how many of refs the spec names
 	versions []secret.Metadata // authorise: one for each of refs
 	inputs   string            // authorise: the keyed checksum of spec and versions
+	allowed  []secret.Allowed  // authorise: the decision about each that the spec names
 
 	// reads are what is opened for each of refs, which are opened themselves when nil:
 	// the versions to which turnBack takes the Secret back.

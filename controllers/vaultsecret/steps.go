@@ -160,16 +160,9 @@ func (r *Reconciler) open(ctx context.Context, s *scope) (map[string][]byte, err
 	}()
 	size := 0
 	for i, ref := range s.refs {
-		asks := ref
-		if s.reads != nil {
-			asks = s.reads[i]
-		}
-		opened, err := r.Vault.Read(ctx, s.caller, asks)
-		if errors.Is(err, secret.ErrDenied) && i >= s.named {
-			return nil, errConflict // gone from below the prefix since it was resolved
-		}
+		opened, err := r.read(ctx, s, i)
 		if err != nil {
-			return nil, r.vaultError(ctx, s, asked{refs: []secret.Ref{asks}}, err)
+			return nil, err
 		}
 		values[ref] = opened.Value
 		s.versions[i] = opened.Metadata
@@ -189,6 +182,27 @@ func (r *Reconciler) open(ctx context.Context, s *scope) (map[string][]byte, err
 		return nil, contentFailure(err)
 	}
 	return data, nil
+}
+
+// read opens what is to be opened for one of the references.
+func (r *Reconciler) read(ctx context.Context, s *scope, i int) (opened secret.Secret, err error) {
+	asks := s.refs[i]
+	switch {
+	case s.reads != nil:
+		asks = s.reads[i]
+		opened, err = r.Vault.Read(ctx, s.caller, asks)
+	case i < s.named:
+		opened, err = r.Vault.ReadAllowed(ctx, s.caller, asks, s.allowed[i])
+	default:
+		opened, err = r.Vault.Read(ctx, s.caller, asks)
+	}
+	switch {
+	case errors.Is(err, secret.ErrDenied) && i >= s.named:
+		return opened, errConflict // gone from below the prefix since it was resolved
+	case err != nil:
+		return opened, r.vaultError(ctx, s, asked{refs: []secret.Ref{asks}}, err)
+	}
+	return opened, nil
 }
 
 // noteContent writes into the status what the Secret holds now. The moment of a

@@ -102,6 +102,14 @@ func (c *counted) ReplacePolicies(ctx context.Context, cluster string, policies 
 	return c.Engine.ReplacePolicies(ctx, cluster, policies)
 }
 
+func (c *counted) ReadAllowed(ctx context.Context, caller secret.Caller, ref secret.Ref, decision secret.Allowed) (secret.Secret, error) {
+	c.reads.Add(1)
+	if f := c.onRead.Load(); f != nil {
+		(*f)(caller)
+	}
+	return c.Engine.ReadAllowed(ctx, caller, ref, decision)
+}
+
 func (c *counted) Read(ctx context.Context, caller secret.Caller, ref secret.Ref) (secret.Secret, error) {
 	c.reads.Add(1)
 	if f := c.onRead.Load(); f != nil {
@@ -318,6 +326,18 @@ func (op *operator) syncs(t testing.TB, reason string) int {
 		}
 	}
 	return 0
+}
+
+// counted waits until op has counted so many reconciles that ended for a reason. One is
+// counted after the status that tells of it is written.
+func (w *world) counted(op *operator, reason string, least int) {
+	w.t.Helper()
+	w.eventually(func() string {
+		if got := op.syncs(w.t, reason); got < least {
+			return fmt.Sprintf("%d reconciles ended as %s, want at least %d", got, reason, least)
+		}
+		return ""
+	})
 }
 
 func (w *world) create(obj client.Object) {

@@ -34,7 +34,7 @@ func Run(ctx context.Context, c Config) error {
 	logger := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	ctrl.SetLogger(logr.FromSlogHandler(logger.Handler()))
 
-	if err := forbidCoreDumps(); err != nil {
+	if err := errors.Join(forbidCoreDumps(), StartWithLists()); err != nil {
 		return err
 	}
 	restConfig, err := ctrl.GetConfig()

@@ -105,6 +105,7 @@ type Engine struct {
 	lanes     audit.Lanes
 	committer audit.Committer
 	lookups   *group.Calls[store.Wanted, store.Head]
+	boxes     *group.Calls[store.BoxOf, []byte]
 	heads     HeadsExporter
 	tail      *audit.Tail // nil when there is none
 	// positions seals places in the change feed.
@@ -141,7 +142,7 @@ func New(c Config) *Engine {
 		clock: c.Clock, logger: c.Logger, metrics: m,
 		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
 		watchGate: semaphore.NewWeighted(watchReads),
-		heads:     c.AuditHeads, lookups: newLookups(c.Store), rewrapBatch: c.RewrapBatch,
+		heads:     c.AuditHeads, lookups: newLookups(c.Store), boxes: newBoxes(c.Store), rewrapBatch: c.RewrapBatch,
 		chain: audit.Chain{MAC: c.Keyring.MAC, Vault: c.VaultID},
 	}
 	e.positions = sync.OnceValues(e.newPositions)

@@ -139,7 +139,7 @@ func (e *Engine) openWith(ctx context.Context, path secret.Path, v *store.Versio
 	stored := func(ctx context.Context) ([]byte, error) {
 		ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 		defer cancel()
-		return e.store.Box(ctx, v.SecretID, v.Version)
+		return e.box(ctx, store.BoxOf{SecretID: v.SecretID, Version: v.Version})
 	}
 	if err := e.cache.Open(ctx, e.cacheName(v.SecretID, v.Version), unseal, stored); err != nil {
 		return secret.Value{}, err
@@ -172,25 +172,27 @@ func (e *Engine) Check(ctx context.Context, caller secret.Caller, refs []secret.
 	if err != nil {
 		return nil, fmt.Errorf("check: %w", err)
 	}
-	found, _, err := e.checked(ctx, caller, refs, heads)
-	return found, err
+	found, err := e.checked(ctx, caller, refs, heads)
+	return found.Named, err
 }
 
-// checked decides about each of refs by its head, and audits the first refusal. The
-// moment is when the answer may be another by time alone, that of a refusal too.
-func (e *Engine) checked(ctx context.Context, caller secret.Caller, refs []secret.Ref, heads []store.Head) ([]secret.Metadata, time.Time, error) {
+// checked decides about each of refs by its head, and audits the first refusal. Until is
+// that of a refusal too.
+func (e *Engine) checked(ctx context.Context, caller secret.Caller, refs []secret.Ref, heads []store.Head) (secret.Resolution, error) {
 	var until time.Time
-	found := make([]secret.Metadata, len(refs))
+	found, decided := make([]secret.Metadata, len(refs)), make([]secret.Allowed, len(refs))
+	now := e.now() // before the decisions
 	for i, ref := range refs {
 		r := request{caller: caller, action: audit.Check, ref: ref, need: []policy.Capability{policy.Read}}
 		v := e.judgeVersion(ctx, r, heads[i])
 		if v.err != nil {
-			return nil, v.until, e.record(ctx, v)
+			return secret.Resolution{Until: v.until}, e.record(ctx, v)
 		}
 		until = secret.Earlier(until, v.until)
 		found[i] = metadata(ref.Path, heads[i].Secret, heads[i].Version)
+		decided[i] = &allowed{request: r, verdict: v, metadata: found[i], version: heads[i].Version, at: now}
 	}
-	return found, until, nil
+	return secret.Resolution{Named: found, Allowed: decided, Until: until}, nil
 }
 
 // Metadata describes the current version of a path. It needs the list or the read

@@ -39,8 +39,7 @@ func (e *Engine) Resolve(ctx context.Context, caller secret.Caller, refs []secre
 		if err != nil {
 			return secret.Resolution{}, fmt.Errorf("check: %w", err)
 		}
-		named, until, err := e.checked(ctx, caller, refs, heads)
-		return secret.Resolution{Named: named, Until: until}, err
+		return e.checked(ctx, caller, refs, heads)
 	}
 	return e.resolveBelow(ctx, caller, refs, wanted, prefixes, limit)
 }
@@ -61,11 +60,11 @@ func (e *Engine) resolveBelow(ctx context.Context, caller secret.Caller, refs []
 	if err != nil {
 		return secret.Resolution{}, fmt.Errorf("check: %w", err)
 	}
-	named, until, err := e.checked(ctx, caller, refs, heads)
+	found, err := e.checked(ctx, caller, refs, heads)
 	if err != nil {
-		return secret.Resolution{Until: until}, err
+		return found, err
 	}
-	found := secret.Resolution{Named: named, Below: make([][]secret.Metadata, len(prefixes)), Until: until}
+	found.Below = make([][]secret.Metadata, len(prefixes))
 	for i, prefix := range prefixes {
 		b := beneath{caller: caller, prefix: prefix, policies: heads[len(refs)].Policies, limit: limit}
 		found.Below[i], err = e.below(ctx, &b, pages[i])

@@ -73,7 +73,7 @@ func run(ctx context.Context, p plan, only, profiles string, objects int, out io
 	figures := []figure{e.reads(), e.readTime(), e.writes(), e.writeTime(), e.sealing(), e.sealAllocations(), e.rewrap()}
 	figures = append(figures, e.neighbours()...)
 	figures = append(figures, e.statements()...)
-	figures = append(figures, e.newOperatorBench(objects).figures()...)
+	figures = append(figures, e.newOperatorBench(objects, p.rounds).figures()...)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "name\tours\tfloor\tratio\tgoal")
 	for _, f := range figures {

@@ -76,6 +76,9 @@ func runCaches(ctx context.Context) error {
 		return err
 	}
 	config.QPS = -1
+	if err := app.StartWithLists(); err != nil {
+		return err
+	}
 	objects, err := cache.New(config, cache.Options{
 		Scheme: newScheme(), ByObject: vaultsecret.CacheByObject(checksums{}), DefaultTransform: vaultsecret.CacheTransform,
 	})

@@ -43,6 +43,7 @@ type operatorBench struct {
 	e       *environment
 	dir     string
 	objects int // VaultSecrets
+	rounds  int // of the first sync
 	shared  int // of them, those that share a path
 	rolled  int // of them, those with a Deployment; they share none
 
@@ -56,13 +57,14 @@ type operatorBench struct {
 	manager  *managerProcess
 	profiled string // where the profile of a manager goes that starts now, if anywhere
 
-	prepared  func(context.Context) (struct{}, error)
-	floor     func(context.Context) (floorRates, error)
-	synced    func(context.Context) (firstSync, error)
-	rotated   func(context.Context) ([]time.Duration, error)
-	fannedOut func(context.Context) (float64, error)
-	restarted func(context.Context) (restart, error)
-	rested    func(context.Context) (idled, error)
+	prepared    func(context.Context) (struct{}, error)
+	floor       func(context.Context) (floorRates, error)
+	synced      func(context.Context) (firstSync, error)
+	firstRounds func(context.Context) ([]syncRound, error)
+	rotated     func(context.Context) ([]time.Duration, error)
+	fannedOut   func(context.Context) (float64, error)
+	restarted   func(context.Context) (restart, error)
+	rested      func(context.Context) (idled, error)
 }
 
 // once remembers what f returned.
@@ -79,9 +81,9 @@ func once[T any](f func(context.Context) (T, error)) func(context.Context) (T, e
 	}
 }
 
-func (e *environment) newOperatorBench(objects int) *operatorBench {
-	b := &operatorBench{e: e, objects: objects, shared: min(mostShared, objects/2), rolled: min(100, objects/4)}
-	b.prepared, b.floor, b.synced = once(b.prepare), once(b.measureFloor), once(b.sync)
+func (e *environment) newOperatorBench(objects, rounds int) *operatorBench {
+	b := &operatorBench{e: e, objects: objects, rounds: rounds, shared: min(mostShared, objects/2), rolled: min(100, objects/4)}
+	b.prepared, b.floor, b.synced, b.firstRounds = once(b.prepare), once(b.measureFloor), once(b.sync), once(b.syncRounds)
 	b.rotated, b.fannedOut, b.restarted, b.rested = once(b.rotate), once(b.fanOut), once(b.restart), once(b.rest)
 	return b
 }
@@ -106,9 +108,6 @@ func (b *operatorBench) prepare(ctx context.Context) (none struct{}, err error) 
 		if err := b.plane.makeTenants(ctx, prefix); err != nil {
 			return none, err
 		}
-		if err := b.makeVaultSecrets(ctx, prefix); err != nil {
-			return none, err
-		}
 	}
 	if err := together(ctx, floorWorkers, b.rolled, b.makeDeployment); err != nil {
 		return none, err
@@ -116,7 +115,17 @@ func (b *operatorBench) prepare(ctx context.Context) (none struct{}, err error) 
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	b.closeAfter(func() error { stop(); return nil })
 	b.tally = b.plane.follow(following)
-	return none, b.tally.until(ctx, func() bool { return len(b.tally.status) == 2*b.objects })
+	return none, b.makeObjects(ctx)
+}
+
+// makeObjects makes the VaultSecrets of the operator and of the floor.
+func (b *operatorBench) makeObjects(ctx context.Context) error {
+	for _, prefix := range []string{ours, floors} {
+		if err := b.makeVaultSecrets(ctx, prefix); err != nil {
+			return err
+		}
+	}
+	return b.tally.until(ctx, func() bool { return len(b.tally.status) == 2*b.objects })
 }
 
 func (b *operatorBench) closeAfter(f func() error) { b.e.closers = append(b.e.closers, f) }

@@ -41,10 +41,15 @@ func (b *operatorBench) measureFloor(ctx context.Context) (f floorRates, err err
 			return f, fmt.Errorf("%s: %w", stage.name, err)
 		}
 	}
+	return f, b.clearFloor(ctx)
+}
+
+// clearFloor removes what the floor wrote, and wrote to.
+func (b *operatorBench) clearFloor(ctx context.Context) error {
 	if err := b.plane.clear(ctx, floors); err != nil {
-		return f, fmt.Errorf("remove what the floor made: %w", err)
+		return fmt.Errorf("remove what the floor made: %w", err)
 	}
-	return f, b.tally.until(ctx, func() bool { return len(b.tally.secrets) == 0 && len(b.tally.status) == b.objects })
+	return b.tally.until(ctx, func() bool { return len(b.tally.secrets) == 0 && len(b.tally.status) == b.objects })
 }
 
 // floorRate writes the first n Secrets and statuses, with a value of that number, and

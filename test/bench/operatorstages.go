@@ -31,26 +31,9 @@ func (b *operatorBench) sync(ctx context.Context) (f firstSync, err error) {
 	if err != nil {
 		return f, err
 	}
-	b.tally.forget()
 	own, n := b.tally.ownWrites(), float64(b.objects)
-	err = b.stage(ctx, "first sync", b.objects, func() error {
-		begin := time.Now()
-		if b.manager, err = b.startManager(ctx); err != nil {
-			return err
-		}
-		b.closeAfter(func() error { return b.manager.stop() })
-		guarded, stop := b.manager.guard(ctx)
-		defer stop()
-		var first time.Time
-		err := b.tally.until(guarded, func() bool {
-			first = b.tally.first
-			return b.tally.ready == b.objects && b.tally.numbers[0] == b.objects
-		})
-		f.rate, f.rateOfWrites = n/time.Since(begin).Seconds(), n/time.Since(first).Seconds()
-		return err
-	})
-	if err != nil {
-		return f, fmt.Errorf("sync first: %w", err)
+	if f, err = b.syncAll(ctx); err != nil {
+		return f, err
 	}
 	guarded, stop := b.manager.guard(ctx)
 	defer stop()
@@ -60,6 +43,32 @@ func (b *operatorBench) sync(ctx context.Context) (f firstSync, err error) {
 	}
 	writes, _ := since(before, now)
 	f.writes = (writes - (b.tally.ownWrites() - own)) / n
+	return f, nil
+}
+
+// syncAll starts a manager, and waits until all is in step.
+func (b *operatorBench) syncAll(ctx context.Context) (f firstSync, err error) {
+	b.tally.forget()
+	err = b.stage(ctx, "first sync", b.objects, func() (err error) {
+		begin := time.Now()
+		if b.manager, err = b.startManager(ctx); err != nil {
+			return err
+		}
+		b.closeAfter(b.manager.stop)
+		guarded, stop := b.manager.guard(ctx)
+		defer stop()
+		var first time.Time
+		err = b.tally.until(guarded, func() bool {
+			first = b.tally.first
+			return b.tally.ready == b.objects && b.tally.numbers[0] == b.objects
+		})
+		n := float64(b.objects)
+		f.rate, f.rateOfWrites = n/time.Since(begin).Seconds(), n/time.Since(first).Seconds()
+		return err
+	})
+	if err != nil {
+		return f, fmt.Errorf("sync first: %w", err)
+	}
 	return f, nil
 }
 

@@ -236,16 +236,35 @@ func (n *nullable) head() Head {
 	return head
 }
 
-const queryBox = `SELECT box FROM secret_versions WHERE secret_id = $1 AND version = $2`
-
-// Box reads the sealed bytes of a version; nil when it has no row.
-func (s *Store) Box(ctx context.Context, secretID ID, version int64) ([]byte, error) {
-	return bytesOf(ctx, s.pool, queryBox, secretID, version)
+// BoxOf names the sealed bytes of a version.
+type BoxOf struct {
+	SecretID ID
+	Version  int64
 }
 
-// Box is Store.Box in the transaction.
+// As queryHeads, a lookup of its own for each.
+const queryBoxes = `SELECT v.box
+	FROM (SELECT n, ($1::uuid[])[n] AS id, ($2::bigint[])[n] AS version FROM generate_subscripts($2::bigint[], 1) n) want
+	LEFT JOIN LATERAL (SELECT box FROM secret_versions v WHERE v.secret_id = want.id AND v.version = want.version LIMIT 1) v ON true
+	ORDER BY want.n`
+
+// Boxes reads the sealed bytes of versions, in their order; nil of one that has no row.
+func (s *Store) Boxes(ctx context.Context, wanted ...BoxOf) ([][]byte, error) {
+	ids, versions := make([]ID, len(wanted)), make([]int64, len(wanted))
+	for i, w := range wanted {
+		ids[i], versions[i] = w.SecretID, w.Version
+	}
+	rows, err := s.pool.Query(ctx, queryBoxes, ids, versions)
+	if err != nil {
+		return nil, translate("read the versions", err)
+	}
+	boxes, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+	return boxes, translate("read the versions", err)
+}
+
+// Box reads the sealed bytes of a version; nil when it has no row.
 func (t *Tx) Box(ctx context.Context, secretID ID, version int64) ([]byte, error) {
-	return bytesOf(ctx, t.tx, queryBox, secretID, version)
+	return bytesOf(ctx, t.tx, `SELECT box FROM secret_versions WHERE secret_id = $1 AND version = $2`, secretID, version)
 }
 
 // WrappedKeyOf reads the wrapped data key of a version; nil when it has no row.

@@ -35,13 +35,7 @@ func (s *suite) whatIsWrittenComesBack(t *testing.T) {
 	got := read(t, s.two, row.Path)
 	equal(t, "the head", row, got.Secret)
 	equal(t, "the version", first, got.Version)
-	box, err := s.two.Box(t.Context(), row.ID, 1)
-	if err != nil || !slices.Equal(box, []byte{0, 255, '\\', 'x'}) {
-		t.Errorf("box %v, %v", box, err)
-	}
-	if box, err := s.two.Box(t.Context(), row.ID, 9); err != nil || box != nil {
-		t.Errorf("box of no version %v, %v", box, err)
-	}
+	equal(t, "the boxes of a version, of none, and of a deletion", [][]byte{{0, 255, '\\', 'x'}, nil, {}}, s.boxes(t, row.ID, 1, 9, 2))
 	s.stateComesBack(t, row, first)
 }
 
@@ -60,9 +54,18 @@ func (s *suite) stateComesBack(t *testing.T, row *store.Secret, first *store.Ver
 	got := read(t, s.two, row.Path)
 	equal(t, "the head of a destroyed path", row, got.Secret)
 	equal(t, "a destroyed version", first, got.Version)
-	if box, err := s.two.Box(t.Context(), row.ID, 1); err != nil || len(box) != 0 {
-		t.Errorf("box of a destroyed version %v, %v", box, err)
+	equal(t, "the box of a destroyed version", [][]byte{{}}, s.boxes(t, row.ID, 1))
+}
+
+func (s *suite) boxes(t *testing.T, id store.ID, versions ...int64) [][]byte {
+	t.Helper()
+	wanted := make([]store.BoxOf, len(versions))
+	for i, version := range versions {
+		wanted[i] = store.BoxOf{SecretID: id, Version: version}
 	}
+	boxes, err := s.two.Boxes(t.Context(), wanted...)
+	must(t, err)
+	return boxes
 }
 
 func equal[T any](t *testing.T, what string, want, got T) {

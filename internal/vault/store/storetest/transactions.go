@@ -193,7 +193,7 @@ func (s *suite) errorsAreTranslated(t *testing.T) {
 		},
 		"Ping":         func() error { return away.Ping(ctx) },
 		"Heads":        func() error { _, err := away.Heads(ctx, store.Wanted{Path: "a"}); return err },
-		"Box":          func() error { _, err := away.Box(ctx, store.ID{}, 1); return err },
+		"Boxes":        func() error { _, err := away.Boxes(ctx, store.BoxOf{}); return err },
 		"WrappedKeyOf": func() error { _, err := away.WrappedKeyOf(ctx, store.ID{}, 1); return err },
 		"VersionsOf":   func() error { _, _, err := away.VersionsOf(ctx, head("a")); return err },
 		"Items":        func() error { _, err := away.Items(ctx, store.Filter{Limit: 1}); return err },
