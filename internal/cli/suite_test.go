@@ -173,6 +173,7 @@ func TestScripts(t *testing.T) {
 			"serves":      i.serves(t),
 			"runsnext":    runsNext,
 			"contains":    contains,
+			"interrupted": interrupted,
 		},
 	})
 }
