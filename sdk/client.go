@@ -38,6 +38,9 @@ func New(c Config) (*Client, error) {
 	return &Client{base: base, http: c.HTTPClient, token: token, retries: c.Retries, userAgent: c.UserAgent, hooks: c.Hooks}, nil
 }
 
+// Address is the server's URL.
+func (c *Client) Address() string { return c.base.String() }
+
 // Get reads the current version of a path. It needs the read capability.
 func (c *Client) Get(ctx context.Context, path string) (Secret, error) {
 	return c.GetVersion(ctx, path, 0)

@@ -73,8 +73,19 @@ func (c *Client) GetLabel(ctx context.Context, path, label string) (Secret, erro
 // Versions describes the versions of path, newest first, deleted and destroyed ones
 // too. It needs the list or the read capability.
 func (c *Client) Versions(ctx context.Context, path string) ([]Version, error) {
+	return c.versions(ctx, url.Values{"path": {path}})
+}
+
+// DeletedVersions describes the versions of a path that is deleted as a whole, with the labels that Undelete
+// gives them back; all of a destroyed path are destroyed. A path that is not deleted, or never was there, gives
+// CodeNotFoundOrDenied. It needs the list or the read capability, by a VaultPolicy.
+func (c *Client) DeletedVersions(ctx context.Context, path string) ([]Version, error) {
+	return c.versions(ctx, url.Values{"path": {path}, "deleted": {"true"}})
+}
+
+func (c *Client) versions(ctx context.Context, query url.Values) ([]Version, error) {
 	var out VersionList
-	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/secret/versions", query: url.Values{"path": {path}}, repeatable: true}, &out)
+	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/secret/versions", query: query, repeatable: true}, &out)
 	return out.Items, err
 }
 

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,10 +97,7 @@ from then on before. None is left out. -o json then prints one entry a line.`,
 		if err != nil {
 			return err
 		}
-		if output.value != formatTable {
-			return marshal(s.out, output.value, orEmpty(found))
-		}
-		return s.printAudit(found)
+		return s.print(output.value, result{data: orEmpty(found), text: func() error { return s.printAudit(found) }})
 	})
 	cmd.AddCommand(s.auditVerify(), s.auditExport())
 	return cmd
@@ -168,14 +164,4 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-func (s *session) version() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version of this program", Args: noArgs,
-		RunE: s.do(func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(s.out, versionText())
-			return err
-		}),
-	}
 }

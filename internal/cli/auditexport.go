@@ -44,18 +44,23 @@ ids. Without a filter, and for who may audit all, the numbers of each writer hav
 --timeout is for each page, not for all.
 
 Needs the audit capability on the paths; for a whole log on ** and sys/**.`,
-		Example: `  coffer audit export --output audit.jsonl
-  coffer audit export --resume audit.position --output audit-2026-11-26.jsonl
+		Example: `  coffer audit export --file audit.jsonl
+  coffer audit export --resume audit.position --file audit-2026-11-26.jsonl
   coffer audit export --since 24h --decision denied | jq -r .caller`,
 		Args: noArgs, Annotations: map[string]string{explainedBy: "audit", explainedPath: "sys/audit"},
 	}
 	filters.bind(cmd)
-	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write, made when it is whole; it must not exist. Standard output when not given")
+	cmd.Flags().StringVar(&out, "file", "", "file to write, made when it is whole; it must not exist. Standard output when not given")
+	_ = cmd.MarkFlagFilename("file")
+	output := addFormatBesideFile(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.Flags().StringVar(&resume, "resume", "", "file that keeps the position: go on from there, and note there where this export ends")
 	cmd.RunE = s.ask(func(cmd *cobra.Command, _ []string) error {
 		since, until, err := filters.check(s.now())
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case out == "" && output.value != formatTable:
+			return usagef("-o %s tells of the export, which goes to standard output itself: give --file with it", output.value)
 		}
 		request := filters.request(since, until)
 		request.Anchors = true
@@ -74,7 +79,7 @@ Needs the audit capability on the paths; for a whole log on ** and sys/**.`,
 		} else {
 			err = writeNew(out, func(w io.Writer) error { return e.write(cmd.Context(), w) })
 		}
-		return e.finish(err, out, resume)
+		return e.finish(err, out, resume, output.value)
 	})
 	return cmd
 }
@@ -87,9 +92,17 @@ type auditExporter struct {
 	rows, missing int64
 }
 
+// exported is what an export to a file did.
+type exported struct {
+	File string `json:"file"`
+	Rows int64  `json:"rows"`
+	// Missing are rows that were written since the last export, and are not in the log any more.
+	Missing int64 `json:"missing"`
+}
+
 // write writes all pages to w.
 func (e *auditExporter) write(ctx context.Context, w io.Writer) error {
-	show := progress{at: func(int64, int64) {}, end: func() {}}
+	show := quiet
 	if _, terminal := terminalOf(w); !terminal { // lines and a bar would run into each other
 		show = e.showProgress("exporting", "rows")
 	}
@@ -135,7 +148,7 @@ func writeRows(w io.Writer, rows []sdk.AuditRow) error {
 
 // finish notes how far an export came that ended with err, and says what it did. What was
 // to be a file and failed is not there; what went to standard output is.
-func (e *auditExporter) finish(err error, out, resume string) error {
+func (e *auditExporter) finish(err error, out, resume, output string) error {
 	if err != nil && out != "" {
 		return err
 	}
@@ -147,6 +160,9 @@ func (e *auditExporter) finish(err error, out, resume string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if output != formatTable {
+		return e.print(output, result{data: exported{out, e.rows, e.missing}, names: []string{out}})
 	}
 	_, _ = fmt.Fprintf(e.err, "%s exported to %s.\n", count(e.rows, "row"), cmp.Or(out, "standard output"))
 	if e.missing > 0 {

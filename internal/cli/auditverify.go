@@ -57,12 +57,7 @@ edited cannot be told so: the checksums need the vault's keys. Exports with a fi
 
 // reportVerification writes a report, as a table by asTable, and fails when it has findings.
 func (s *session) reportVerification(report sdk.AuditReport, format string, asTable func() error) error {
-	var err error
-	if format != formatTable {
-		err = marshal(s.out, format, report)
-	} else {
-		err = asTable()
-	}
+	err := s.print(format, result{data: report, text: asTable})
 	if err == nil && len(report.Findings) > 0 {
 		err = &findingsError{"the audit log is not as it was written: " + count(int64(len(report.Findings))+report.More, "finding")}
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,14 +32,14 @@ type RestoreRequest struct {
 
 // Restored says what a backup holds.
 type Restored struct {
-	CreatedAt time.Time
-	Tables    []RestoredTable
+	CreatedAt time.Time       `json:"createdAt"`
+	Tables    []RestoredTable `json:"tables"`
 }
 
 // RestoredTable is a table and its number of rows.
 type RestoredTable struct {
-	Name string
-	Rows int64
+	Name string `json:"name"`
+	Rows int64  `json:"rows"`
 }
 
 func (s *session) backup() *cobra.Command {
@@ -49,7 +48,7 @@ func (s *session) backup() *cobra.Command {
 		file, out  string
 	)
 	cmd := &cobra.Command{
-		Use:   "backup --recipient age1… --output FILE",
+		Use:   "backup --recipient age1… --file FILE",
 		Short: "Back the vault up into one encrypted file",
 		Long: `Back the vault up into one file, encrypted with age to the recipients, of one moment of the
 whole database. Values in it stay sealed: it is of use only with the vault's root key too, which
@@ -57,27 +56,46 @@ is kept elsewhere. The file is made when it is whole; --timeout does not count.
 
 Needs the read capability on sys/backup.`,
 		Example: `  age-keygen -o backup-identity.txt
-  coffer backup --recipient age1… --output coffer-backup.age`,
+  coffer backup --recipient age1… --file coffer-backup.age`,
 		Args: noArgs, Annotations: map[string]string{explainedBy: "read", explainedPath: "sys/backup"},
 	}
 	cmd.Flags().StringArrayVarP(&recipients, "recipient", "r", nil, "age recipient who can open the file; may be repeated")
 	cmd.Flags().StringVarP(&file, "recipients-file", "R", "", "file with age recipients, one a line")
-	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write; it must not exist")
+	cmd.Flags().StringVarP(&out, "file", "f", "", "file to write; it must not exist")
+	_ = cmd.MarkFlagFilename("file")
+	output := addFormatBesideFile(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.ask(func(cmd *cobra.Command, _ []string) error {
 		all, err := readRecipients(recipients, file)
 		if err != nil {
 			return err
 		}
 		if out == "" {
-			return usagef("--output is missing: name the file to write")
+			return usagef("--file is missing: name the file to write")
 		}
 		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
-		return writeNew(out, func(w io.Writer) error { return client.Backup(cmd.Context(), all, w) })
+		made := backedUp{File: out}
+		err = writeNew(out, func(w io.Writer) error { return client.Backup(cmd.Context(), all, io.MultiWriter(w, &made)) })
+		if err != nil {
+			return err
+		}
+		return s.print(output.value, result{data: made, names: []string{out}, text: s.line("%s written, %d bytes", out, made.Bytes)})
 	})
 	return cmd
+}
+
+// backedUp is what a backup made.
+type backedUp struct {
+	File  string `json:"file"`
+	Bytes int64  `json:"bytes"`
+}
+
+// Write implements io.Writer: it counts.
+func (b *backedUp) Write(p []byte) (int, error) {
+	b.Bytes += int64(len(p))
+	return len(p), nil
 }
 
 func readRecipients(given []string, file string) ([]string, error) {
@@ -127,6 +145,7 @@ With --verify-only no database is needed.`,
 	}
 	cmd.Flags().StringVarP(&identity, "identity", "i", "", "file with the age identity, as age-keygen makes it")
 	cmd.Flags().BoolVar(&verify, "verify-only", false, "read the whole file, and restore nothing")
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
 	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
 		if identity == "" {
 			return usagef("--identity is missing: name the file with the age identity")
@@ -137,12 +156,12 @@ With --verify-only no database is needed.`,
 				return usagef("$%s is empty: set it to the URL of an empty database, or give --verify-only", envDatabaseURL)
 			}
 		}
-		return s.restoreFile(cmd.Context(), identity, args[0], request)
+		return s.restoreFile(cmd.Context(), identity, args[0], request, output.value)
 	})
 	return cmd
 }
 
-func (s *session) restoreFile(ctx context.Context, identity, file string, request RestoreRequest) error {
+func (s *session) restoreFile(ctx context.Context, identity, file string, request RestoreRequest, output string) error {
 	if s.restore == nil {
 		return errors.New("this program was built without restore")
 	}
@@ -165,11 +184,20 @@ func (s *session) restoreFile(ctx context.Context, identity, file string, reques
 	if request.DatabaseURL != "" {
 		done = "restored"
 	}
-	_, _ = fmt.Fprintf(s.out, "%s the backup of %s\n", done, restored.CreatedAt.UTC().Format(time.RFC3339))
-	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "TABLE\tROWS")
-	for _, t := range restored.Tables {
-		_, _ = fmt.Fprintf(table, "%s\t%d\n", t.Name, t.Rows)
-	}
-	return table.Flush()
+	return s.print(output, result{data: restoration{done, restored}, text: func() error {
+		if _, err := fmt.Fprintf(s.out, "%s the backup of %s\n", done, stamp(restored.CreatedAt)); err != nil {
+			return err
+		}
+		rows := make([][]string, len(restored.Tables))
+		for i, t := range restored.Tables {
+			rows[i] = []string{t.Name, fmt.Sprint(t.Rows)}
+		}
+		return table(s.out, []string{"TABLE", "ROWS"}, rows)
+	}})
+}
+
+// restoration is what a restore did: done is restored or verified.
+type restoration struct {
+	Done string `json:"done"`
+	Restored
 }

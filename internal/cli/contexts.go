@@ -1,10 +1,6 @@
 package cli
 
-import (
-	"fmt"
-
-	"github.com/spf13/cobra"
-)
+import "github.com/spf13/cobra"
 
 func (s *session) contexts() *cobra.Command {
 	cmd := &cobra.Command{
@@ -21,7 +17,7 @@ func completeLogins(_ *cobra.Command, args []string, _ string) ([]string, cobra.
 	if err != nil || len(args) > 0 {
 		return nil, nothingElse
 	}
-	return namesOf(remembered.Logins, func(l login) string { return l.Name }), nothingElse
+	return namesOf(remembered.Logins, nameOfLogin), nothingElse
 }
 
 func (s *session) contextList() *cobra.Command {
@@ -41,26 +37,30 @@ func (s *session) contextList() *cobra.Command {
 }
 
 func (s *session) printLogins(remembered logins, output string) error {
-	switch output {
-	case formatName:
-		return lines(s.out, namesOf(remembered.Logins, func(l login) string { return l.Name }))
-	case formatTable:
-		if len(remembered.Logins) == 0 {
-			return s.nothing("No logins", "")
-		}
-		rows := make([][]string, len(remembered.Logins))
-		for i, l := range remembered.Logins {
-			current := ""
-			if l.Name == remembered.Current {
-				current = "*"
-			}
-			rows[i] = []string{current, l.Name, l.Context, l.Namespace, l.ServiceAccount, orDash(l.Address)}
-		}
-		return table(s.out, []string{"CURRENT", "NAME", "CONTEXT", "NAMESPACE", "SERVICE ACCOUNT", "ADDRESS"}, rows)
-	default:
-		remembered.Logins = orEmpty(remembered.Logins)
-		return marshal(s.out, output, remembered)
+	remembered.Logins = orEmpty(remembered.Logins)
+	return s.print(output, result{data: remembered, names: namesOf(remembered.Logins, nameOfLogin), text: func() error { return s.tableOf(remembered) }})
+}
+
+func (s *session) tableOf(remembered logins) error {
+	if len(remembered.Logins) == 0 {
+		return s.nothing("No logins", "")
 	}
+	rows := make([][]string, len(remembered.Logins))
+	for i, l := range remembered.Logins {
+		current := ""
+		if l.Name == remembered.Current {
+			current = "*"
+		}
+		rows[i] = []string{current, l.Name, l.Context, l.Namespace, l.ServiceAccount, orDash(l.Address)}
+	}
+	return table(s.out, []string{"CURRENT", "NAME", "CONTEXT", "NAMESPACE", "SERVICE ACCOUNT", "ADDRESS"}, rows)
+}
+
+func nameOfLogin(l login) string { return l.Name }
+
+// printLogin prints what became of a login; text is for people.
+func (s *session) printLogin(l login, output string, text func() error) error {
+	return s.print(output, result{data: l, names: []string{l.Name}, text: text})
 }
 
 func (s *session) contextUse() *cobra.Command {
@@ -75,6 +75,7 @@ func (s *session) contextUse() *cobra.Command {
 		},
 		ValidArgsFunction: completeLogins,
 	}
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(_ *cobra.Command, args []string) error {
 		remembered, err := readLogins()
 		if err != nil {
@@ -88,8 +89,7 @@ func (s *session) contextUse() *cobra.Command {
 		if err := remembered.write(); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(s.out, "Login %s is current.\n", l.Name)
-		return err
+		return s.printLogin(l, output.value, s.line("Login %s is current.", l.Name))
 	})
 	return cmd
 }
@@ -109,12 +109,7 @@ func (s *session) contextShow() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		switch output.value {
-		case formatName, formatTable:
-			return s.printLogins(logins{Current: remembered.Current, Logins: []login{l}}, output.value)
-		default:
-			return marshal(s.out, output.value, l)
-		}
+		return s.printLogin(l, output.value, func() error { return s.tableOf(logins{Current: remembered.Current, Logins: []login{l}}) })
 	})
 	return cmd
 }

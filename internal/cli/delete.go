@@ -12,6 +12,15 @@ import (
 	"github.com/coffer-vault/coffer/sdk"
 )
 
+// removed is what a removal did.
+type removed struct {
+	Path string `json:"path"`
+	// Versions are those that were named; none for the whole secret.
+	Versions []int64 `json:"versions,omitempty"`
+	// Done is deleted, undeleted or destroyed.
+	Done string `json:"done"`
+}
+
 // removal is delete, undelete or destroy: of a whole secret, or of single versions.
 type removal struct {
 	// done is for the message, such as "deleted".
@@ -86,9 +95,10 @@ func (s *session) removal(cmd *cobra.Command, r removal) *cobra.Command {
 	cmd.Args, cmd.ValidArgsFunction, cmd.Annotations = onePath, s.completePath, map[string]string{explainedBy: "delete"}
 	if r.asks != "" {
 		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-		addDryRun(cmd, &dryRun)
+		addDryRun(cmd, &dryRun, "go")
 	}
 	cmd.Flags().Int64SliceVar(&versions, "version", nil, "version by its number, instead of the whole secret; may be repeated")
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
 		what := args[0]
 		if len(versions) > 0 {
@@ -106,7 +116,7 @@ func (s *session) removal(cmd *cobra.Command, r removal) *cobra.Command {
 		ctx, cancel := s.limit(cmd)
 		defer cancel()
 		if dryRun {
-			return s.showRemoval(ctx, client, args[0], r.done, versions)
+			return s.showRemoval(ctx, client, removed{args[0], versions, r.done}, output.value)
 		}
 		if cmd.Flags().Changed("version") {
 			err = r.versions(client, ctx, args[0], versions...)
@@ -116,8 +126,7 @@ func (s *session) removal(cmd *cobra.Command, r removal) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(s.out, "%s %s\n", what, r.done)
-		return err
+		return s.print(output.value, result{data: removed{args[0], versions, r.done}, names: args, text: s.line("%s %s", what, r.done)})
 	})
 	return cmd
 }

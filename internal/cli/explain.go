@@ -2,18 +2,12 @@ package cli
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/coffer-vault/coffer/internal/version"
 	"github.com/coffer-vault/coffer/sdk"
 )
-
-func versionText() string {
-	return fmt.Sprintf("coffer %s (%s, %s/%s)", version.String(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-}
 
 func (s *session) explain() *cobra.Command {
 	query := sdk.ExplainQuery{}
@@ -57,10 +51,7 @@ capability on the path.`,
 		if err != nil {
 			return err
 		}
-		if output.value != formatTable {
-			return marshal(s.out, output.value, found)
-		}
-		return s.printExplanation(found)
+		return s.print(output.value, result{data: found, text: func() error { return s.printExplanation(found) }})
 	})
 	return cmd
 }
@@ -129,20 +120,20 @@ func (s *session) whoami() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		name := me.Name
-		if me.Namespace != "" {
-			name = me.Namespace + "/" + me.Name
-		}
-		switch output.value {
-		case formatName:
-			return lines(s.out, []string{name})
-		case formatTable:
+		name := nameOf(me)
+		return s.print(output.value, result{data: me, names: []string{name}, text: func() error {
 			return table(s.out, []string{"KIND", "NAME", "CLUSTER", "ENVIRONMENT", "GROUPS"}, [][]string{
 				{me.Kind, name, me.Cluster, orDash(me.Environment), strings.Join(me.Groups, ",")},
 			})
-		default:
-			return marshal(s.out, output.value, me)
-		}
+		}})
 	})
 	return cmd
+}
+
+// nameOf is NAMESPACE/NAME of a service account, and the name of a user.
+func nameOf(me sdk.Identity) string {
+	if me.Namespace == "" {
+		return me.Name
+	}
+	return me.Namespace + "/" + me.Name
 }

@@ -123,7 +123,7 @@ func (s *session) describe() *cobra.Command {
 		Long:  "Describe the current version of a secret, never its value. Needs the list or the read capability.",
 		Args:  onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "list"},
 	}
-	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
 		client, err := s.client(cmd.Context())
 		if err != nil {
@@ -133,10 +133,7 @@ func (s *session) describe() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if output.value != formatTable {
-			return marshal(s.out, output.value, found)
-		}
-		return s.printDescription(found)
+		return s.print(output.value, result{data: found, names: []string{found.Path}, text: func() error { return s.printDescription(found) }})
 	})
 	return cmd
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/coffer-vault/coffer/internal/cli/source"
+	"github.com/coffer-vault/coffer/sdk"
 )
 
 // maxSourceBytes is the largest file that is imported: far more than the Secrets of a
@@ -30,6 +31,7 @@ type importFlags struct {
 	secrets, configMaps       []string
 	keys                      []string
 	yes, dryRun, overwrite    bool
+	replaceDeleted            bool
 	serviceAccount, manifests string
 	kube                      kubeFlags
 }
@@ -46,6 +48,7 @@ func (f *importFlags) bind(cmd *cobra.Command) {
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print the plan and write nothing")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace values of the vault that differ")
+	flags.BoolVar(&f.replaceDeleted, "replace-deleted", false, "write to paths that are deleted in the vault, after which they cannot be undeleted")
 	flags.StringVar(&f.serviceAccount, "service-account", "", "NAMESPACE/NAME of the service account that is to read: makes the VaultSecrets and the VaultPolicy")
 	flags.StringVar(&f.manifests, "manifests", "", "folder for those manifests, instead of standard output")
 	f.kube.bind(cmd)
@@ -70,14 +73,17 @@ func (s *session) importSecrets() *cobra.Command {
 		Short: "Bring secrets from files and from the cluster into the vault",
 		Long: `Bring secrets into the vault from .env files, JSON and YAML files, manifests of Secrets and
 ConfigMaps (- for standard input), and Secrets and ConfigMaps of the cluster. A plan is
-shown first, without a value; you are asked to confirm it, unless --yes is given. What it
+shown first, without a value; you are asked to confirm it, unless --yes is given. It names the
+cluster that is read, which --kubeconfig and --context choose, and the vault that is written
+to, which they do not: that is the one of your login, or of the environment. What it
 compares with is read from the vault, and the readings are audited.
 
 Each source becomes one value with a property for each key; --split writes a path for each
 key instead. In JSON and YAML, the names on the way to a value are joined by dots. What is
 in the vault already and is the same is left alone, so that an import that broke off is
 finished by the same command. A value that differs is replaced only with --overwrite, or
-when you say so for its path. Properties that a source does not have stay. What somebody
+when you say so for its path. A path that is deleted in the vault is left, too: undelete it, or
+give --replace-deleted. Properties that a source does not have stay. What somebody
 else writes meanwhile is not lost: then the write is refused.
 
 With --service-account it ends with a VaultSecret for each source, that keeps a Secret of
@@ -92,7 +98,7 @@ service account read. Needs the read and the write capability.`,
 		Args: cobra.ArbitraryArgs, Annotations: map[string]string{explainedBy: "write"},
 	}
 	flags.bind(cmd)
-	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
 		if err := s.checkImport(&flags, args, output.value); err != nil {
 			return err
@@ -129,7 +135,7 @@ func (s *session) checkImport(f *importFlags, files []string, output string) err
 func (s *session) runImport(cmd *cobra.Command, files []string, f *importFlags, output string) error {
 	ctx, cancel := s.limit(cmd)
 	defer cancel()
-	sources, err := s.sources(ctx, files, f)
+	sources, from, err := s.sources(ctx, files, f)
 	if err != nil {
 		return err
 	}
@@ -137,11 +143,17 @@ func (s *session) runImport(cmd *cobra.Command, files []string, f *importFlags, 
 	if err != nil {
 		return err
 	}
+	plan.from = from
 	client, err := s.client(cmd.Context())
 	if err != nil {
 		return err
 	}
-	if err := plan.compare(ctx, client); err != nil {
+	me, err := client.Whoami(ctx)
+	if err != nil {
+		return err
+	}
+	plan.into = fmt.Sprintf("the vault at %s as %s", client.Address(), nameOf(me))
+	if err := s.comparePlan(ctx, client, plan); err != nil {
 		return err
 	}
 	// The manifests are what other programs take from standard output; then the plan is not.
@@ -150,7 +162,8 @@ func (s *session) runImport(cmd *cobra.Command, files []string, f *importFlags, 
 		messages = s.err
 	}
 	if output != formatTable {
-		return marshal(messages, output, plan.rows())
+		_, _ = fmt.Fprintln(s.err, printable(plan.ways()))
+		return s.print(output, result{data: plan.rows(), names: namesOf(plan.targets, func(t *target) string { return t.path })})
 	}
 	if err := plan.print(messages); err != nil || f.dryRun {
 		return err
@@ -165,33 +178,39 @@ func (s *session) runImport(cmd *cobra.Command, files []string, f *importFlags, 
 	return failed
 }
 
-// sources reads everything that the command names.
-func (s *session) sources(ctx context.Context, files []string, f *importFlags) ([]source.Source, error) {
-	var found []source.Source
+// comparePlan compares the plan with the vault, and shows how far it is.
+func (s *session) comparePlan(ctx context.Context, client *sdk.Client, p *plan) error {
+	show := s.showProgress("comparing", "paths")
+	defer show.end()
+	return p.compare(ctx, client, show.at)
+}
+
+// sources reads everything that the command names, and says which cluster it read: none when empty.
+func (s *session) sources(ctx context.Context, files []string, f *importFlags) (found []source.Source, from string, err error) {
 	for _, file := range files {
 		parsed, err := s.readFile(file, f)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		for _, skipped := range parsed.Skipped {
 			_, _ = fmt.Fprintf(s.err, "Left out: %s.\n", printable(skipped))
 		}
 		found = append(found, parsed.Sources...)
 	}
-	live, err := liveSources(ctx, f)
+	live, from, err := liveSources(ctx, f)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	found, err = source.Select(append(found, live...), f.keys)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	for _, one := range found {
 		if len(one.Entries) > 0 {
-			return found, nil
+			return found, from, nil
 		}
 	}
-	return nil, fmt.Errorf("there is nothing to import: what was named has no values")
+	return nil, "", fmt.Errorf("there is nothing to import: what was named has no values")
 }
 
 func (s *session) readFile(file string, f *importFlags) (source.Parsed, error) {
@@ -227,17 +246,28 @@ func (s *session) readFile(file string, f *importFlags) (source.Parsed, error) {
 	return source.Parse(name, format, content, source.References(f.references))
 }
 
-// liveSources reads the Secrets and ConfigMaps of the cluster that the flags name.
-func liveSources(ctx context.Context, f *importFlags) ([]source.Source, error) {
+// liveSources reads the Secrets and ConfigMaps of the cluster that the flags name, and says which cluster it is.
+func liveSources(ctx context.Context, f *importFlags) (found []source.Source, from string, err error) {
 	if len(f.secrets)+len(f.configMaps) == 0 {
-		return nil, nil
+		return nil, "", nil
 	}
 	kube, err := f.kube.connect()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	var found []source.Source
-	for _, given := range f.secrets {
+	secrets, err := liveSecrets(ctx, kube, f.secrets)
+	if err != nil {
+		return nil, "", err
+	}
+	configMaps, err := liveConfigMaps(ctx, kube, f.configMaps)
+	if err != nil {
+		return nil, "", err
+	}
+	return append(secrets, configMaps...), kube.where, nil
+}
+
+func liveSecrets(ctx context.Context, kube cluster, names []string) (found []source.Source, err error) {
+	for _, given := range names {
 		name, err := namespacedName("from-secret", given)
 		if err != nil {
 			return nil, err
@@ -255,7 +285,11 @@ func liveSources(ctx context.Context, f *importFlags) ([]source.Source, error) {
 		}
 		found = append(found, one)
 	}
-	for _, given := range f.configMaps {
+	return found, nil
+}
+
+func liveConfigMaps(ctx context.Context, kube cluster, names []string) (found []source.Source, err error) {
+	for _, given := range names {
 		name, err := namespacedName("from-configmap", given)
 		if err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,10 +42,10 @@ func (i *installation) importing(t *testing.T, content, to string, split bool) (
 	must(t, err)
 	p, err := newPlan(parsed.Sources, to, split)
 	must(t, err)
-	must(t, p.compare(t.Context(), client))
+	must(t, p.compare(t.Context(), client, func(int64, int64) {}))
 	return p, func() error {
 		var out bytes.Buffer
-		s := &session{in: strings.NewReader(""), out: &out, err: &out}
+		s := &session{in: strings.NewReader(""), out: &out, err: &out, now: time.Now}
 		s.connection.timeout = defaultTimeout
 		cmd := &cobra.Command{Annotations: map[string]string{}}
 		cmd.SetContext(t.Context())
@@ -148,7 +149,7 @@ func TestPathsOfSources(t *testing.T) {
 func TestPlanTable(t *testing.T) {
 	database := &source.Source{Kind: source.KindSecret, Namespace: "payments", Name: "database"}
 	file := &source.Source{Kind: source.KindFile, Name: ".env"}
-	p := &plan{targets: []*target{
+	p := &plan{from: "the cluster of context east (https://east.example)", into: "the vault at https://coffer.example as payments/alice", targets: []*target{
 		{
 			path: "production/payments/database", source: database, version: 3, readable: true, kept: map[string]string{"host": "hunter2", "port": "hunter2"},
 			items: []item{
@@ -158,6 +159,7 @@ func TestPlanTable(t *testing.T) {
 		},
 		{path: "production/payments/env/token", source: file, raw: true, items: []item{{key: "TOKEN", value: []byte("hunter2"), state: stateNew}}},
 		{path: "production/payments/env/old", source: file, raw: true, version: 2, items: []item{{key: "OLD", value: []byte("hunter2"), state: stateDiffers}}},
+		{path: "production/payments/gone", source: file, raw: true, deleted: 4, items: []item{{key: "GONE", value: []byte("hunter2"), state: stateDeleted}}},
 		{path: "production/payments/plain", source: file, version: 1, readable: true, plain: true, items: []item{{key: "A", state: stateDiffers}}},
 	}}
 	var out bytes.Buffer
@@ -175,7 +177,7 @@ func TestCancelledImportSaysWhatIsWritten(t *testing.T) {
 	must(t, err)
 	p, err := newPlan([]source.Source{{Kind: source.KindFile, Name: ".env", Entries: []source.Entry{{Key: "A"}, {Key: "B"}}}}, "a", true)
 	must(t, err)
-	s := &session{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}}
+	s := &session{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}, now: time.Now}
 	cmd := &cobra.Command{Annotations: map[string]string{}}
 	cmd.SetContext(ctx)
 	err = s.carryOut(cmd, client, p, &importFlags{yes: true}, s.out)

@@ -19,6 +19,8 @@ import (
 // plan is what an import is about to do.
 type plan struct {
 	targets []*target
+	// from is the cluster that was read, empty when none was; into is the vault, and whom it takes the caller to be.
+	from, into string
 }
 
 // target is one path, and what it is to hold.
@@ -34,6 +36,8 @@ type target struct {
 	version  int64
 	readable bool
 	current  sdk.Metadata
+	// deleted is the last version of a path that is deleted and could be undeleted; 0 otherwise.
+	deleted int64
 	// kept are the properties of the path that no item is about.
 	kept map[string]string
 	// plain says that the path holds a value without properties, where some are to be.
@@ -58,6 +62,7 @@ const (
 	stateNew       itemState = "new"
 	stateUnchanged itemState = "unchanged"
 	stateDiffers   itemState = "differs"
+	stateDeleted   itemState = "deleted"
 )
 
 // newPlan says which key of which source goes where.
@@ -131,9 +136,10 @@ func (i item) text() string {
 	return string(i.value)
 }
 
-// compare reads what the vault has.
-func (p *plan) compare(ctx context.Context, client *sdk.Client) error {
-	for _, t := range p.targets {
+// compare reads what the vault has, and tells progress how far it is.
+func (p *plan) compare(ctx context.Context, client *sdk.Client, progress func(done, total int64)) error {
+	for n, t := range p.targets {
+		progress(int64(n), int64(len(p.targets)))
 		if err := t.compare(ctx, client); err != nil {
 			return err
 		}
@@ -147,7 +153,7 @@ func (t *target) compare(ctx context.Context, client *sdk.Client) error {
 		// There may be one that the caller may list, but not read.
 		t.current, err = client.Metadata(ctx, t.path)
 		if sdk.CodeOf(err) == sdk.CodeNotFoundOrDenied {
-			return nil
+			return t.compareDeleted(ctx, client)
 		}
 		t.version = t.current.Version
 		t.all(stateDiffers)
@@ -181,6 +187,27 @@ func (t *target) compare(ctx context.Context, client *sdk.Client) error {
 	return nil
 }
 
+// compareDeleted looks for versions that writing to the path would take away from undelete. Who may not know of
+// them finds none.
+func (t *target) compareDeleted(ctx context.Context, client *sdk.Client) error {
+	versions, err := client.DeletedVersions(ctx, t.path)
+	if sdk.CodeOf(err) == sdk.CodeNotFoundOrDenied {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("compare %s with the vault: %w", t.path, err)
+	}
+	for _, v := range versions {
+		if v.State != sdk.VersionDestroyed {
+			t.deleted = max(t.deleted, v.Version)
+		}
+	}
+	if t.deleted > 0 {
+		t.all(stateDeleted)
+	}
+	return nil
+}
+
 func stateOf(same bool) itemState {
 	if same {
 		return stateUnchanged
@@ -200,7 +227,7 @@ func (t *target) has(state itemState) bool {
 }
 
 // unchanged reports whether there is nothing to write.
-func (t *target) unchanged() bool { return !t.has(stateNew) && !t.has(stateDiffers) }
+func (t *target) unchanged() bool { return !t.has(stateNew) && !t.has(stateDiffers) && t.deleted == 0 }
 
 // value is what is written: the items, and the properties that stay.
 func (t *target) value() ([]byte, error) {
@@ -237,7 +264,7 @@ func (p *plan) rows() []planRow {
 	rows := []planRow{}
 	for _, t := range p.targets {
 		for _, i := range t.items {
-			row := planRow{Source: t.source.String(), Key: i.key, Path: t.path, Bytes: len(i.value), State: i.state, Version: t.version}
+			row := planRow{Source: t.source.String(), Key: i.key, Path: t.path, Bytes: len(i.value), State: i.state, Version: max(t.version, t.deleted)}
 			if !t.raw {
 				row.Property = i.key
 			}
@@ -254,7 +281,7 @@ func (p *plan) print(w io.Writer) error {
 	for _, r := range p.rows() {
 		count[r.State]++
 		state := string(r.State)
-		if r.State == stateDiffers {
+		if r.State == stateDiffers || r.State == stateDeleted {
 			state += fmt.Sprintf(" (version %d)", r.Version)
 		}
 		rows = append(rows, []string{r.Source, r.Key, r.Path, orDash(r.Property), fmt.Sprintf("%d B", r.Bytes), state})
@@ -263,12 +290,24 @@ func (p *plan) print(w io.Writer) error {
 		return err
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "\n%d new, %d unchanged, %d differing; %s.\n", count[stateNew], count[stateUnchanged], count[stateDiffers], counted(p.toWrite(), "path", "to write"))
+	fmt.Fprintf(&text, "\n%d new, %d unchanged, %d differing", count[stateNew], count[stateUnchanged], count[stateDiffers])
+	if n := count[stateDeleted]; n > 0 {
+		fmt.Fprintf(&text, ", %d deleted", n)
+	}
+	fmt.Fprintf(&text, "; %s.\n%s\n", counted(p.toWrite(), "path", "to write"), printable(p.ways()))
 	for _, note := range p.notes() {
 		text.WriteString("Note: " + printable(note) + ".\n")
 	}
 	_, err := io.WriteString(w, text.String())
 	return err
+}
+
+// ways says from which cluster into which vault, and as whom: no two of them need be of one login.
+func (p *plan) ways() string {
+	if p.from == "" {
+		return "Into " + p.into + "."
+	}
+	return "From " + p.from + " into " + p.into + "."
 }
 
 // toWrite is how many paths are not as they are to be.
@@ -296,6 +335,8 @@ func (p *plan) notes() []string {
 		switch {
 		case t.version > 0 && !t.readable:
 			notes = append(notes, t.path+" exists and you may not read it, so it counts as differing, and is replaced as a whole")
+		case t.deleted > 0:
+			notes = append(notes, t.path+" is deleted, and cannot be undeleted once it is written to")
 		case t.plain:
 			notes = append(notes, t.path+" holds a value without properties, which is replaced as a whole")
 		case len(t.kept) > 0:

@@ -18,11 +18,26 @@ import (
 // importedTag is the tag of a path that says where its value came from.
 const importedTag = "imported-from"
 
-// leftError says that values of the vault differ, and were left.
-type leftError struct{ paths []string }
+// leftError says that values of the vault differ, or are deleted, and were left.
+type leftError struct{ differ, deleted []string }
 
 func (e *leftError) Error() string {
-	return fmt.Sprintf("left as it is, since the vault has another value: %s; see the plan, and give --overwrite to replace it", strings.Join(e.paths, ", "))
+	var said []string
+	if len(e.differ) > 0 {
+		said = append(said, fmt.Sprintf("left as it is, since the vault has another value: %s; see the plan, and give --overwrite to replace it", strings.Join(e.differ, ", ")))
+	}
+	if len(e.deleted) > 0 {
+		said = append(said, fmt.Sprintf("left deleted, since a new value would take away what was there: %s; undelete it (coffer undelete %s) and import again, or give --replace-deleted",
+			strings.Join(e.deleted, ", "), e.deleted[0]))
+	}
+	return strings.Join(said, "\n")
+}
+
+func (e *leftError) orNil() error {
+	if len(e.differ)+len(e.deleted) == 0 {
+		return nil
+	}
+	return e
 }
 
 // carryOut asks, and writes path after path. After a failure it says what is written and what
@@ -34,7 +49,13 @@ func (s *session) carryOut(cmd *cobra.Command, client *sdk.Client, p *plan, f *i
 	}
 	ctx, cancel := s.limit(cmd) // of its own: the person took time to answer
 	defer cancel()
+	show := quiet
+	if _, terminal := terminalOf(messages); !terminal { // where a line for each path is how far it is
+		show = s.showProgress("importing", "paths")
+	}
+	defer show.end()
 	for n, t := range chosen {
+		show.at(int64(n), int64(len(chosen)))
 		written, err := t.write(ctx, client)
 		if err != nil {
 			cmd.Annotations[explainedPath] = t.path
@@ -48,10 +69,7 @@ func (s *session) carryOut(cmd *cobra.Command, client *sdk.Client, p *plan, f *i
 			return err
 		}
 	}
-	if len(left) > 0 {
-		return &leftError{left}
-	}
-	return nil
+	return left.orNil()
 }
 
 // outcomeOf says what is written and what is not, after the n-th failed.
@@ -66,17 +84,20 @@ func outcomeOf(chosen []*target, n int) string {
 }
 
 // choose asks what is to be written. left are the paths that differ, about which nobody was
-// asked.
-func (s *session) choose(p *plan, f *importFlags) (chosen []*target, left []string, err error) {
+// asked, and those that are deleted.
+func (s *session) choose(p *plan, f *importFlags) (chosen []*target, left *leftError, err error) {
+	left = &leftError{}
 	answers := bufio.NewReader(s.in)
 	for _, t := range p.targets {
 		switch {
 		case t.unchanged():
 			t.done = true
+		case t.deleted > 0 && !f.replaceDeleted:
+			left.deleted = append(left.deleted, t.path)
 		case !t.has(stateDiffers) || f.overwrite:
 			chosen = append(chosen, t)
 		case f.yes:
-			left = append(left, t.path)
+			left.differ = append(left.differ, t.path)
 		default:
 			ok, err := s.askYes(answers, fmt.Sprintf("Overwrite %s, whose version %d differs?", t.path, t.version))
 			if err != nil {

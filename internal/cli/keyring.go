@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,7 +45,7 @@ A root key is moving while the keyset is about to be wrapped by another one: kee
 not shown any more. It is unknown when it does not answer now.`,
 		Args: noArgs, Annotations: map[string]string{explainedBy: "read", explainedPath: keyringPath},
 	}
-	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, _ []string) error {
 		client, err := s.client(cmd.Context())
 		if err != nil {
@@ -53,10 +55,10 @@ not shown any more. It is unknown when it does not answer now.`,
 		if err != nil {
 			return err
 		}
-		if output.value != formatTable {
-			return marshal(s.out, output.value, status)
-		}
-		return s.printKeyring(status)
+		return s.print(output.value, result{
+			data: status, names: namesOf(status.Keys, func(k sdk.KeyringKey) string { return keyName(k.ID) }),
+			text: func() error { return s.printKeyring(status) },
+		})
 	})
 	return cmd
 }
@@ -107,6 +109,11 @@ func (s *session) printRoot(root sdk.KeyringRoot) error {
 
 func keyName(id uint32) string { return strconv.FormatUint(uint64(id), 10) }
 
+// keyNames are the names of keys; 0 is none.
+func keyNames(ids ...uint32) []string {
+	return namesOf(slices.DeleteFunc(slices.Clone(ids), func(id uint32) bool { return id == 0 }), keyName)
+}
+
 func (s *session) keyringRotate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rotate", Short: "Add a key, and use it when every replica has it",
@@ -116,31 +123,46 @@ rewrap. When it is cut off, the next one goes on with the key that was added. Ne
 read and rotate capabilities on sys/keyring.`,
 		Args: noArgs, Annotations: map[string]string{explainedBy: "rotate", explainedPath: keyringPath},
 	}
+	var dryRun bool
+	addDryRun(cmd, &dryRun, "be used")
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, _ []string) error {
 		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
-		return s.rotateKey(cmd.Context(), client)
+		if dryRun {
+			return s.showKeyRotation(cmd.Context(), client, output.value)
+		}
+		return s.rotateKey(cmd.Context(), client, output.value)
 	})
 	return cmd
 }
 
-func (s *session) rotateKey(ctx context.Context, client *sdk.Client) error {
+// keyRotation is what a rotation did, or would do.
+type keyRotation struct {
+	// Key is the one in use now; 0 when it is still to be added.
+	Key            uint32 `json:"key,omitempty"`
+	Replicas       int    `json:"replicas"`
+	UnderOlderKeys int64  `json:"versionsUnderOlderKeys"`
+}
+
+func (s *session) rotateKey(ctx context.Context, client *sdk.Client, output string) error {
+	messages := s.messages(output)
 	status, err := client.KeyringStatus(ctx)
 	if err != nil {
 		return err
 	}
 	id, found := pendingKey(status)
 	if found {
-		_, _ = fmt.Fprintf(s.out, "Key %d is there, and not used yet.\n", id)
+		_, _ = fmt.Fprintf(messages, "Key %d is there, and not used yet.\n", id)
 	} else {
 		if id, err = client.KeyringAdd(ctx); err != nil {
 			return err
 		}
-		_, _ = fmt.Fprintf(s.out, "Key %d is added.\n", id)
+		_, _ = fmt.Fprintf(messages, "Key %d is added.\n", id)
 	}
-	if err := s.waitForReplicas(ctx, client); err != nil {
+	if err := s.waitForReplicas(ctx, client, messages); err != nil {
 		return err
 	}
 	if err := client.KeyringPromote(ctx, id); err != nil {
@@ -150,11 +172,14 @@ func (s *session) rotateKey(ctx context.Context, client *sdk.Client) error {
 	if err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(s.out, "Key %d wraps what is written from now on.\n", id)
-	if n := underOldKeys(status); n > 0 {
-		_, _ = fmt.Fprintf(s.out, "%d versions are under older keys; next: coffer keyring rewrap\n", n)
-	}
-	return nil
+	made := keyRotation{Key: id, Replicas: len(status.Replicas), UnderOlderKeys: underOldKeys(status)}
+	return s.print(output, result{data: made, names: keyNames(id), text: func() error {
+		_, err := fmt.Fprintf(s.out, "Key %d wraps what is written from now on.\n", id)
+		if n := made.UnderOlderKeys; err == nil && n > 0 {
+			_, err = fmt.Fprintf(s.out, "%d versions are under older keys; next: coffer keyring rewrap\n", n)
+		}
+		return err
+	}})
 }
 
 func pendingKey(status sdk.KeyringStatus) (uint32, bool) {
@@ -180,7 +205,7 @@ func underOldKeys(status sdk.KeyringStatus) (n int64) {
 const replicaPoll = time.Second
 
 // waitForReplicas returns when all replicas have the newest keyset, or when ctx ends.
-func (s *session) waitForReplicas(ctx context.Context, client *sdk.Client) error {
+func (s *session) waitForReplicas(ctx context.Context, client *sdk.Client, messages io.Writer) error {
 	ticker := time.NewTicker(replicaPoll)
 	defer ticker.Stop()
 	waiting := false
@@ -196,12 +221,12 @@ func (s *session) waitForReplicas(ctx context.Context, client *sdk.Client) error
 			}
 		}
 		if len(behind) == 0 {
-			_, _ = fmt.Fprintf(s.out, "%d replicas have it.\n", len(status.Replicas))
+			_, _ = fmt.Fprintf(messages, "%d replicas have it.\n", len(status.Replicas))
 			return nil
 		}
 		if !waiting {
 			waiting = true
-			_, _ = fmt.Fprintf(s.out, "Waiting for %s.\n", strings.Join(behind, ", "))
+			_, _ = fmt.Fprintf(messages, "Waiting for %s.\n", strings.Join(behind, ", "))
 		}
 		select {
 		case <-ctx.Done():
@@ -223,7 +248,8 @@ capabilities on sys/keyring.`,
 		Args: oneKey, Annotations: map[string]string{explainedBy: "delete", explainedPath: keyringPath},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	addDryRun(cmd, &dryRun)
+	addDryRun(cmd, &dryRun, "go")
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
 		id, err := parseKey(args[0])
 		if err != nil {
@@ -245,15 +271,20 @@ capabilities on sys/keyring.`,
 			return err
 		}
 		if dryRun {
-			return s.showKeyDestruction(status, id)
+			return s.showKeyDestruction(status, id, output.value)
 		}
 		if err := destroyKey(ctx, client, status, id); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(s.out, "Key %d is destroyed.\n", id)
-		return err
+		return s.print(output.value, result{data: destroyedKey{id, "destroyed"}, names: keyNames(id), text: s.line("Key %d is destroyed.", id)})
 	})
 	return cmd
+}
+
+// destroyedKey is what keyring destroy did.
+type destroyedKey struct {
+	Key  uint32 `json:"key"`
+	Done string `json:"done"`
 }
 
 func oneKey(_ *cobra.Command, args []string) error {

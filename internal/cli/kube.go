@@ -32,6 +32,8 @@ func (k *kubeFlags) bind(cmd *cobra.Command) {
 type cluster struct {
 	client.Client
 	namespace string
+	// where is for people: which cluster it is.
+	where string
 }
 
 // connect reads the kubeconfig. It asks the cluster for nothing yet.
@@ -58,7 +60,19 @@ func (k *kubeFlags) connect() (cluster, error) {
 	if err != nil {
 		return cluster{}, fmt.Errorf("reach the cluster: %w", err)
 	}
-	return cluster{c, namespace}, nil
+	return cluster{c, namespace, k.where(config, rest.Host)}, nil
+}
+
+// where names the cluster at host: by its context, where there is a kubeconfig.
+func (k *kubeFlags) where(config clientcmd.ClientConfig, host string) string {
+	name := k.context
+	if raw, err := config.RawConfig(); err == nil && name == "" {
+		name = raw.CurrentContext
+	}
+	if name == "" {
+		return "the cluster at " + host
+	}
+	return fmt.Sprintf("the cluster of context %s (%s)", name, host)
 }
 
 // clusterError says what was asked of the cluster.

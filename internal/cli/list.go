@@ -48,10 +48,7 @@ func atMostOnePrefix(_ *cobra.Command, args []string) error {
 }
 
 func (s *session) printList(found []sdk.Metadata, output, prefix string) error {
-	switch output {
-	case formatName:
-		return lines(s.out, namesOf(found, func(m sdk.Metadata) string { return m.Path }))
-	case formatTable:
+	return printAll(s, output, found, func(m sdk.Metadata) string { return m.Path }, func() error {
 		if len(found) == 0 {
 			return s.nothing("No secrets that you may list", prefix)
 		}
@@ -60,9 +57,7 @@ func (s *session) printList(found []sdk.Metadata, output, prefix string) error {
 			rows[i] = []string{m.Path, fmt.Sprint(m.Version), s.age(m.CreatedAt), m.CreatedBy, tagsOf(m.Tags), m.Description}
 		}
 		return table(s.out, []string{"PATH", "VERSION", "AGE", "BY", "TAGS", "DESCRIPTION"}, rows)
-	default:
-		return marshal(s.out, output, orEmpty(found))
-	}
+	})
 }
 
 // nothing says on the error stream that there is nothing, as kubectl does.
@@ -121,10 +116,7 @@ func listsBelow[T any](s *session, cmd *cobra.Command, find func(*sdk.Client, co
 }
 
 func (s *session) printRotations(found []sdk.Rotation, output, prefix string) error {
-	switch output {
-	case formatName:
-		return lines(s.out, namesOf(found, func(r sdk.Rotation) string { return r.Path }))
-	case formatTable:
+	return printAll(s, output, found, func(r sdk.Rotation) string { return r.Path }, func() error {
 		if len(found) == 0 {
 			return s.nothing("Nothing has a reminder", prefix)
 		}
@@ -137,16 +129,11 @@ func (s *session) printRotations(found []sdk.Rotation, output, prefix string) er
 			rows[i] = []string{r.Path, fmt.Sprint(r.Version), s.age(r.RotatedAt), fmt.Sprintf("%dd", r.RotateAfterDays), due}
 		}
 		return table(s.out, []string{"PATH", "VERSION", "AGE", "EVERY", "DUE"}, rows)
-	default:
-		return marshal(s.out, output, orEmpty(found))
-	}
+	})
 }
 
 func (s *session) printOverdue(found []sdk.Overdue, output, prefix string) error {
-	switch output {
-	case formatName:
-		return lines(s.out, namesOf(found, func(o sdk.Overdue) string { return o.Path }))
-	case formatTable:
+	return printAll(s, output, found, func(o sdk.Overdue) string { return o.Path }, func() error {
 		if len(found) == 0 {
 			return s.nothing("Nothing is overdue", prefix)
 		}
@@ -157,9 +144,12 @@ func (s *session) printOverdue(found []sdk.Overdue, output, prefix string) error
 			}
 		}
 		return table(s.out, []string{"PATH", "VERSION", "AGE", "EVERY", "OVERDUE"}, rows)
-	default:
-		return marshal(s.out, output, orEmpty(found))
-	}
+	})
+}
+
+// printAll prints a list, which is never null as data.
+func printAll[T any](s *session, output string, found []T, name func(T) string, text func() error) error {
+	return s.print(output, result{data: orEmpty(found), names: namesOf(found, name), text: text})
 }
 
 func namesOf[T any](items []T, name func(T) string) []string {

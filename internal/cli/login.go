@@ -33,8 +33,9 @@ in the environment wins over it.`,
 		Args: atMostOneName,
 	}
 	cmd.Flags().StringVar(&audience, "audience", access.DefaultAudience, "audience that the server's tokens are for (--token-audience of the manager)")
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
-		return s.logIn(cmd, strings.Join(args, ""), audience)
+		return s.logIn(cmd, strings.Join(args, ""), audience, output.value)
 	})
 	return cmd
 }
@@ -46,7 +47,7 @@ func atMostOneName(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-func (s *session) logIn(cmd *cobra.Command, name, audience string) error {
+func (s *session) logIn(cmd *cobra.Command, name, audience, output string) error {
 	remembered, err := readLogins()
 	if err != nil {
 		return err
@@ -73,7 +74,7 @@ func (s *session) logIn(cmd *cobra.Command, name, audience string) error {
 	if err := remembered.write(); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(s.out, "Logged in to %s as %s/%s. No token is stored.\n", l.Name, me.Namespace, me.Name); err != nil {
+	if err := s.printLogin(l, output, s.line("Logged in to %s as %s/%s. No token is stored.", l.Name, me.Namespace, me.Name)); err != nil {
 		return err
 	}
 	if given := s.connection.givenToken(); given != "" {
@@ -128,6 +129,7 @@ take back, and those that commands were given end by themselves within the hour.
 		Args:    atMostOneName, ValidArgsFunction: completeLogins,
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "forget all logins")
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(_ *cobra.Command, args []string) error {
 		remembered, err := readLogins()
 		if err != nil {
@@ -137,24 +139,24 @@ take back, and those that commands were given end by themselves within the hour.
 			if len(args) > 0 {
 				return usagef("--all forgets every login: leave the name out")
 			}
-			if err := (logins{}).write(); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintln(s.out, "All logins are forgotten.")
-			return err
+			return s.forget(remembered.Logins, logins{}, output.value, s.line("All logins are forgotten."))
 		}
 		l, err := remembered.asked(args)
 		if err != nil {
 			return err
 		}
 		remembered.remove(l.Name)
-		if err := remembered.write(); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(s.out, "Login %s is forgotten.\n", l.Name)
-		return err
+		return s.forget([]login{l}, remembered, output.value, s.line("Login %s is forgotten.", l.Name))
 	})
 	return cmd
+}
+
+// forget remembers only what is left, and prints what is forgotten.
+func (s *session) forget(forgotten []login, left logins, output string, text func() error) error {
+	if err := left.write(); err != nil {
+		return err
+	}
+	return printAll(s, output, forgotten, nameOfLogin, text)
 }
 
 // asked returns the login that args names, the current one when it names none.

@@ -29,12 +29,21 @@ const (
 type format struct {
 	value   string
 	allowed []string
+	// hint is about a value that is none, besides which there are.
+	hint string
 }
 
 func addFormat(cmd *cobra.Command, allowed ...string) *format {
 	f := &format{value: allowed[0], allowed: allowed}
 	cmd.Flags().VarP(f, "output", "o", "output format: "+strings.Join(allowed, ", "))
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(allowed, cobra.ShellCompDirectiveNoFileComp))
+	return f
+}
+
+// addFormatBesideFile is addFormat for a command that took a file by -o once.
+func addFormatBesideFile(cmd *cobra.Command, allowed ...string) *format {
+	f := addFormat(cmd, allowed...)
+	f.hint = "; the file to write is named with --file"
 	return f
 }
 
@@ -47,10 +56,53 @@ func (*format) Type() string { return "format" }
 // Set implements pflag.Value.
 func (f *format) Set(s string) error {
 	if !slices.Contains(f.allowed, s) {
-		return fmt.Errorf("this command prints %s", strings.Join(f.allowed, ", "))
+		return fmt.Errorf("this command prints %s%s", strings.Join(f.allowed, ", "), f.hint)
 	}
 	f.value = s
 	return nil
+}
+
+// result is what a command made, for each format that it can have.
+type result struct {
+	// data is for JSON and YAML.
+	data any
+	// names are for -o name, one a line.
+	names []string
+	// raw is for -o raw.
+	raw string
+	// text is for people.
+	text func() error
+}
+
+// print writes a result in the format that was asked for.
+func (s *session) print(format string, r result) error {
+	switch format {
+	case formatName:
+		return lines(s.out, r.names)
+	case formatRaw:
+		return lines(s.out, []string{r.raw})
+	case formatTable:
+		return r.text()
+	default:
+		return marshal(s.out, format, r.data)
+	}
+}
+
+// line is a text of one line.
+func (s *session) line(format string, args ...any) func() error {
+	return func() error {
+		_, err := fmt.Fprintf(s.out, format+"\n", args...)
+		return err
+	}
+}
+
+// messages is where a command says what it is doing: for people the output, and beside it where programs
+// read that.
+func (s *session) messages(format string) io.Writer {
+	if format == formatTable {
+		return s.out
+	}
+	return s.err
 }
 
 // marshal writes v as JSON or YAML.

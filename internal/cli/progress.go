@@ -14,6 +14,9 @@ type progress struct {
 	end func()
 }
 
+// quiet shows nothing.
+var quiet = progress{at: func(int64, int64) {}, end: func() {}}
+
 // lineEvery is how often a line is written where there is no terminal.
 const lineEvery = 10 * time.Second
 

@@ -92,6 +92,7 @@ func (s *session) runWith(cmd *cobra.Command, flags runFlags, args []string) err
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, forwarded...)
 	defer signal.Stop(signals)
+	defer keepFromPipes()()
 	if err := cmd.Context().Err(); err != nil { // one that came before
 		return err
 	}
@@ -107,10 +108,9 @@ func (s *session) runWith(cmd *cobra.Command, flags runFlags, args []string) err
 	// to it.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(cmd.Context()))
 	defer cancel()
-	_, terminal := terminalOf(s.in)
 	r := &supervisor{
 		args: args, in: s.in, out: s.out, err: s.err, folder: folder, read: read, change: change,
-		stopTimeout: flags.stopTimeout, signals: signals, terminal: terminal, digest: first.digest(),
+		stopTimeout: flags.stopTimeout, signals: signals, digest: first.digest(),
 	}
 	if change.follows() {
 		r.changes = watchPaths(ctx, client, sources.paths(), r.say)

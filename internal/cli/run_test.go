@@ -1,14 +1,19 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -33,6 +38,37 @@ func contains(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		<-tick.C
 	}
+}
+
+// interrupted runs coffer on a terminal that is not its standard input, types what interrupts once a file
+// has a line, and sends SIGUSR1 then: interrupted FILE LINE ARGUMENT...
+func interrupted(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: interrupted FILE LINE ARGUMENT...")
+	}
+	control, tty, err := pty.Open()
+	ts.Check(err)
+	defer func() { _ = control.Close() }()
+	cmd := exec.Command(filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], "coffer"), args[2:]...)
+	for _, name := range []string{"COFFER_ADDR", "COFFER_CACERT", "COFFER_TOKEN_FILE", "PATH"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	const stdout = 1
+	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), tty, tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: stdout}
+	ts.Check(cmd.Start())
+	_ = tty.Close()
+	contains(ts, false, []string{args[0], args[1]})
+	_, err = control.Write([]byte{3}) // Ctrl-C
+	ts.Check(err)
+	shown := bufio.NewReader(control)
+	for last, c := byte(0), byte(0); last != '^' || c != 'C'; { // which it shows once it has sent the signal
+		last = c
+		c, err = shown.ReadByte()
+		ts.Check(err)
+	}
+	ts.Check(cmd.Process.Signal(syscall.SIGUSR1))
+	ts.Check(cmd.Wait())
 }
 
 // What is given on the command line becomes variables and files, or an error that says

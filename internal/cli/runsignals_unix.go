@@ -4,6 +4,7 @@ package cli
 
 import (
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 
@@ -19,6 +20,27 @@ var forwarded = []os.Signal{
 // foreground, so that the child has it already.
 func fromTerminal(s os.Signal) bool {
 	return s == syscall.SIGINT || s == syscall.SIGQUIT || s == syscall.SIGWINCH
+}
+
+// inForeground reports whether the terminal that controls this process, whatever its standard input is, sends
+// it what is typed: the child, of the same group, gets that too.
+func inForeground() bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = tty.Close() }()
+	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
+
+// keepFromPipes makes writing to a pipe that nobody reads an error, as a shell that supervises has it, until
+// stop is called: the runtime ends a program for it whose standard error it is, and the process and its files would stay
+// behind. Unlike an ignored signal it is the process's own again.
+func keepFromPipes() (stop func()) {
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	return func() { signal.Stop(broken) }
 }
 
 // signalNamed returns the signal of a name such as SIGHUP or HUP.

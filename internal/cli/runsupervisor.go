@@ -37,7 +37,6 @@ type supervisor struct {
 	// changes says that something may have changed; nil when nobody asks.
 	changes     <-chan struct{}
 	signals     <-chan os.Signal
-	terminal    bool
 	stopTimeout time.Duration
 	// digest is of the values that the process has.
 	digest [sha256.Size]byte
@@ -143,7 +142,7 @@ func (r *supervisor) forward(s os.Signal) {
 	if s == syscall.SIGTERM || s == os.Interrupt {
 		r.next, r.ending = nil, true // whoever wants an end wants no restart, also of a change that comes while the process ends
 	}
-	if r.terminal && fromTerminal(s) {
+	if fromTerminal(s) && inForeground() {
 		return
 	}
 	_ = r.child.Process.Signal(s)

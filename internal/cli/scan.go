@@ -54,10 +54,11 @@ func (s *session) scan() *cobra.Command {
 		Short: "Find likely credentials in files, history and the cluster",
 		Long: `Find likely credentials in the files of a folder (the current one when none is named), in
 its git history with --history, or in the ConfigMaps and pod specs of the cluster with
---cluster. It says where, by which rule, and never what: the fingerprint is the same for
-the same value within one run, and tells nothing of it. For what coffer import can read,
-the command that imports it is printed at the end. Nothing is changed, and the vault is
-not asked.
+--cluster: of workloads (Argo Rollouts, too, where there are any), of pods and ReplicaSets that
+nothing else makes, and of debugging containers. It says where, by which rule, and never
+what: the fingerprint is the same for the same value within one run, and tells nothing of
+it. For what coffer import can read, the command that imports it is printed at the end.
+Nothing is changed, and the vault is not asked.
 
 The rules are those of gitleaks and two of ours. A line with gitleaks:allow in it is left
 out. Archives, symbolic links and files over 32 MiB are not looked into. --history needs
@@ -87,7 +88,7 @@ stays there, so rotate it. Ends with code 8 when something is found.`,
 	flags.kube.bind(cmd)
 	cmd.MarkFlagsMutuallyExclusive("namespace", "all-namespaces")
 	cmd.MarkFlagsMutuallyExclusive("history", "cluster")
-	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
 		switch {
 		case flags.cluster && len(args) > 0:
@@ -109,12 +110,12 @@ func (s *session) runScan(cmd *cobra.Command, folder string, flags *scanFlags, o
 	if flags.cluster {
 		ctx, cancel := s.limit(cmd)
 		defer cancel()
-		found, err = scanCluster(ctx, scanner, flags)
+		found, err = s.scanClusterShown(ctx, scanner, flags)
 	} else {
 		if folder == "" {
 			folder = "."
 		}
-		found, err = scanFolder(cmd.Context(), scanner, folder, flags.history)
+		found, err = s.scanFolder(cmd.Context(), scanner, folder, flags.history)
 	}
 	if err != nil {
 		return err
@@ -131,7 +132,23 @@ func (s *session) runScan(cmd *cobra.Command, folder string, flags *scanFlags, o
 	return nil
 }
 
-func scanFolder(ctx context.Context, scanner *credscan.Scanner, folder string, history bool) ([]credential, error) {
+// scanClusterShown is scanCluster, and shows how far it is.
+func (s *session) scanClusterShown(ctx context.Context, scanner *credscan.Scanner, flags *scanFlags) ([]credential, error) {
+	show := s.showProgress("scanning", "objects")
+	defer show.end()
+	c := &clusterScan{scanner: scanner, at: show.at}
+	found, err := c.run(ctx, flags)
+	if err != nil {
+		return nil, err
+	}
+	show.end()
+	for _, left := range c.left {
+		_, _ = fmt.Fprintln(s.err, "Not looked at: "+printable(left))
+	}
+	return found, nil
+}
+
+func (s *session) scanFolder(ctx context.Context, scanner *credscan.Scanner, folder string, history bool) ([]credential, error) {
 	files, err := scanner.Folder(ctx, folder)
 	if err != nil {
 		return nil, err
@@ -146,7 +163,9 @@ func scanFolder(ctx context.Context, scanner *credscan.Scanner, folder string, h
 	if !history {
 		return found, nil
 	}
-	commits, err := scanner.History(ctx, folder)
+	show := s.showProgress("scanning", "commits")
+	defer show.end()
+	commits, err := scanner.History(ctx, folder, show.at)
 	if err != nil {
 		return nil, err
 	}
@@ -214,9 +233,10 @@ func importable(file string, findings []credscan.Finding) []string {
 }
 
 func (s *session) printCredentials(found []credential, output string) error {
-	if output != formatTable {
-		return marshal(s.out, output, orEmpty(found))
-	}
+	return printAll(s, output, found, func(c credential) string { return c.Place }, func() error { return s.tableOfCredentials(found) })
+}
+
+func (s *session) tableOfCredentials(found []credential) error {
 	if len(found) == 0 {
 		return s.nothing("No credentials found", "")
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,7 +10,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/coffer-vault/coffer/internal/cli/access"
@@ -26,110 +31,170 @@ type podOwner struct {
 	spec                  *corev1.PodSpec
 }
 
-// scanCluster looks at ConfigMaps and at the pod specs of workloads. Pods and Jobs that
-// another object makes are found in that.
-func scanCluster(ctx context.Context, scanner *credscan.Scanner, flags *scanFlags) ([]credential, error) {
-	kube, err := flags.kube.connect()
-	if err != nil {
+// clusterScan is one scan of a cluster.
+type clusterScan struct {
+	scanner *credscan.Scanner
+	kube    cluster
+	// namespace is empty for all.
+	namespace string
+	// at is told how many objects were looked at, and how many there are as far as is known.
+	at     func(done, total int64)
+	seen   int64
+	owners []podOwner
+	// left says what could not be looked at, and why.
+	left []string
+}
+
+// run looks at ConfigMaps and at the pod specs of workloads. What another object makes is found in that.
+func (c *clusterScan) run(ctx context.Context, flags *scanFlags) (found []credential, err error) {
+	if c.kube, err = flags.kube.connect(); err != nil {
 		return nil, err
 	}
-	namespace := flags.namespace
+	c.namespace = flags.namespace
 	switch {
 	case flags.all:
-		namespace = ""
-	case namespace == "":
-		namespace = kube.namespace
+		c.namespace = ""
+	case c.namespace == "":
+		c.namespace = c.kube.namespace
 	}
-	var found []credential
-	err = eachPage(ctx, kube, namespace, "ConfigMaps", &corev1.ConfigMapList{}, func(list *corev1.ConfigMapList) {
+	err = eachPage(ctx, c, "ConfigMaps", &corev1.ConfigMapList{}, func(list *corev1.ConfigMapList) {
 		for i := range list.Items {
-			found = append(found, scanConfigMap(ctx, scanner, &list.Items[i])...)
+			found = append(found, scanConfigMap(ctx, c.scanner, &list.Items[i])...)
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	owners, err := podOwners(ctx, kube, namespace)
-	if err != nil {
+	if err := c.podOwners(ctx); err != nil {
 		return nil, err
 	}
-	for _, owner := range owners {
-		found = append(found, scanPodSpec(ctx, scanner, owner)...)
+	for _, owner := range c.owners {
+		found = append(found, scanPodSpec(ctx, c.scanner, owner)...)
 	}
 	return found, nil
 }
 
 // eachPage reads all objects of a kind, page after page, into list.
-func eachPage[L client.ObjectList](ctx context.Context, kube client.Client, namespace, what string, list L, take func(L)) error {
+func eachPage[L client.ObjectList](ctx context.Context, c *clusterScan, what string, list L, take func(L)) error {
 	for {
 		token := list.GetContinue()
-		if err := kube.List(ctx, list, client.InNamespace(namespace), client.Limit(clusterPage), client.Continue(token)); err != nil {
+		if err := c.kube.List(ctx, list, client.InNamespace(c.namespace), client.Limit(clusterPage), client.Continue(token)); err != nil {
 			return clusterError("list "+what, err)
 		}
 		take(list)
+		c.seen += int64(meta.LenList(list))
+		remaining := int64(0)
+		if n := list.GetRemainingItemCount(); n != nil {
+			remaining = *n
+		}
+		c.at(c.seen, c.seen+remaining)
 		if list.GetContinue() == "" {
 			return nil
 		}
 	}
 }
 
-func podOwners(ctx context.Context, kube client.Client, namespace string) ([]podOwner, error) {
-	var owners []podOwner
-	add := func(kind string, meta *metav1.ObjectMeta, spec *corev1.PodSpec) {
-		if metav1.GetControllerOf(meta) == nil {
-			owners = append(owners, podOwner{kind, meta.Namespace, meta.Name, spec})
-		}
+// add notes what makes pods, unless another object makes it.
+func (c *clusterScan) add(kind string, object metav1.Object, spec *corev1.PodSpec) {
+	if metav1.GetControllerOf(object) == nil {
+		c.owners = append(c.owners, podOwner{kind, object.GetNamespace(), object.GetName(), spec})
 	}
+}
+
+// addPod notes a pod that nothing makes, and of others what was put into them later.
+func (c *clusterScan) addPod(pod *corev1.Pod) {
+	spec := &pod.Spec
+	if metav1.GetControllerOf(pod) != nil {
+		if len(spec.EphemeralContainers) == 0 {
+			return
+		}
+		spec = &corev1.PodSpec{EphemeralContainers: spec.EphemeralContainers}
+	}
+	c.owners = append(c.owners, podOwner{"Pod", pod.Namespace, pod.Name, spec})
+}
+
+// pages is eachPage for later.
+func pages[L client.ObjectList](ctx context.Context, c *clusterScan, what string, list L, take func(L)) func() error {
+	return func() error { return eachPage(ctx, c, what, list, take) }
+}
+
+func (c *clusterScan) podOwners(ctx context.Context) error {
 	steps := []func() error{
-		func() error {
-			return eachPage(ctx, kube, namespace, "Deployments", &appsv1.DeploymentList{}, func(list *appsv1.DeploymentList) {
-				for i := range list.Items {
-					add("Deployment", &list.Items[i].ObjectMeta, &list.Items[i].Spec.Template.Spec)
-				}
-			})
-		},
-		func() error {
-			return eachPage(ctx, kube, namespace, "StatefulSets", &appsv1.StatefulSetList{}, func(list *appsv1.StatefulSetList) {
-				for i := range list.Items {
-					add("StatefulSet", &list.Items[i].ObjectMeta, &list.Items[i].Spec.Template.Spec)
-				}
-			})
-		},
-		func() error {
-			return eachPage(ctx, kube, namespace, "DaemonSets", &appsv1.DaemonSetList{}, func(list *appsv1.DaemonSetList) {
-				for i := range list.Items {
-					add("DaemonSet", &list.Items[i].ObjectMeta, &list.Items[i].Spec.Template.Spec)
-				}
-			})
-		},
-		func() error {
-			return eachPage(ctx, kube, namespace, "CronJobs", &batchv1.CronJobList{}, func(list *batchv1.CronJobList) {
-				for i := range list.Items {
-					add("CronJob", &list.Items[i].ObjectMeta, &list.Items[i].Spec.JobTemplate.Spec.Template.Spec)
-				}
-			})
-		},
-		func() error {
-			return eachPage(ctx, kube, namespace, "Jobs", &batchv1.JobList{}, func(list *batchv1.JobList) {
-				for i := range list.Items {
-					add("Job", &list.Items[i].ObjectMeta, &list.Items[i].Spec.Template.Spec)
-				}
-			})
-		},
-		func() error {
-			return eachPage(ctx, kube, namespace, "Pods", &corev1.PodList{}, func(list *corev1.PodList) {
-				for i := range list.Items {
-					add("Pod", &list.Items[i].ObjectMeta, &list.Items[i].Spec)
-				}
-			})
-		},
+		pages(ctx, c, "Deployments", &appsv1.DeploymentList{}, func(list *appsv1.DeploymentList) {
+			for i := range list.Items {
+				c.add("Deployment", &list.Items[i], &list.Items[i].Spec.Template.Spec)
+			}
+		}),
+		pages(ctx, c, "StatefulSets", &appsv1.StatefulSetList{}, func(list *appsv1.StatefulSetList) {
+			for i := range list.Items {
+				c.add("StatefulSet", &list.Items[i], &list.Items[i].Spec.Template.Spec)
+			}
+		}),
+		pages(ctx, c, "DaemonSets", &appsv1.DaemonSetList{}, func(list *appsv1.DaemonSetList) {
+			for i := range list.Items {
+				c.add("DaemonSet", &list.Items[i], &list.Items[i].Spec.Template.Spec)
+			}
+		}),
+		pages(ctx, c, "ReplicaSets", &appsv1.ReplicaSetList{}, func(list *appsv1.ReplicaSetList) {
+			for i := range list.Items {
+				c.add("ReplicaSet", &list.Items[i], &list.Items[i].Spec.Template.Spec)
+			}
+		}),
+		pages(ctx, c, "CronJobs", &batchv1.CronJobList{}, func(list *batchv1.CronJobList) {
+			for i := range list.Items {
+				c.add("CronJob", &list.Items[i], &list.Items[i].Spec.JobTemplate.Spec.Template.Spec)
+			}
+		}),
+		pages(ctx, c, "Jobs", &batchv1.JobList{}, func(list *batchv1.JobList) {
+			for i := range list.Items {
+				c.add("Job", &list.Items[i], &list.Items[i].Spec.Template.Spec)
+			}
+		}),
+		pages(ctx, c, "Pods", &corev1.PodList{}, func(list *corev1.PodList) {
+			for i := range list.Items {
+				c.addPod(&list.Items[i])
+			}
+		}),
+		func() error { return c.rollouts(ctx) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return owners, nil
+	return nil
+}
+
+// argoRollouts are the Rollouts of Argo, which a cluster may have.
+var argoRollouts = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "RolloutList"}
+
+// rollouts looks at Argo Rollouts where the cluster knows them. One that names a Deployment has no pod spec of its own. Who may
+// not list them is told, and sees the rest.
+func (c *clusterScan) rollouts(ctx context.Context) error {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(argoRollouts)
+	err := eachPage(ctx, c, "Argo Rollouts", list, func(list *unstructured.UnstructuredList) {
+		for i := range list.Items {
+			content, found, err := unstructured.NestedMap(list.Items[i].Object, "spec", "template", "spec")
+			if err != nil || !found {
+				continue
+			}
+			var spec corev1.PodSpec
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, &spec); err != nil {
+				c.left = append(c.left, fmt.Sprintf("Rollout %s/%s: its pod spec is none", list.Items[i].GetNamespace(), list.Items[i].GetName()))
+				continue
+			}
+			c.add("Rollout", &list.Items[i], &spec)
+		}
+	})
+	if _, refused := errors.AsType[*missingError](err); refused {
+		c.left = append(c.left, err.Error())
+		return nil
+	}
+	if meta.IsNoMatchError(err) {
+		return nil
+	}
+	return err
 }
 
 func scanConfigMap(ctx context.Context, scanner *credscan.Scanner, configMap *corev1.ConfigMap) []credential {
@@ -182,6 +247,9 @@ func scanPodSpec(ctx context.Context, scanner *credscan.Scanner, owner podOwner)
 		}
 	}
 	containers := append(slices.Clone(owner.spec.InitContainers), owner.spec.Containers...)
+	for _, e := range owner.spec.EphemeralContainers {
+		containers = append(containers, corev1.Container(e.EphemeralContainerCommon))
+	}
 	for _, c := range containers {
 		for _, e := range c.Env {
 			if e.Value != "" {

@@ -89,6 +89,7 @@ func writeKubeconfig(t *testing.T, config *rest.Config) string {
 	kubeconfig.Clusters["test"] = &clientcmdapi.Cluster{Server: config.Host, CertificateAuthorityData: config.CAData}
 	kubeconfig.AuthInfos["admin"] = &clientcmdapi.AuthInfo{ClientCertificateData: config.CertData, ClientKeyData: config.KeyData}
 	kubeconfig.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "admin"}
+	kubeconfig.Contexts["admin"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "admin"}
 	kubeconfig.CurrentContext = "test"
 	nobody := *kubeconfig.AuthInfos["admin"]
 	nobody.Impersonate = "nobody"
@@ -173,6 +174,7 @@ func TestScripts(t *testing.T) {
 			"serves":      i.serves(t),
 			"runsnext":    runsNext,
 			"contains":    contains,
+			"interrupted": interrupted,
 		},
 	})
 }

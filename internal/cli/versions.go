@@ -20,17 +20,24 @@ capability.
 
 A version has labels: current is what get prints, previous was current before, and
 pending waits for promote. A deleted version can be undeleted; a destroyed one is gone
-for good.`,
-		Example: "  coffer versions production/payments/database",
-		Args:    onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "list"},
+for good. With --deleted, list what undelete would bring back of a secret that is deleted as a
+whole, for which a VaultPolicy must give the capability.`,
+		Example: `  coffer versions production/payments/database
+  coffer versions production/payments/database --deleted`,
+		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "list"},
 	}
+	deleted := cmd.Flags().Bool("deleted", false, "of a secret that is deleted as a whole")
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
 		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
 		}
-		found, err := client.Versions(cmd.Context(), args[0])
+		list := client.Versions
+		if *deleted {
+			list = client.DeletedVersions
+		}
+		found, err := list(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
@@ -40,18 +47,13 @@ for good.`,
 }
 
 func (s *session) printVersions(found []sdk.Version, output string) error {
-	switch output {
-	case formatName:
-		return lines(s.out, namesOf(found, func(v sdk.Version) string { return fmt.Sprint(v.Version) }))
-	case formatTable:
+	return printAll(s, output, found, func(v sdk.Version) string { return fmt.Sprint(v.Version) }, func() error {
 		rows := make([][]string, len(found))
 		for i, v := range found {
 			rows[i] = []string{fmt.Sprint(v.Version), orDash(strings.Join(v.Labels, ",")), s.stateOf(v), s.age(v.CreatedAt), v.CreatedBy}
 		}
 		return table(s.out, []string{"VERSION", "LABELS", "STATE", "AGE", "BY"}, rows)
-	default:
-		return marshal(s.out, output, orEmpty(found))
-	}
+	})
 }
 
 // stateOf is the state of v, and since when it is not live.
@@ -107,18 +109,28 @@ func (s *session) promote() *cobra.Command {
 		Short: "Make the pending version of a secret current",
 		Long: `Make the version that was written with put --pending or rotate --pending current; the
 version that was current becomes the previous one. What uses the secret is told at once,
-as by rotate. Needs the rotate capability.`,
+as by rotate. --dry-run shows that version, for which it needs the list or the read capability
+besides. Needs the rotate capability.`,
 		Example: `  coffer rotate production/payments/database --file new.json --pending
   coffer get production/payments/database --version pending
   coffer promote production/payments/database`,
 		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "rotate"},
 	}
 	cmd.Flags().Int64Var(&expected, "expect-version", 0, "promote only when this is the current version")
+	var dryRun bool
+	addDryRun(cmd, &dryRun, "become current")
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
 		request := sdk.PromoteRequest{}
 		if cmd.Flags().Changed("expect-version") {
 			request.ExpectedVersion = &expected
+		}
+		if dryRun {
+			client, err := s.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return s.showPromotion(cmd.Context(), client, args[0], request.ExpectedVersion, output.value)
 		}
 		return s.relabel(cmd, args[0], output.value, func(ctx context.Context, client *sdk.Client) (sdk.Metadata, error) {
 			return client.Promote(ctx, args[0], request)
@@ -142,13 +154,5 @@ func (s *session) relabel(cmd *cobra.Command, path, output string, call func(con
 
 // printChanged prints what a change made of a secret; text is for people.
 func (s *session) printChanged(now sdk.Metadata, output, text string) error {
-	switch output {
-	case formatName:
-		return lines(s.out, []string{now.Path})
-	case formatTable:
-		_, err := fmt.Fprintln(s.out, text)
-		return err
-	default:
-		return marshal(s.out, output, now)
-	}
+	return s.print(output, result{data: now, names: []string{now.Path}, text: s.line("%s", text)})
 }

@@ -96,6 +96,10 @@ func (s *strict) Versions(_ context.Context, _ secret.Caller, p secret.Path) ([]
 	return nil, s.path(p)
 }
 
+func (s *strict) DeletedVersions(_ context.Context, _ secret.Caller, p secret.Path) ([]secret.Version, error) {
+	return nil, s.path(p)
+}
+
 func (s *strict) Rollback(ctx context.Context, c secret.Caller, to secret.Ref, expected *int64) (secret.Metadata, error) {
 	if to.Version < 0 {
 		s.t.Errorf("version %d reached the vault", to.Version)
@@ -217,6 +221,7 @@ func FuzzRequest(f *testing.F) {
 		{"PATCH", "/v1/secret/properties?path=a/b", `{"properties":{"a":"b","c":null,"n":1e400,"o":{"p":[null]}},"expectedVersion":1}`},
 		{"PATCH", "/v1/secret/properties?path=a/b", `{"properties":[],"Properties":{"a":1}}`},
 		{"GET", "/v1/secret/versions?path=a/b", ""},
+		{"GET", "/v1/secret/versions?path=a/b&deleted=true", ""},
 		{"POST", "/v1/secret/rollback?path=a/b", `{"version":1,"expectedVersion":2}`},
 		{"POST", "/v1/secret/promote?path=a/b", `{"expectedVersion":0}`},
 		{"POST", "/v1/secret/undelete?path=a/b", ""},

@@ -49,6 +49,7 @@ type Vault interface {
 	Update(context.Context, secret.Caller, secret.UpdateRequest) (secret.Metadata, error)
 	Metadata(context.Context, secret.Caller, secret.Path) (secret.Metadata, error)
 	Versions(context.Context, secret.Caller, secret.Path) ([]secret.Version, error)
+	DeletedVersions(context.Context, secret.Caller, secret.Path) ([]secret.Version, error)
 	Rollback(ctx context.Context, caller secret.Caller, to secret.Ref, expected *int64) (secret.Metadata, error)
 	Promote(ctx context.Context, caller secret.Caller, path secret.Path, expected *int64) (secret.Metadata, error)
 	Undelete(context.Context, secret.Caller, secret.Path) (secret.Metadata, error)

@@ -149,6 +149,9 @@ func TestDeniedEqualsMissing(t *testing.T) {
 			return e.do(t, nobody, http.MethodPatch, at("/v1/secret/properties", path), `{"properties":{"a":"x"}}`)
 		},
 		"versions": func() answer { return e.do(t, nobody, http.MethodGet, at("/v1/secret/versions", path), "") },
+		"deleted versions": func() answer {
+			return e.do(t, nobody, http.MethodGet, at("/v1/secret/versions", path)+"&deleted=true", "")
+		},
 		"rollback": func() answer {
 			return e.do(t, nobody, http.MethodPost, at("/v1/secret/rollback", path), `{"version":7}`)
 		},

@@ -24,6 +24,10 @@ type (
 		Path string `query:"path" required:"true" doc:"Path of the secret" example:"production/payments/database"`
 		Body sdk.VersionNumbers
 	}
+	listVersionsInput struct {
+		Path    string `query:"path" required:"true" doc:"Path of the secret" example:"production/payments/database"`
+		Deleted bool   `query:"deleted" doc:"Describe the versions of a secret that is deleted as a whole, in place of one that is not"`
+	}
 	versionsOutput struct{ Body sdk.VersionList }
 )
 
@@ -67,12 +71,16 @@ func refOf(path, version string) (secret.Ref, error) {
 	return ref, nil
 }
 
-func (a *api) versions(ctx context.Context, in *pathInput) (*versionsOutput, error) {
+func (a *api) versions(ctx context.Context, in *listVersionsInput) (*versionsOutput, error) {
 	path, err := parsePath(in.Path)
 	if err != nil {
 		return nil, err
 	}
-	found, err := a.vault.Versions(ctx, callerOf(ctx), path)
+	describe := a.vault.Versions
+	if in.Deleted {
+		describe = a.vault.DeletedVersions
+	}
+	found, err := describe(ctx, callerOf(ctx), path)
 	if err != nil {
 		return nil, a.fail(ctx, "list the versions of "+in.Path, err)
 	}

@@ -80,6 +80,9 @@ func TestVersionsOverTheAPI(t *testing.T) {
 	wantVersions(t, c, path, "3 destroyed", "2 live previous", "1 live current")
 
 	must(t, c.Delete(ctx, path))
+	if gone, err := c.DeletedVersions(ctx, path); err != nil || len(gone) != 3 || !cmp.Equal(gone[2].Labels, []string{sdk.LabelCurrent}) {
+		t.Errorf("versions of a deleted path: %+v, %v", gone, err)
+	}
 	if now, err = c.Undelete(ctx, path); err != nil || now.Version != 1 {
 		t.Errorf("undelete: %+v, %v", now, err)
 	}

@@ -21,11 +21,37 @@ const maxNamedVersions = 1000
 //
 // Errors: secret.ErrDenied (also when the path does not exist), secret.ErrTampered,
 // secret.ErrUnavailable, secret.ErrInvalid.
-func (e *Engine) Versions(ctx context.Context, caller secret.Caller, path secret.Path) (_ []secret.Version, err error) {
+func (e *Engine) Versions(ctx context.Context, caller secret.Caller, path secret.Path) ([]secret.Version, error) {
+	return e.versions(ctx, caller, path, e.judgeVersion)
+}
+
+// DeletedVersions describes the versions of a path that is deleted or destroyed as a whole, newest first, with
+// the labels that they would have again. It needs the list or the read capability, by a
+// VaultPolicy: the access policy of a deleted path counts for nothing.
+//
+// Errors: secret.ErrDenied (also when the path never existed, or is not deleted), secret.ErrTampered,
+// secret.ErrUnavailable, secret.ErrInvalid.
+func (e *Engine) DeletedVersions(ctx context.Context, caller secret.Caller, path secret.Path) ([]secret.Version, error) {
+	return e.versions(ctx, caller, path, e.judgeDeleted)
+}
+
+// judgeDeleted authorises access to a path that must be deleted.
+func (e *Engine) judgeDeleted(ctx context.Context, r request, head store.Head) verdict {
+	v := e.judge(ctx, r, head)
+	if v.err == nil && (head.Secret == nil || isLive(head.Secret)) {
+		return r.deny(ruleMissing)
+	}
+	return v
+}
+
+// judging decides a request, given what the database has of its path.
+type judging func(context.Context, request, store.Head) verdict
+
+func (e *Engine) versions(ctx context.Context, caller secret.Caller, path secret.Path, judge judging) (_ []secret.Version, err error) {
 	ctx, done := e.begin(ctx, audit.Versions)
 	defer func() { done(err) }()
 	r := request{caller: caller, action: audit.Versions, ref: secret.Ref{Path: path}, need: []policy.Capability{policy.List, policy.Read}}
-	s, rows, verdict, err := e.headAndVersions(ctx, r)
+	s, rows, verdict, err := e.headAndVersions(ctx, r, judge)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", r.action, path, err)
 	}
@@ -49,13 +75,13 @@ func (e *Engine) Versions(ctx context.Context, caller secret.Caller, path secret
 
 // headAndVersions reads the head row of a path and its versions as of one moment, and
 // judges in between: who is denied makes no version be looked for.
-func (e *Engine) headAndVersions(ctx context.Context, r request) (*store.Secret, []store.Version, verdict, error) {
+func (e *Engine) headAndVersions(ctx context.Context, r request, judge judging) (*store.Secret, []store.Version, verdict, error) {
 	for range headReads {
 		head, err := e.head(ctx, r.caller, r.ref)
 		if err != nil {
 			return nil, nil, verdict{}, err
 		}
-		v := e.judgeVersion(ctx, r, head)
+		v := judge(ctx, r, head)
 		if v.err != nil {
 			return nil, nil, v, nil
 		}

@@ -384,3 +384,42 @@ func TestOldRowsPutBackAfterAmendments(t *testing.T) {
 		})
 	}
 }
+
+// Who may list a path learns that it is deleted, with what would come back; to others, and for a path that is live or
+// was never there, the answer is the same.
+func TestDeletedVersions(t *testing.T) {
+	env := vaulttest.Start(t)
+	env.Sync(t, "default")
+	env.AllowAll(t, env.Admin, "**")
+	path := vaulttest.Path(t, "a/b")
+	versions := func(caller secret.Caller, of string) ([]secret.Version, error) {
+		return env.Engine.DeletedVersions(t.Context(), caller, vaulttest.Path(t, of))
+	}
+	shared := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "payments", Name: "api", Environment: "production"}
+	_, err := env.Engine.Put(t.Context(), env.Admin, secret.PutRequest{
+		Path: path, Value: vaulttest.Value(t, "one"), Access: &secret.AccessPolicy{AllowedServices: []string{"payments/api"}, AllowedEnvironments: []string{"production"}},
+	})
+	must(t, err)
+	env.Put(t, "a/b", "two")
+	if _, err := versions(env.Admin, "a/b"); !errors.Is(err, secret.ErrDenied) {
+		t.Errorf("a path that is live: %v", err)
+	}
+	must(t, env.Engine.Delete(t.Context(), env.Admin, path))
+	got, err := versions(env.Admin, "a/b")
+	must(t, err)
+	if len(got) != 2 || got[0].Version != 2 || got[0].State != secret.Live || !cmp.Equal(got[0].Labels, []secret.Label{secret.Current}) {
+		t.Errorf("the versions are %+v", got)
+	}
+	if _, err := versions(shared, "a/b"); !errors.Is(err, secret.ErrDenied) {
+		t.Errorf("whom the deleted path's access policy allowed: %v", err)
+	}
+	if _, err := versions(env.Admin, "a/none"); !errors.Is(err, secret.ErrDenied) {
+		t.Errorf("a path that never was: %v", err)
+	}
+	must(t, env.Engine.Destroy(t.Context(), env.Admin, path))
+	got, err = versions(env.Admin, "a/b")
+	must(t, err)
+	if len(got) != 2 || got[0].State != secret.Destroyed {
+		t.Errorf("the versions are %+v", got)
+	}
+}

@@ -129,8 +129,16 @@ func promote(path string) step {
 }
 
 func versions(path string) step {
-	return step{"versions " + path, func(ctx context.Context, c *sdk.Client) string {
-		found, err := c.Versions(ctx, path)
+	return described("versions "+path, path, (*sdk.Client).Versions)
+}
+
+func deletedVersions(path string) step {
+	return described("deleted versions "+path, path, (*sdk.Client).DeletedVersions)
+}
+
+func described(name, path string, ask func(*sdk.Client, context.Context, string) ([]sdk.Version, error)) step {
+	return step{name, func(ctx context.Context, c *sdk.Client) string {
+		found, err := ask(c, ctx, path)
 		words := []string{code(err)}
 		for _, v := range found {
 			words = append(words, fmt.Sprintf("%d %v %s %v", v.Version, v.Labels, v.State, v.DestroyedAt.IsZero()))
@@ -209,7 +217,7 @@ func contract() []step {
 		put("a/few", "1", func(r *sdk.PutRequest) { r.MaxVersions = new(2) }), put("a/few", "2", nil), put("a/few", "3", nil), put("a/few", "4", nil), versions("a/few"), get("a/few", "1"), rollback("a/few", sdk.RollbackRequest{Version: 1}),
 		put("b", "large", nil), put("b", long, nil), put("b", long+"x", nil), describe("b"),
 		list("", "", 0), list("a", "", 0), list("a/", "a/few", 2), list("a/o", "", 0), list("A", "", 0), list("", "B", 0), list("", "", 2), list("", "", 1001),
-		remove("a/one"), remove("a/one"), get("a/one", ""), get("a/one", "1"), versions("a/one"), rotate("a/one", "x"), list("a", "", 0), undelete("a/one"), undelete("a/one"), get("a/one", ""), versions("a/one"),
+		remove("a/one"), remove("a/one"), get("a/one", ""), get("a/one", "1"), versions("a/one"), deletedVersions("a/one"), deletedVersions("a/none"), rotate("a/one", "x"), list("a", "", 0), undelete("a/one"), deletedVersions("a/one"), undelete("a/one"), get("a/one", ""), versions("a/one"),
 		remove("a/one"), put("a/one", "anew", nil), get("a/one", "1"), get("a/one", "previous"), versions("a/one"), describe("a/one"),
 	}
 }

@@ -137,7 +137,11 @@ func (s *Server) getMetadata(_ *http.Request, q url.Values) (any, *sdk.Problem) 
 }
 
 func (s *Server) getVersions(_ *http.Request, q url.Values) (any, *sdk.Problem) {
-	found, p := s.live(q.Get("path"))
+	find := s.live
+	if q.Get("deleted") == "true" {
+		find = s.gone
+	}
+	found, p := find(q.Get("path"))
 	if p != nil {
 		return nil, p
 	}

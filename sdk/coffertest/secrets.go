@@ -106,6 +106,18 @@ func (s *Server) live(path string) (*secret, *sdk.Problem) {
 	return found, nil
 }
 
+// gone finds a path that is deleted and not denied.
+func (s *Server) gone(path string) (*secret, *sdk.Problem) {
+	if p := checkPath(path); p != nil {
+		return nil, p
+	}
+	found := s.secrets[path]
+	if found == nil || !found.deleted || s.denied[path] {
+		return nil, denied()
+	}
+	return found, nil
+}
+
 func expect(expected *int64, current int64) *sdk.Problem {
 	if expected != nil && *expected != current {
 		return problem(http.StatusConflict, sdk.CodeConflict, "the current version is not the expected one: expected %d, it is %d", *expected, current)

@@ -1,9 +1,8 @@
 package access
 
 import (
-	"context"
-	"errors"
-	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/coffer-vault/coffer/internal/testkit"
 )
@@ -62,69 +62,39 @@ func TestTokenIsRenewed(t *testing.T) {
 	}
 }
 
-// listen is a server on loopback that ends with the forward, which stands in for one.
-func listen(t *testing.T) (*forward, func()) {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+// While the API server is away, a token is used until it expires; one that it refuses to renew is not.
+func TestTokenOutlastsTheAPIServer(t *testing.T) {
+	kube, err := kubernetes.NewForConfig(&rest.Config{Host: "https://127.0.0.1:1"})
 	must(t, err)
-	done := make(chan struct{})
-	ended := false
-	stop := func() {
-		if !ended {
-			ended = true
-			_ = l.Close()
-			close(done)
-		}
+	began := time.Now()
+	now := began.Add(50 * time.Minute)
+	i := &Installation{
+		target: Target{ServiceAccount: types.NamespacedName{Namespace: "default", Name: "old"}}, kube: kube, now: func() time.Time { return now },
+		token: "old", renew: began.Add(48 * time.Minute), expires: began.Add(time.Hour),
 	}
-	t.Cleanup(stop)
-	return &forward{address: l.Addr().String(), done: done, stop: stop}, stop
-}
+	if got, err := i.Token(t.Context()); err != nil || got != "old" {
+		t.Errorf("in its last fifth, the token is not used: %v", err)
+	}
+	if got := i.renew.Sub(now); got != renewAgain {
+		t.Errorf("the API server is asked again after %v", got)
+	}
+	now = began.Add(time.Hour)
+	if got, err := i.Token(t.Context()); err == nil || got != "" {
+		t.Errorf("an expired token is used: %v", err)
+	}
+	now = began.Add(50 * time.Minute)
+	i.forget("old")
+	if got, err := i.Token(t.Context()); err == nil || got != "" {
+		t.Errorf("a token that the server refused is used: %v", err)
+	}
 
-// A port-forward is used until it ends; the next connection makes another.
-func TestTunnel(t *testing.T) {
-	var started []*forward
-	var stopLast func()
-	broken := errors.New("no pod is ready")
-	var failure error
-	through := &tunnel{start: func(context.Context) (*forward, error) {
-		if failure != nil {
-			return nil, failure
-		}
-		f, stop := listen(t)
-		started, stopLast = append(started, f), stop
-		return f, nil
-	}}
-	dial := func() error {
-		conn, err := through.dial(t.Context(), "tcp", "coffer.coffer-system.svc:443")
-		if err != nil {
-			return err
-		}
-		if got := conn.RemoteAddr().String(); got != started[len(started)-1].address {
-			t.Errorf("connected to %s, not to the last port-forward", got)
-		}
-		return conn.Close()
-	}
-	must(t, dial())
-	must(t, dial())
-	if len(started) != 1 {
-		t.Fatalf("%d port-forwards for two connections", len(started))
-	}
-	stopLast()
-	failure = broken
-	if err := dial(); !errors.Is(err, broken) {
-		t.Errorf("got %v", err)
-	}
-	failure = nil
-	must(t, dial())
-	if len(started) != 2 {
-		t.Errorf("%d port-forwards after one has ended", len(started))
-	}
-	through.close()
-	if !started[1].ended() {
-		t.Error("the port-forward goes on after the end")
-	}
-	if err := dial(); !errors.Is(err, errClosed) {
-		t.Errorf("got %v", err)
+	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	t.Cleanup(refuses.Close)
+	i.kube, err = kubernetes.NewForConfig(&rest.Config{Host: refuses.URL})
+	must(t, err)
+	i.token, i.renew = "old", began
+	if got, err := i.Token(t.Context()); err == nil || got != "" {
+		t.Errorf("the token %q is used by somebody who may have none any more: %v", got, err)
 	}
 }
 

@@ -66,13 +66,11 @@ func (i *Installation) Connect(ctx context.Context, route Route) (Connection, er
 	if answers(ctx, service, transport.TLSClientConfig) {
 		return c, nil
 	}
-	through := &tunnel{start: func(ctx context.Context) (*forward, error) { return i.forwardTo(ctx, service) }}
+	through := newTunnel(func(ctx context.Context) (*forward, error) { return i.forwardTo(ctx, service) })
+	i.tunnel.Store(through)
 	if _, err := through.forward(ctx); err != nil {
 		return Connection{}, err
 	}
-	i.mu.Lock()
-	i.tunnel = through
-	i.mu.Unlock()
 	transport.DialContext = through.dial
 	c.Forwarded = true
 	return c, nil

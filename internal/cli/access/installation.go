@@ -3,6 +3,7 @@ package access
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -43,10 +44,12 @@ type Installation struct {
 	kube   kubernetes.Interface
 	now    func() time.Time
 
-	mu     sync.Mutex
-	token  string
-	renew  time.Time
-	tunnel *tunnel
+	mu             sync.Mutex
+	token          string
+	renew, expires time.Time
+
+	// tunnel is nil while none was needed.
+	tunnel atomic.Pointer[tunnel]
 }
 
 // Open reads the kubeconfig. It asks the cluster for nothing yet.
@@ -103,11 +106,9 @@ func unreadable(err error) error {
 // Target returns the target with its defaults filled in.
 func (i *Installation) Target() Target { return i.target }
 
-// Close ends the port-forward, when there is one.
+// Close ends the port-forward, when there is one. It does not wait for calls under way.
 func (i *Installation) Close() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.tunnel != nil {
-		i.tunnel.close()
+	if through := i.tunnel.Load(); through != nil {
+		through.close()
 	}
 }

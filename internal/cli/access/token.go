@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,27 +15,55 @@ import (
 // than 10 minutes.
 const tokenLifetime = time.Hour
 
+// While an old token is still good, a new one is waited for at most renewTimeout, and where the API server
+// gives none it is asked again after renewAgain at the earliest.
+const (
+	renewTimeout = 5 * time.Second
+	renewAgain   = 30 * time.Second
+)
+
 // Token returns a bearer token of the service account, a new one when the last has less
-// than a fifth of its life left, as the kubelet does it.
+// than a fifth of its life left, as the kubelet does it. While the API server is away, the last
+// one is returned until it expires.
 func (i *Installation) Token(ctx context.Context) (string, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	// Of the wall clock: the monotonic one stands still while a machine sleeps.
-	if i.token != "" && i.now().Round(0).Before(i.renew.Round(0)) {
+	now := i.now().Round(0)
+	if i.token != "" && now.Before(i.renew) {
 		return i.token, nil
 	}
+	good := i.token != "" && now.Before(i.expires)
+	if good {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, renewTimeout)
+		defer cancel()
+	}
+	err := i.newToken(ctx)
+	if failed, ok := errors.AsType[*Error](err); ok && good && failed.Kind == Unreachable {
+		i.renew = i.now().Round(0).Add(renewAgain)
+		return i.token, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return i.token, nil
+}
+
+// newToken asks for a token. When that fails, what there is stays.
+func (i *Installation) newToken(ctx context.Context) error {
 	account := i.target.ServiceAccount
 	seconds := int64(tokenLifetime / time.Second)
-	began := i.now()
+	began := i.now().Round(0)
 	answer, err := i.kube.CoreV1().ServiceAccounts(account.Namespace).CreateToken(ctx, account.Name, &authenticationv1.TokenRequest{
 		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{i.target.Audience}, ExpirationSeconds: &seconds},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return "", i.noToken(ctx, err)
+		return i.noToken(ctx, err)
 	}
-	i.token = answer.Status.Token
-	i.renew = began.Add(answer.Status.ExpirationTimestamp.Sub(began) * 4 / 5)
-	return i.token, nil
+	i.token, i.expires = answer.Status.Token, answer.Status.ExpirationTimestamp.Time
+	i.renew = began.Add(i.expires.Sub(began) * 4 / 5)
+	return nil
 }
 
 // forget makes Token ask for a new token: the server refused this one.

@@ -135,8 +135,9 @@ func (s *Scanner) Folder(ctx context.Context, folder string) ([]Finding, error) 
 }
 
 // History looks through all commits of all branches of the git repository that folder is in,
-// as far as they are about the folder. It needs the program git.
-func (s *Scanner) History(ctx context.Context, folder string) ([]Finding, error) {
+// as far as they are about the folder, and tells progress how many of them it has begun with. It needs
+// the program git.
+func (s *Scanner) History(ctx context.Context, folder string, progress func(done, total int64)) ([]Finding, error) {
 	if _, err := exec.LookPath("git"); err != nil {
 		return nil, errors.New("the history is read by git, which is not installed: install git, or leave --history out")
 	}
@@ -148,7 +149,8 @@ func (s *Scanner) History(ctx context.Context, folder string) ([]Finding, error)
 		return nil, fmt.Errorf("read the history of %s: %w", folder, err)
 	}
 	d := s.detector(ctx)
-	found, err := d.DetectSource(ctx, &sources.Git{Cmd: log, Config: &d.Config, Sema: d.Sema, Remote: &sources.RemoteInfo{}})
+	git := &sources.Git{Cmd: log, Config: &d.Config, Sema: d.Sema, Remote: &sources.RemoteInfo{}}
+	found, err := d.DetectSource(ctx, &counted{Source: git, total: commits(ctx, folder), seen: map[string]bool{}, progress: progress})
 	if err != nil {
 		return nil, fmt.Errorf("read the history of %s: %w", folder, err)
 	}

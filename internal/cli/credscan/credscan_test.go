@@ -125,22 +125,26 @@ func TestHistory(t *testing.T) {
 	first := strings.TrimSpace(git(t, dir, "rev-parse", "HEAD"))
 	git(t, dir, "rm", "-rq", "a", "b")
 	git(t, dir, "commit", "-qm", "two")
-	found, err := scanner(t).History(t.Context(), dir)
+	var done, total int64
+	found, err := scanner(t).History(t.Context(), dir, func(d, of int64) { done, total = d, of })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"a/.env:2 named-credential", "b/.env:1 named-credential"}, places(found)); diff != "" {
 		t.Error(diff)
 	}
+	if done != 1 || total != 2 { // the second commit adds nothing
+		t.Errorf("it is told that %d of %d commits were begun with", done, total)
+	}
 	if found[0].Commit != first {
 		t.Errorf("commit %s, want %s", found[0].Commit, first)
 	}
 	write(t, dir, "b/x", "")
-	part, err := scanner(t).History(t.Context(), filepath.Join(dir, "b"))
+	part, err := scanner(t).History(t.Context(), filepath.Join(dir, "b"), func(int64, int64) {})
 	if err != nil || len(part) != 1 || part[0].File != "b/.env" {
 		t.Errorf("the history of a folder: %v, %v", part, err)
 	}
-	if _, err := scanner(t).History(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "is not in a git repository") {
+	if _, err := scanner(t).History(t.Context(), t.TempDir(), func(int64, int64) {}); err == nil || !strings.Contains(err.Error(), "is not in a git repository") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -32,6 +32,9 @@ const (
 // maxNamePrefix leaves room in a name for what is put behind it.
 const maxNamePrefix = 200
 
+// nameSumBytes of a SHA-256 are in a name: two of some thousand imports meet with a chance of one in 10^12.
+const nameSumBytes = 8
+
 // keyPattern is what a key of a Secret may be.
 var keyPattern = regexp.MustCompile(`^[-._a-zA-Z0-9]{1,253}$`)
 
@@ -172,10 +175,12 @@ func VaultPolicy(account types.NamespacedName, paths []string) (*vaultv1alpha1.V
 	return policy, nil
 }
 
+// policyName is for people to read, up to the sum, which tells apart what reads the same: the accounts
+// a/b-c and a-b/c, and long names.
 func policyName(account types.NamespacedName, paths []string) string {
-	sum := sha256.Sum256([]byte(strings.Join(paths, "\n")))
+	sum := sha256.Sum256([]byte(account.String() + "\n" + strings.Join(paths, "\n")))
 	name := NameOf(account.Namespace + "-" + account.Name)
-	return name[:min(len(name), maxNamePrefix)] + "-imported-" + hex.EncodeToString(sum[:4])
+	return strings.TrimRight(name[:min(len(name), maxNamePrefix)], "-.") + "-imported-" + hex.EncodeToString(sum[:nameSumBytes])
 }
 
 // Encode writes the objects as a stream of YAML documents.

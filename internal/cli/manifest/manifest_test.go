@@ -72,6 +72,16 @@ func TestVaultPolicy(t *testing.T) {
 	if err != nil || same.Name != policy.Name {
 		t.Errorf("the policy of the same paths has the names %s and %s", same.Name, policy.Name)
 	}
+	for _, others := range [][2]types.NamespacedName{
+		{{Namespace: "a", Name: "b-c"}, {Namespace: "a-b", Name: "c"}},
+		{{Namespace: "a", Name: strings.Repeat("b", maxNamePrefix) + "1"}, {Namespace: "a", Name: strings.Repeat("b", maxNamePrefix) + "2"}},
+	} {
+		one, err := VaultPolicy(others[0], paths)
+		two, err2 := VaultPolicy(others[1], paths)
+		if err != nil || err2 != nil || one.Name == two.Name {
+			t.Errorf("policies of %v share the name %s: applying one takes away what the other allows", others, one.Name)
+		}
+	}
 	paths = nil
 	for n := range maxPaths*maxRules + 1 {
 		paths = append(paths, fmt.Sprintf("a/%d", n))

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+// eachCommand calls visit for all commands that a person can type, with those that cobra adds.
+func eachCommand(visit func(name string, cmd *cobra.Command)) {
+	root := Root()
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	var walk func(prefix string, cmd *cobra.Command)
+	walk = func(prefix string, cmd *cobra.Command) {
+		for _, c := range cmd.Commands() {
+			name := strings.TrimSpace(prefix + " " + c.Name())
+			visit(name, c)
+			walk(name, c)
+		}
+	}
+	walk("", root)
+}
+
+// Every command prints what programs read, or is here with the reason why it does not.
+func TestEveryCommandHasFormats(t *testing.T) {
+	without := map[string]string{
+		"completion": "a script for a shell", "help": "for people",
+		"context": "its commands have", "keyring": "its commands have", "rotation": "its commands have",
+		"run": "what it prints is the process's",
+	}
+	withoutName := map[string]string{
+		"get": "the value is what is asked for", "audit": "an entry has no name", "audit verify": "a report has no name",
+		"explain": "an answer has no name", "restore": "a report has no name", "version": "-o raw is its name",
+	}
+	eachCommand(func(name string, cmd *cobra.Command) {
+		top, _, _ := strings.Cut(name, " ")
+		excepted := without[name] != "" || top == "completion"
+		flag := cmd.Flags().Lookup("output")
+		if flag == nil || excepted {
+			if flag != nil || !excepted {
+				t.Errorf("%s: -o %v, excepted %v", name, flag != nil, excepted)
+			}
+			return
+		}
+		f, ok := flag.Value.(*format)
+		if !ok || flag.Shorthand != "o" {
+			t.Errorf("%s: -o is not the format", name)
+			return
+		}
+		for _, wanted := range []string{formatJSON, formatYAML} {
+			if !slices.Contains(f.allowed, wanted) {
+				t.Errorf("%s does not print %s", name, wanted)
+			}
+		}
+		if slices.Contains(f.allowed, formatName) == (withoutName[name] != "") {
+			t.Errorf("%s: -o name %v, excepted %v", name, slices.Contains(f.allowed, formatName), withoutName[name] != "")
+		}
+	})
+}
+
+// What takes something away for good, or tells all that use it, can be looked at first.
+func TestDryRuns(t *testing.T) {
+	has := map[string]bool{}
+	eachCommand(func(name string, cmd *cobra.Command) { has[name] = cmd.Flags().Lookup("dry-run") != nil })
+	for _, name := range []string{"delete", "destroy", "import", "promote", "keyring rotate", "keyring rewrap", "keyring destroy"} {
+		if !has[name] {
+			t.Errorf("%s has no --dry-run", name)
+		}
+	}
+}
+
+// There is no colour, so that none need be turned off: not on a terminal, and not with or without NO_COLOR.
+func TestNoColour(t *testing.T) {
+	for name, setting := range map[string]string{"a terminal": "", "a terminal with NO_COLOR": "1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("NO_COLOR", setting)
+			t.Setenv("TERM", "xterm-256color")
+			tty, shown := terminal(t)
+			s := &session{in: strings.NewReader(""), out: tty, err: tty, now: time.Now}
+			s.connection.timeout = time.Second
+			for _, args := range [][]string{{"--help"}, {"get"}, {"version"}, {"version", "-o", "json"}, {"whoami", "--token-file", os.DevNull}} {
+				s.run(context.Background(), append([]string{"coffer"}, args...))
+			}
+			must(t, s.printList([]sdk.Metadata{{Path: "a/b", Description: "\x1b[31mred"}}, formatTable, ""))
+			bar := s.showProgress("scanning", "objects")
+			bar.at(1, 2)
+			bar.end()
+			if text := shown(); strings.Contains(text, "\x1b[") || !strings.Contains(text, "scanning") || !strings.Contains(text, "a/b") {
+				t.Errorf("the terminal shows colour, or not all:\n%q", text)
+			}
+		})
+	}
+}
+
+// Long work shows how far it is, on a terminal as a bar, and is silent elsewhere until it takes long.
+func TestImportShowsProgress(t *testing.T) {
+	tty, shown := terminal(t)
+	s := &session{err: tty, out: &bytes.Buffer{}, now: time.Now}
+	client, err := sdk.New(sdk.Config{Address: "https://127.0.0.1:1", Token: "none", Retries: -1})
+	must(t, err)
+	p := &plan{targets: []*target{{path: "a/b"}, {path: "a/c"}}}
+	if err := s.comparePlan(t.Context(), client, p); sdk.CodeOf(err) != sdk.CodeUnavailable {
+		t.Errorf("error %v", err)
+	}
+	if text := shown(); !strings.Contains(text, "comparing") || !strings.Contains(text, "0/2") {
+		t.Errorf("the terminal shows no bar: %q", text)
+	}
+}
