@@ -1,8 +1,6 @@
 package sdk
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -41,8 +39,8 @@ type Config struct {
 	// TokenFile holds a token and is read again as it is renewed; COFFER_TOKEN_FILE or
 	// DefaultTokenFile when there is no token.
 	TokenFile string
-	// CACert is a file of PEM certificates to trust in place of the system's;
-	// COFFER_CACERT, or DefaultCACert when it exists, when empty.
+	// CACert is a file of PEM certificates to trust in place of the system's, and is read
+	// again as it changes; COFFER_CACERT, or DefaultCACert when it exists, when empty.
 	CACert string
 	// HTTPClient is used as it is when not nil; CACert is not read then.
 	HTTPClient *http.Client
@@ -114,22 +112,20 @@ func parseAddress(s string) (*url.URL, error) {
 
 func isLoopback(host string) bool { return host == "localhost" || host == "127.0.0.1" || host == "::1" }
 
-// newHTTPClient trusts the certificates of caFile, or the system's when empty. It
-// follows no redirects: a token is for the server that was named.
+// newHTTPClient trusts the certificates of caFile as it changes, or the system's when
+// empty. It follows no redirects: a token is for the server that was named.
 func newHTTPClient(caFile string) (*http.Client, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS13}
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the certificate authority (%s): %w", EnvCACert, err)
-		}
-		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read the certificate authority: %s holds no PEM certificate", caFile)
-		}
+	client := &http.Client{CheckRedirect: refuseRedirect}
+	if caFile == "" {
+		client.Transport = newTransport(nil)
+		return client, nil
 	}
-	return &http.Client{Transport: transport, CheckRedirect: refuseRedirect}, nil
+	trusted, err := newAuthorityFile(caFile)
+	if err != nil {
+		return nil, err
+	}
+	client.Transport = trusted
+	return client, nil
 }
 
 var errRedirect = errors.New("the server sent a redirect, which is not followed: name the server itself")

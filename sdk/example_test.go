@@ -2,76 +2,176 @@ package sdk_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"time"
 
+	"github.com/coffer-vault/coffer/internal/testkit"
 	"github.com/coffer-vault/coffer/sdk"
+	"github.com/coffer-vault/coffer/sdk/coffertest"
 )
 
-// example is a stand-in for a server that knows one secret.
-func example() (*sdk.Client, func()) {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path == "/v1/watch":
-			_, _ = w.Write([]byte("id: c1.x\ndata: {\"kind\":\"position\"}\n\n" +
-				"id: c1.y\ndata: {\"kind\":\"rotate\",\"path\":\"production/payments/database\",\"version\":8}\n\n"))
-		case r.URL.Query().Get("path") != "production/payments/database":
-			w.WriteHeader(http.StatusNotFound)
-			_ = json.NewEncoder(w).Encode(sdk.Problem{Status: 404, Code: sdk.CodeNotFoundOrDenied, Detail: "the path does not exist, or you may not do this"})
-		case r.Method == http.MethodGet:
-			_ = json.NewEncoder(w).Encode(sdk.Secret{
-				Metadata: sdk.Metadata{Path: "production/payments/database", Version: 7}, Value: []byte("correct horse"),
-			})
-		default:
-			_ = json.NewEncoder(w).Encode(sdk.Metadata{Path: "production/payments/database", Version: 8})
-		}
-	}))
-	client, err := sdk.New(sdk.Config{Address: s.URL, Token: "token"}) // sdk.Config{} in a pod
+// inPod gives examples what a program in a pod has: a server, which knows one secret, and
+// a client of it.
+func inPod() (server *coffertest.Server, client *sdk.Client, end func()) {
+	t := &testkit.Example{}
+	server = coffertest.NewServer(t)
+	server.Put("production/payments/database", "correct horse")
+	return server, server.Client(t), t.Close
+}
+
+func ExampleNew() {
+	t := &testkit.Example{}
+	defer t.Close()
+	server := coffertest.NewServer(t)
+	server.Setenv(t) // a pod has a mounted token and the Service's name instead
+
+	client, err := sdk.New(sdk.Config{})
 	if err != nil {
-		panic(err)
+		fmt.Println(err)
+		return
 	}
-	return client, s.Close
+	who, err := client.Whoami(context.Background())
+	fmt.Println(who.Name, err)
+	// Output: tester <nil>
+}
+
+func ExampleClient_Whoami() {
+	_, client, end := inPod()
+	defer end()
+
+	who, err := client.Whoami(context.Background())
+	fmt.Println(who.Kind, who.Name, err)
+	// Output: User tester <nil>
 }
 
 func ExampleClient_Get() {
-	client, closeServer := example()
-	defer closeServer()
+	_, client, end := inPod()
+	defer end()
 
 	password, err := client.Get(context.Background(), "production/payments/database")
 	if err != nil {
 		fmt.Println("cannot start without the password:", err)
 		return
 	}
+	defer clear(password.Value)
 	fmt.Println(password) // prints without the value
 	fmt.Println(len(password.Value), "bytes")
 	// Output:
-	// production/payments/database@7
+	// production/payments/database@1
 	// 13 bytes
 }
 
-func ExampleClient_Rotate() {
-	client, closeServer := example()
-	defer closeServer()
+func ExampleClient_Put() {
+	_, client, end := inPod()
+	defer end()
 
-	current := int64(7)
+	written, err := client.Put(context.Background(), "production/payments/stripe", sdk.PutRequest{
+		Value:       []byte("sk_test"),
+		Description: new("the key of the payment provider"),
+		Access:      &sdk.AccessPolicy{AllowedServices: []string{"payments/api"}, AllowedEnvironments: []string{"production"}},
+	})
+	fmt.Println("version", written.Version, err)
+	// Output: version 1 <nil>
+}
+
+func ExampleClient_Rotate() {
+	_, client, end := inPod()
+	defer end()
+
 	written, err := client.Rotate(context.Background(), "production/payments/database", sdk.PutRequest{
 		Value:           []byte("battery staple"),
-		ExpectedVersion: &current, // nobody else rotated meanwhile
+		ExpectedVersion: new(int64(1)), // nobody else rotated meanwhile
 	})
-	if err != nil {
+	fmt.Println("version", written.Version, err)
+	// Output: version 2 <nil>
+}
+
+func ExampleClient_Patch() {
+	server, client, end := inPod()
+	defer end()
+	server.Put("production/payments/database", `{"user":"app","password":"correct horse"}`)
+
+	written, err := client.Patch(context.Background(), "production/payments/database", sdk.PatchRequest{
+		Properties: map[string]any{"password": "battery staple"}, // the user stays
+	})
+	fmt.Println("version", written.Version, err)
+	// Output: version 3 <nil>
+}
+
+func ExampleClient_Delete() {
+	_, client, end := inPod()
+	defer end()
+
+	if err := client.Delete(context.Background(), "production/payments/database"); err != nil {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println("version", written.Version)
-	// Output: version 8
+	_, err := client.Get(context.Background(), "production/payments/database")
+	fmt.Println(sdk.CodeOf(err))
+	// Output: not_found_or_denied
+}
+
+func ExampleClient_Undelete() {
+	server, client, end := inPod()
+	defer end()
+	server.Delete("production/payments/database")
+
+	back, err := client.Undelete(context.Background(), "production/payments/database")
+	fmt.Println("version", back.Version, err)
+	// Output: version 1 <nil>
+}
+
+func ExampleClient_Metadata() {
+	_, client, end := inPod()
+	defer end()
+
+	about, err := client.Metadata(context.Background(), "production/payments/database")
+	fmt.Println("version", about.Version, "by", about.CreatedBy, err)
+	// Output: version 1 by user:tester <nil>
+}
+
+func ExampleClient_List() {
+	server, client, end := inPod()
+	defer end()
+	server.Put("production/payments/stripe", "sk_test")
+
+	found, err := client.List(context.Background(), "production/payments/")
+	for _, about := range found {
+		fmt.Println(about.Path)
+	}
+	fmt.Println(err)
+	// Output:
+	// production/payments/database
+	// production/payments/stripe
+	// <nil>
+}
+
+func ExampleClient_ListPage() {
+	server, client, end := inPod()
+	defer end()
+	server.Put("production/payments/stripe", "sk_test")
+
+	for after := ""; ; {
+		page, err := client.ListPage(context.Background(), "production/payments/", after, 1)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		for _, about := range page.Items {
+			fmt.Println(about.Path)
+		}
+		if after = page.Next; after == "" {
+			return
+		}
+	}
+	// Output:
+	// production/payments/database
+	// production/payments/stripe
 }
 
 func ExampleCodeOf() {
-	client, closeServer := example()
-	defer closeServer()
+	_, client, end := inPod()
+	defer end()
 
 	_, err := client.Get(context.Background(), "production/payments/stripe")
 	switch sdk.CodeOf(err) {
@@ -83,32 +183,6 @@ func ExampleCodeOf() {
 		fmt.Println(err)
 	}
 	// Output: ask for access: the path does not exist, or you may not do this
-}
-
-func ExampleClient_Watch() {
-	client, closeServer := example()
-	defer closeServer()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-
-	for event, err := range client.Watch(ctx, sdk.WatchOptions{Prefix: "production/payments/"}) {
-		if err != nil {
-			fmt.Println("cannot watch:", err)
-			return
-		}
-		switch event.Kind {
-		case sdk.EventPosition:
-			fmt.Println("read everything once") // whatever changes from now on comes
-		case sdk.EventPolicy, sdk.EventReset:
-			fmt.Println("read everything again")
-		default:
-			fmt.Println("read", event.Path, "again: version", event.Version)
-			return
-		}
-	}
-	// Output:
-	// read everything once
-	// read production/payments/database again: version 8
 }
 
 func ExampleSecret_Property() {
@@ -154,56 +228,28 @@ func ExampleSecret_Decode() {
 	// Output: app 5432 5s
 }
 
-func ExampleNewCache() {
-	client, closeServer := example()
-	defer closeServer()
-	cache := sdk.NewCache(client, sdk.CacheConfig{
-		Prefix:   "production/payments/", // what changes here is known at once
-		MaxStale: 30 * time.Minute,       // how long an outage may be
-	})
-	defer cache.Close()
-
-	for range 2 { // the second read is answered from memory
-		password, err := cache.Get(context.Background(), "production/payments/database")
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		if password.Stale() {
-			fmt.Println("the last value, of", password.Age(), "ago:", password.Outage)
-		}
-		fmt.Println(len(password.Value), "bytes of", password)
-	}
-	// Output:
-	// 13 bytes of production/payments/database@7
-	// 13 bytes of production/payments/database@7
-}
-
-func ExampleClient_Follow() {
-	client, closeServer := example()
-	defer closeServer()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-
-	for password, err := range client.Follow(ctx, "production/payments/database") {
-		if err != nil {
-			fmt.Println("deleted, or no longer allowed:", err)
-			return
-		}
-		fmt.Println("connect anew with", password)
-		return // or go on: the next value comes with the next rotation
-	}
-	// Output: connect anew with production/payments/database@7
-}
-
 func ExampleHooks() {
-	hooks := sdk.Hooks{
+	_, client, end := withHooks(sdk.Hooks{
 		Attempt: func(ctx context.Context, a sdk.Attempt) (context.Context, func(sdk.AttemptResult)) {
 			return ctx, func(r sdk.AttemptResult) { fmt.Println(a.Operation, a.Path, "attempt", a.Number, "ok:", r.Err == nil) }
 		},
-		CacheRead: func(_ context.Context, r sdk.CacheRead) { fmt.Println(r.Outcome, r.Path) },
+	})
+	defer end()
+
+	if _, err := client.Get(context.Background(), "production/payments/database"); err != nil {
+		fmt.Println(err)
 	}
-	_, err := sdk.New(sdk.Config{Address: "https://coffer.example", Token: "token", Hooks: hooks})
-	fmt.Println(err)
-	// Output: <nil>
+	// Output: GET /v1/secret production/payments/database attempt 1 ok: true
+}
+
+// withHooks is inPod with a client that has hooks.
+func withHooks(hooks sdk.Hooks) (server *coffertest.Server, client *sdk.Client, end func()) {
+	server, _, end = inPod()
+	config := server.Config()
+	config.Hooks = hooks
+	client, err := sdk.New(config)
+	if err != nil {
+		panic(err)
+	}
+	return server, client, end
 }

@@ -15,10 +15,12 @@ import (
 	"github.com/coffer-vault/coffer/hack/local/internal/toolchain"
 )
 
-// CofferImage is Coffer's; SampleImage that of the program that stands for an application.
+// CofferImage is Coffer's; SampleImage that of the program that stands for an application, and
+// ExampleImage that of the SDK's example.
 const (
-	CofferImage = "coffer.local/coffer:dev"
-	SampleImage = "coffer.local/sampleapp:dev"
+	CofferImage  = "coffer.local/coffer:dev"
+	SampleImage  = "coffer.local/sampleapp:dev"
+	ExampleImage = "coffer.local/sdkexample:dev"
 )
 
 // source is an image made of a program of this repository.
@@ -30,6 +32,7 @@ type source struct {
 var sources = []source{
 	{cluster.PauseImage, "./hack/pause", "/pause", false},
 	{SampleImage, "./hack/sampleapp", "/sampleapp", false},
+	{ExampleImage, "./hack/sdkexample", "/sdkexample", false},
 	{CofferImage, "./cmd/manager", "/manager", true},
 }
 
