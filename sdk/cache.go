@@ -193,17 +193,22 @@ func (c *Cache) usable(held *entry) bool {
 }
 
 // withdrawn reports whether err says that the caller is not to have the value, rather
-// than that the server is away. Without a good token nobody knows who the caller is; one
-// of a file may be renewed late.
+// than that the server is away. A token that the server refuses is no outage: a server that
+// cannot check one says that it is unavailable, so the account was deleted or its token is
+// over, and who has lost its identity must not go on with values for as long as in an outage.
 func (c *Client) withdrawn(err error) bool {
 	switch CodeOf(err) {
 	case CodeNotFoundOrDenied, CodeVersionNotFound, CodeInvalid:
 		return true
-	case CodeUnauthenticated:
-		return c.token.file == ""
 	default:
-		return false
+		return isRefusal(err) || CodeOf(err) == CodeUnauthenticated && c.token.file == ""
 	}
+}
+
+// final reports whether err is withdrawn for good: the file of a token that is refused may
+// get another one, with which reading goes on.
+func (c *Client) final(err error) bool {
+	return c.withdrawn(err) && (c.token.file == "" || !isRefusal(err))
 }
 
 // flight is one read of the server under way, for all who ask for its path.
@@ -301,12 +306,14 @@ func (c *Cache) read(ctx context.Context, path string, f *flight) {
 	case err == nil:
 		c.entries.put(path, &entry{secret: withCopy(found), readAt: f.readAt})
 		c.entries.shrink(c.config.MaxEntries)
+	case isRefusal(err):
+		c.entries.dropAll() // nobody knows who the caller is
 	case c.client.withdrawn(err):
 		c.entries.drop(path)
 	case held != nil:
 		held.outage, held.retryAt = err, time.Now().Add(outageRetry)
 	}
-	if err == nil || c.client.withdrawn(err) {
+	if err == nil || c.client.final(err) {
 		c.tell(path)
 	}
 }

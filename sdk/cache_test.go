@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -197,6 +199,53 @@ func TestCacheDrops(t *testing.T) {
 				c.server.away(unavailable)
 				if found, err := c.Get(t.Context(), "a/b"); err == nil || found.Value != nil {
 					t.Errorf("got %v, %v", found, err)
+				}
+			})
+		})
+	}
+}
+
+// TestCacheDropsWhenATokenOfAFileIsRefused: all that it has, by a read or by the watch, and reads
+// again with the next token.
+func TestCacheDropsWhenATokenOfAFileIsRefused(t *testing.T) {
+	for name, notice := range map[string]func(t *testing.T, c *sdk.Cache, s *standIn){
+		"a read": func(t *testing.T, c *sdk.Cache, _ *standIn) {
+			wait(t, time.Minute)
+			if _, err := c.Get(t.Context(), "a/b"); sdk.CodeOf(err) != sdk.CodeUnauthenticated {
+				t.Errorf("a read: %v", err)
+			}
+		},
+		"the watch": func(t *testing.T, _ *sdk.Cache, s *standIn) {
+			s.hangUp()
+			wait(t, 10*time.Second)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "token")
+			must(t, os.WriteFile(file, []byte("old"), 0o600))
+			synctest.Test(t, func(t *testing.T) {
+				s := newStandIn()
+				s.put("a/b", "one")
+				s.put("a/c", "two")
+				c := sdk.NewCache(s.client(t, sdk.Config{TokenFile: file}), sdk.CacheConfig{})
+				defer c.Close()
+				synctest.Wait()
+				for _, path := range []string{"a/b", "a/c"} {
+					_, err := c.Get(t.Context(), path)
+					must(t, err)
+				}
+				s.renew("new")
+				notice(t, c, s)
+				s.away(unavailable)
+				for _, path := range []string{"a/b", "a/c"} {
+					if found, err := c.Get(t.Context(), path); err == nil || found.Value != nil {
+						t.Errorf("%s is still there: %v, %v", path, found, err)
+					}
+				}
+				s.away(nil)
+				must(t, os.WriteFile(file, []byte("new"), 0o600))
+				if found, err := c.Get(t.Context(), "a/b"); err != nil || found.Text() != "one" || found.Stale() {
+					t.Errorf("with the next token: %v, %v", found, err)
 				}
 			})
 		})

@@ -11,14 +11,12 @@ const watchAgain = time.Minute
 
 // feed watches, and marks what changes.
 func (c *Cache) feed(ctx context.Context) {
-	options := WatchOptions{Prefix: c.config.Prefix, Paths: c.config.Paths, Retrying: c.config.Interrupted}
+	options := WatchOptions{Prefix: c.config.Prefix, Paths: c.config.Paths, Retrying: c.interrupted}
 	for {
 		stands := false
 		for event, err := range c.client.Watch(ctx, options) {
 			if err != nil {
-				if c.config.Interrupted != nil {
-					c.config.Interrupted(err, watchAgain)
-				}
+				c.interrupted(err, watchAgain)
 				break
 			}
 			if event.Kind != EventPosition || !stands {
@@ -29,6 +27,22 @@ func (c *Cache) feed(ctx context.Context) {
 		if sleep(ctx, watchAgain) != nil {
 			return
 		}
+	}
+}
+
+// interrupted passes on why there is no watch. That the token is refused counts for the
+// values too: whoever is not to hear of changes is not to have them.
+func (c *Cache) interrupted(err error, again time.Duration) {
+	if isRefusal(err) {
+		c.mu.Lock()
+		if c.entries != nil {
+			c.flights = map[string]*flight{} // answers under way are of the caller's before
+			c.entries.dropAll()
+		}
+		c.mu.Unlock()
+	}
+	if c.config.Interrupted != nil {
+		c.config.Interrupted(err, again)
 	}
 }
 

@@ -51,7 +51,7 @@ func (c *Client) call(ctx context.Context, what call, out any) error {
 		body = encoded
 		defer clear(body)
 	}
-	refused := false
+	renewed := false
 	for attempt := 0; ; attempt++ {
 		within, told := c.hooks.begin(ctx, Attempt{Operation: what.method + " " + what.route, Path: what.query.Get("path"), Number: attempt + 1})
 		a := c.attempt(within, what, body, out)
@@ -59,12 +59,11 @@ func (c *Client) call(ctx context.Context, what call, out any) error {
 		if a.err == nil {
 			return nil
 		}
-		again := a.retry || what.repeatable && a.retryIfRepeatable
-		if CodeOf(a.err) == CodeUnauthenticated && c.token.file != "" && !refused {
-			// The token may have been renewed since it was read.
-			refused, again, a.wait = true, true, time.Nanosecond
-			c.token.expire()
+		if a.refused() && !renewed && c.token.renewed(a.token) {
+			renewed = true
+			continue
 		}
+		again := a.retry || what.repeatable && a.retryIfRepeatable
 		if !again || attempt >= c.retries {
 			return a.err
 		}
@@ -81,6 +80,18 @@ type attempt struct {
 	retry, retryIfRepeatable bool
 	// wait is how long the server asks to wait.
 	wait time.Duration
+	// token is the one that was sent.
+	token string
+}
+
+// refused reports whether the server said that the token is no good.
+func (a attempt) refused() bool { return isRefusal(a.err) }
+
+// isRefusal reports whether err is the server's word that the token is no good, and not
+// that there is none. A server that cannot tell says that it is unavailable.
+func isRefusal(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Code == CodeUnauthenticated && e.Status == http.StatusUnauthorized
 }
 
 func (c *Client) attempt(ctx context.Context, what call, body []byte, out any) attempt {
@@ -111,7 +122,9 @@ func (c *Client) attempt(ctx context.Context, what call, body []byte, out any) a
 		return noAnswer(c.base, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	return readAnswer(response, out)
+	a := readAnswer(response, out)
+	a.token = token
+	return a
 }
 
 // noAnswer says what became of a request without an answer.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -189,6 +190,60 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 	must(t, os.WriteFile(file, []byte("new\n"), 0o600))
 	if _, err := client.Whoami(t.Context()); err != nil {
 		t.Errorf("the new token: %v", err)
+	}
+}
+
+// TestARefusedTokenIsTriedOnceMore: when the file has another one, also by a client that
+// does not repeat calls, and not when it has the same.
+func TestARefusedTokenIsTriedOnceMore(t *testing.T) {
+	for name, ask := range map[string]func(*sdk.Client) error{
+		"a read": func(c *sdk.Client) error { _, err := c.Whoami(t.Context()); return err },
+		"a watch": func(c *sdk.Client) error {
+			for _, err := range c.Watch(t.Context(), sdk.WatchOptions{Retrying: func(error, time.Duration) { t.Error("the watch was interrupted") }}) {
+				return err
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "token")
+			must(t, os.WriteFile(file, []byte("old"), 0o600))
+			var mu sync.Mutex
+			var asked []string
+			good := "old"
+			renew := func(token string) {
+				mu.Lock()
+				defer mu.Unlock()
+				good = token
+			}
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+				if asked = append(asked, token); token != good {
+					problem(w, http.StatusUnauthorized, sdk.CodeUnauthenticated)
+					return
+				}
+				if r.URL.Path == "/v1/watch" {
+					_, _ = io.WriteString(w, positionText)
+					return
+				}
+				_, _ = w.Write([]byte(`{}`))
+			}))
+			defer s.Close()
+			client := newClient(t, sdk.Config{Address: s.URL, TokenFile: file, Retries: -1})
+			must(t, ask(client))
+			renew("new")
+			must(t, os.WriteFile(file, []byte("new"), 0o600))
+			must(t, ask(client))
+			renew("newer")
+			if _, err := client.Whoami(t.Context()); sdk.CodeOf(err) != sdk.CodeUnauthenticated {
+				t.Errorf("a token that stays refused: %v", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			wantList(t, "tokens", asked, "old", "old", "new", "new")
+		})
 	}
 }
 

@@ -52,7 +52,7 @@ func (c *Cache) Follow(ctx context.Context, path string) iter.Seq2[CachedSecret,
 			case ctx.Err() != nil:
 				clear(found.Value)
 				return
-			case errors.Is(err, errCacheClosed) || c.client.withdrawn(err):
+			case errors.Is(err, errCacheClosed) || c.client.final(err):
 				yield(CachedSecret{}, err)
 				return
 			case err == nil && !sameVersion(found.Metadata, last):

@@ -107,6 +107,16 @@ func (s *standIn) renew(token string) {
 	s.token = token
 }
 
+// hangUp breaks the watches.
+func (s *standIn) hangUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.watches {
+		_ = w.Close()
+	}
+	s.watches = nil
+}
+
 // lose forgets the positions of all watches.
 func (s *standIn) lose() {
 	s.mu.Lock()
@@ -135,12 +145,9 @@ func (s *standIn) tell(kind sdk.EventKind, path string) {
 // break.
 func (s *standIn) away(refusal answerer) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.refusal = refusal
-	for _, w := range s.watches {
-		_ = w.Close()
-	}
-	s.watches = nil
+	s.mu.Unlock()
+	s.hangUp()
 }
 
 func (s *standIn) asked() int {

@@ -17,10 +17,19 @@ type opening struct {
 	body          []byte
 }
 
-// open sends a request once and returns its answer, which the caller closes, unless
-// the attempt failed.
+// open sends a request and returns its answer, which the caller closes, unless the
+// attempt failed. It is sent a second time only when the file has another token than the one
+// that was refused.
 func (c *Client) open(ctx context.Context, o opening) (io.ReadCloser, attempt) {
-	ctx, told := c.hooks.begin(ctx, Attempt{Operation: o.method + " " + o.route, Number: 1})
+	body, a := c.openOnce(ctx, o, 1)
+	if a.refused() && c.token.renewed(a.token) {
+		body, a = c.openOnce(ctx, o, 2)
+	}
+	return body, a
+}
+
+func (c *Client) openOnce(ctx context.Context, o opening, number int) (io.ReadCloser, attempt) {
+	ctx, told := c.hooks.begin(ctx, Attempt{Operation: o.method + " " + o.route, Number: number})
 	body, a := c.send(ctx, o)
 	told(a.err)
 	return body, a
@@ -48,6 +57,7 @@ func (c *Client) send(ctx context.Context, o opening) (io.ReadCloser, attempt) {
 	if response.StatusCode != http.StatusOK {
 		defer func() { _ = response.Body.Close() }()
 		a := readAnswer(response, nil)
+		a.token = token
 		if a.err == nil {
 			a.err = &Error{Code: CodeInternal, Status: response.StatusCode, Detail: "the server answered " + response.Status + ", which is not Coffer's: is the address right?"}
 		}

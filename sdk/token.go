@@ -32,6 +32,11 @@ func (s *tokenSource) get() (string, error) {
 	if s.file == "" || s.token != "" && s.now().Sub(s.readAt) < tokenMaxAge {
 		return s.token, nil
 	}
+	return s.read()
+}
+
+// read takes up the token of the file.
+func (s *tokenSource) read() (string, error) {
 	content, err := os.ReadFile(s.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("there is no token: %s does not exist; set %s or %s, or mount a token for Coffer's audience", s.file, EnvToken, EnvTokenFile)
@@ -47,9 +52,17 @@ func (s *tokenSource) get() (string, error) {
 	return token, nil
 }
 
-// expire makes get read the file again: the server refused the token.
-func (s *tokenSource) expire() {
+// renewed reports whether there is another token by now than the one that the server
+// refused, and reads the file again for that. One that is the same would be refused again.
+func (s *tokenSource) renewed(refused string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.readAt = time.Time{}
+	if s.file == "" {
+		return false
+	}
+	if s.token != refused {
+		return true // it was read since
+	}
+	token, err := s.read()
+	return err == nil && token != refused
 }

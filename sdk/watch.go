@@ -138,7 +138,7 @@ func (w *watch) run(ctx context.Context) {
 		case code == CodePositionLost && w.position != "":
 			w.position, w.reset = "", true
 		case code == CodeUnauthenticated && w.client.token.file != "":
-			w.client.token.expire() // it may have been renewed since it was read
+			// It may be renewed late: the file is read again with each attempt.
 		case !passing(code):
 			w.yield(Event{}, a.err)
 			return

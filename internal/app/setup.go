@@ -24,6 +24,7 @@ import (
 	"github.com/coffer-vault/coffer/controllers/vaultpolicy"
 	"github.com/coffer-vault/coffer/controllers/vaultsecret"
 	"github.com/coffer-vault/coffer/internal/authn"
+	"github.com/coffer-vault/coffer/internal/authn/issuers"
 	"github.com/coffer-vault/coffer/internal/server"
 	"github.com/coffer-vault/coffer/internal/servercert"
 	"github.com/coffer-vault/coffer/internal/vault"
@@ -96,13 +97,17 @@ func setupAPI(ctx context.Context, mgr manager.Manager, engine *vault.Engine, c 
 	if err != nil {
 		return err
 	}
+	known, err := openIssuers(c, logger)
+	if err != nil {
+		return err
+	}
 	listener, err := listenAPI(ctx, c.APIBindAddress)
 	if err != nil {
 		return err
 	}
 	authenticator := authn.New(authn.Options{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Audience: c.TokenAudience, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
-		Namespaces: c.knownNamespaces(),
+		Namespaces: c.knownNamespaces(), Issuers: known,
 	})
 	ending := make(chan struct{})
 	handler := server.New(server.Config{
@@ -115,6 +120,14 @@ func setupAPI(ctx context.Context, mgr manager.Manager, engine *vault.Engine, c 
 		return err
 	}
 	return mgr.Add(api)
+}
+
+// openIssuers returns nil when no file is given.
+func openIssuers(c Config, logger *slog.Logger) (*issuers.File, error) {
+	if c.OIDCConfig == "" {
+		return nil, nil
+	}
+	return issuers.Open(issuers.Options{File: c.OIDCConfig, Audience: c.TokenAudience, Logger: logger})
 }
 
 // setupCertificate returns the supplied certificate, reloaded when its files

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/authn/issuers"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
@@ -27,8 +28,9 @@ var (
 	// ErrUnauthenticated says no more on purpose: why a token is refused is of use
 	// only to who should not have one.
 	ErrUnauthenticated = errors.New("the token is missing, expired, or not issued for this server")
-	// ErrUnavailable means that the Kubernetes API server did not answer.
-	ErrUnavailable = errors.New("the Kubernetes API server cannot check the token now")
+	// ErrUnavailable means that the Kubernetes API server, or the issuer of the token, did
+	// not answer.
+	ErrUnavailable = errors.New("the token cannot be checked now")
 )
 
 // How long an answer is believed. A deleted service account keeps its access for at
@@ -64,6 +66,8 @@ type Options struct {
 	// Namespaces are those whose service accounts are accepted; all when nil. Client need
 	// not read others.
 	Namespaces []string
+	// Issuers are those whose tokens are believed besides; none when nil.
+	Issuers *issuers.File
 	// Clock is the real one when nil.
 	Clock clock.PassiveClock
 }
@@ -76,6 +80,8 @@ type Authenticator struct {
 	cluster            string
 	defaultEnvironment string
 	namespaces         []string
+	issuers            *issuers.File
+	clock              clock.PassiveClock
 
 	// The caches are keyed by the SHA-256 of the token, so that memory holds no token
 	// for longer than its request. They are apart so that garbage cannot push
@@ -94,6 +100,7 @@ func New(o Options) *Authenticator {
 	}
 	return &Authenticator{
 		client: o.Client, reader: o.Reader, audience: o.Audience, cluster: o.Cluster, defaultEnvironment: o.DefaultEnvironment, namespaces: o.Namespaces,
+		issuers: o.Issuers, clock: o.Clock,
 		accepted: cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
 		refused:  cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
 		known:    cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
@@ -151,16 +158,27 @@ func (a *Authenticator) cached(key [sha256.Size]byte) (secret.Caller, bool) {
 	return caller, true
 }
 
+// identify asks whoever knows the token, and says for how long the answer is believed.
+func (a *Authenticator) identify(ctx context.Context, token string) (_ secret.Caller, believed time.Duration, _ error) {
+	if a.issuers != nil {
+		if issuer := a.issuers.For(ctx, token); issuer != nil {
+			return a.ofIssuer(ctx, issuer, token)
+		}
+	}
+	caller, err := a.review(ctx, token)
+	return caller, acceptedFor, err
+}
+
 // shareReview lets requests that come with one token at one time wait for one
 // review. The review outlives the request that began it.
 func (a *Authenticator) shareReview(ctx context.Context, key [sha256.Size]byte, token string) (secret.Caller, error) {
 	flight := a.flights.DoChan(string(key[:]), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviewTimeout)
 		defer cancel()
-		caller, err := a.review(ctx, token)
+		caller, believed, err := a.identify(ctx, token)
 		switch {
 		case err == nil:
-			a.accepted.Add(key, caller, acceptedFor)
+			a.accepted.Add(key, caller, believed)
 			a.known.Add(key, struct{}{}, knownFor)
 		case errors.Is(err, ErrUnauthenticated):
 			a.refused.Add(key, struct{}{}, refusedFor)
@@ -200,7 +218,12 @@ func (a *Authenticator) review(ctx context.Context, token string) (secret.Caller
 	if !review.Status.Authenticated || !slices.Contains(review.Status.Audiences, a.audience) {
 		return secret.Caller{}, ErrUnauthenticated
 	}
-	return callerOf(a.cluster, review.Status.User)
+	caller, err := callerOf(a.cluster, review.Status.User)
+	// Nobody else is to pass for a caller of an issuer, or one of its groups.
+	if err == nil && caller.Kind == secret.KindUser && a.issuers != nil && a.issuers.Owns(caller.Name, caller.Groups) {
+		return secret.Caller{}, ErrUnauthenticated
+	}
+	return caller, err
 }
 
 // reasonOf is err without its text when that could quote the request, as the refusal

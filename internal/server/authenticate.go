@@ -32,7 +32,7 @@ func (a *api) authenticate(h huma.API) middleware {
 		case isUnauthenticated(err):
 			ctx.SetHeader("WWW-Authenticate", "Bearer")
 			_ = huma.WriteErr(h, ctx, http.StatusUnauthorized, authn.ErrUnauthenticated.Error()+
-				"; get a token for Coffer's audience: kubectl create token ACCOUNT --namespace NAMESPACE --audience coffer")
+				"; get a token for Coffer's audience: kubectl create token ACCOUNT --namespace NAMESPACE --audience coffer; or take one of an issuer that the administrator named")
 			return
 		case err != nil:
 			if !errors.Is(err, context.Canceled) {

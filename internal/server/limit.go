@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"math"
 	"net/http"
 	"strconv"
@@ -61,8 +62,25 @@ func (a *api) limit(h huma.API) middleware {
 	}
 }
 
+// charge takes a request for as many more as it costs beyond one, and refuses it when the caller's rate has not got
+// that many now.
+func (a *api) charge(ctx context.Context, more int) error {
+	limiter := a.limiters.of(callerKey(callerOf(ctx)))
+	more = min(more, limiter.Burst()) // what costs more than there can be is never possible
+	if more <= 0 || limiter.AllowN(time.Now(), more) {
+		return nil
+	}
+	exchangeOf(ctx).endTurn() // others do not wait for a refusal
+	a.holder.wait(ctx)
+	return huma.ErrorWithHeaders(newProblem(http.StatusTooManyRequests, "you ask too often, and a watch counts once for each of its paths; wait and try again, or watch a prefix"),
+		http.Header{"Retry-After": {retryAfter(limiter.Limit() / rate.Limit(more))}})
+}
+
 // refuseForNow answers 429 and says when the next request has a chance.
 func refuseForNow(h huma.API, ctx huma.Context, r rate.Limit, detail string) {
-	ctx.SetHeader("Retry-After", strconv.Itoa(max(1, int(math.Ceil(1/float64(r))))))
+	ctx.SetHeader("Retry-After", retryAfter(r))
 	_ = huma.WriteErr(h, ctx, http.StatusTooManyRequests, detail)
 }
+
+// retryAfter is how long one takes at the rate r, in whole seconds and at least one.
+func retryAfter(r rate.Limit) string { return strconv.Itoa(max(1, int(math.Ceil(1/float64(r))))) }

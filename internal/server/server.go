@@ -161,7 +161,7 @@ func (a *api) register(mux *http.ServeMux) []byte {
 		"A path that does not exist and one that the caller may not use give the same answer."
 	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "A Kubernetes token for Coffer's audience, as the TokenRequest API issues it"},
+		"token": {Type: "http", Scheme: "bearer", Description: "A Kubernetes token for Coffer's audience, as the TokenRequest API issues it, or one of an OpenID Connect issuer that the manager's configuration names"},
 	}
 	config.Security = []map[string][]string{{"token": {}}}
 	config.RejectUnknownQueryParameters = true // a misspelt version must not read the current one

@@ -40,10 +40,13 @@ func (a *api) watch(ctx context.Context, in *watchInput) (*huma.StreamResponse, 
 		return nil, err
 	}
 	e := exchangeOf(ctx)
-	leave, ok := a.watches.enter(callerKey(e.caller))
+	if err := a.charge(ctx, scope.Parts()-1); err != nil {
+		return nil, err
+	}
+	leave, ok := a.watches.enter(e.caller)
 	if !ok {
 		return nil, huma.ErrorWithHeaders(newProblem(http.StatusTooManyRequests,
-			"too many watches are open, of yours or of all; end some, or watch a prefix in place of many paths"), http.Header{"Retry-After": {"5"}})
+			"too many watches are open, of yours, of your namespace or of all; end some, or watch a prefix in place of many paths"), http.Header{"Retry-After": {"5"}})
 	}
 	e.after = append(e.after, leave)
 	e.endless = true

@@ -248,6 +248,68 @@ func TestWatchesAreBounded(t *testing.T) {
 	})
 }
 
+// byAccount is byToken with tokens that name the namespace and the account.
+type byAccount struct{ byToken }
+
+func (byAccount) Authenticate(_ context.Context, token string) (secret.Caller, error) {
+	namespace, name, ok := strings.Cut(token, "/")
+	if !ok {
+		return secret.Caller{Kind: secret.KindUser, Cluster: "default", Name: token}, nil
+	}
+	return vaulttest.ServiceAccount(namespace, name, ""), nil
+}
+
+// TestWatchesOfANamespaceAreBounded: together, whoever of it has them; users too.
+func TestWatchesOfANamespaceAreBounded(t *testing.T) {
+	e := startByToken(t, vaulttest.Start(t), func(c *server.Config) {
+		c.Watches, c.Authenticator = server.WatchLimits{OfNamespace: 2, OfCaller: 2}, byAccount{}
+	}, nil)
+	e.Sync(t, vaulttest.ServiceAccount("a", "b", "").Cluster)
+	open := func(token string, want int) *stream {
+		t.Helper()
+		s := e.openWatch(t, account{token: token}, "", "")
+		if s.response.StatusCode != want {
+			t.Errorf("%s: status %d, want %d", token, s.response.StatusCode, want)
+		}
+		return s
+	}
+	open("team/one", http.StatusOK)
+	last := open("team/two", http.StatusOK)
+	open("team/three", http.StatusTooManyRequests)
+	open("other/one", http.StatusOK)
+	open("alice", http.StatusOK)
+	open("bob", http.StatusOK)
+	open("carol", http.StatusTooManyRequests)
+	last.close()
+	testkit.Eventually(t, patience, func() string {
+		s := e.openWatch(t, account{token: "team/three"}, "", "")
+		if s.response.StatusCode != http.StatusOK {
+			return "a watch that ended makes no room"
+		}
+		return ""
+	})
+}
+
+// TestAWatchIsChargedForItsPaths: as for as many requests.
+func TestAWatchIsChargedForItsPaths(t *testing.T) {
+	e := startByToken(t, vaulttest.Start(t), func(c *server.Config) { c.Rate, c.Burst = 0.001, 70 }, nil)
+	team := e.token("team", t, "**")
+	paths := "path=p0"
+	for i := 1; i < 64; i++ {
+		paths += fmt.Sprintf("&path=p%d", i)
+	}
+	if s := e.openWatch(t, team, paths, ""); s.response.StatusCode != http.StatusOK {
+		t.Fatalf("status %d", s.response.StatusCode)
+	}
+	got := e.do(t, team, http.MethodGet, "/v1/watch?"+paths, "")
+	if p := got.problem(t); p.Code != sdk.CodeRateLimited || got.header.Get("Retry-After") != "63000" { // 63 at 0.001 a second
+		t.Errorf("a second one: %d %s, Retry-After %q", p.Status, p.Code, got.header.Get("Retry-After"))
+	}
+	if s := e.openWatch(t, team, "prefix=a", ""); s.response.StatusCode != http.StatusOK {
+		t.Errorf("a prefix, for which there is still enough: status %d", s.response.StatusCode)
+	}
+}
+
 // TestWatchesTakeNoTurns: who watches as much as it may still reads and writes.
 func TestWatchesTakeNoTurns(t *testing.T) {
 	e := startByToken(t, vaulttest.Start(t), nil, nil)

@@ -3,13 +3,17 @@ package server
 import (
 	"sync"
 	"time"
+
+	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
 // WatchLimits bounds the watches of one server. Zero fields have defaults.
 type WatchLimits struct {
-	// All and OfCaller are how many there may be at a time, of all callers and of one;
-	// 1024 and 128. Each reads Postgres when something changed.
-	All, OfCaller int
+	// All, OfNamespace and OfCaller are how many there may be at a time: of all callers, of
+	// those of one namespace, and of one; 1024, 256 and 128. Callers without a namespace, users,
+	// count as those of one: who may make names, such as a pipeline for each branch, leaves
+	// service accounts their share. Each watch reads Postgres when something changed.
+	All, OfNamespace, OfCaller int
 	// Check is how often the caller is authenticated again and told that the watch is
 	// there; 10 s, for which an answer about a token is believed.
 	Check time.Duration
@@ -20,6 +24,9 @@ type WatchLimits struct {
 func (l WatchLimits) withDefaults() WatchLimits {
 	if l.All == 0 {
 		l.All = 1024
+	}
+	if l.OfNamespace == 0 {
+		l.OfNamespace = 256
 	}
 	if l.OfCaller == 0 {
 		l.OfCaller = 128
@@ -37,32 +44,40 @@ func (l WatchLimits) withDefaults() WatchLimits {
 type watches struct {
 	limits WatchLimits
 
-	mu       sync.Mutex
-	all      int
-	byCaller map[string]int // those above 0
+	mu          sync.Mutex
+	all         int
+	byNamespace map[string]int // those above 0, and so
+	byCaller    map[string]int
 }
 
 func newWatches(l WatchLimits) *watches {
-	return &watches{limits: l.withDefaults(), byCaller: map[string]int{}}
+	return &watches{limits: l.withDefaults(), byNamespace: map[string]int{}, byCaller: map[string]int{}}
 }
 
 // enter counts a watch of the caller in, when there is room.
-func (w *watches) enter(caller string) (leave func(), ok bool) {
+func (w *watches) enter(caller secret.Caller) (leave func(), ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.all >= w.limits.All || w.byCaller[caller] >= w.limits.OfCaller {
+	key, namespace := callerKey(caller), caller.Cluster+" "+caller.Namespace
+	if w.all >= w.limits.All || w.byNamespace[namespace] >= w.limits.OfNamespace || w.byCaller[key] >= w.limits.OfCaller {
 		return nil, false
 	}
 	w.all++
-	w.byCaller[caller]++
-	return sync.OnceFunc(func() { w.leave(caller) }), true
+	w.byNamespace[namespace]++
+	w.byCaller[key]++
+	return sync.OnceFunc(func() { w.leave(key, namespace) }), true
 }
 
-func (w *watches) leave(caller string) {
+func (w *watches) leave(caller, namespace string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.all--
-	if w.byCaller[caller]--; w.byCaller[caller] == 0 {
-		delete(w.byCaller, caller)
+	takeOne(w.byNamespace, namespace)
+	takeOne(w.byCaller, caller)
+}
+
+func takeOne(of map[string]int, key string) {
+	if of[key]--; of[key] == 0 {
+		delete(of, key)
 	}
 }

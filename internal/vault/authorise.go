@@ -228,21 +228,36 @@ func ruleOf(err error) string {
 // record makes the verdict's audit row durable and returns the verdict's error, or
 // secret.ErrUnavailable when the row cannot be written: then nothing may leave. A
 // caller that went away does not keep its row from being written.
-func (e *Engine) record(ctx context.Context, v verdict) error {
+func (e *Engine) record(ctx context.Context, v verdict) error { return e.recordAll(ctx, v) }
+
+// recordAll is record for the verdicts of one operation, in one commit. Its error is the
+// first that a verdict has.
+func (e *Engine) recordAll(ctx context.Context, verdicts ...verdict) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), operationTimeout)
 	defer cancel()
-	v.entry.At = e.now()
-	if v.entry.Rule == "" && v.entry.Decision == audit.Denied {
-		v.entry.Rule = ruleNothing
+	now := e.now()
+	entries := make([]audit.Entry, len(verdicts))
+	for i, v := range verdicts {
+		v.entry.At = now
+		if v.entry.Rule == "" && v.entry.Decision == audit.Denied {
+			v.entry.Rule = ruleNothing
+		}
+		entries[i] = v.entry
 	}
-	if err := e.committer.Commit(ctx, v.entry); err != nil {
+	if err := e.committer.Commit(ctx, entries...); err != nil {
 		if !errors.Is(err, secret.ErrUnavailable) {
 			err = fmt.Errorf("%w: %w", secret.ErrUnavailable, err)
 		}
-		return fmt.Errorf("%s %s: %w", v.entry.Action, v.entry.Path, err)
+		return fmt.Errorf("%s %s: %w", entries[0].Action, entries[0].Path, err)
 	}
-	if errors.Is(v.err, secret.ErrTampered) {
-		e.logger.ErrorContext(ctx, "integrity check failed", "action", v.entry.Action, "path", v.entry.Path, "finding", v.entry.Rule)
+	var first error
+	for i, v := range verdicts {
+		if errors.Is(v.err, secret.ErrTampered) {
+			e.logger.ErrorContext(ctx, "integrity check failed", "action", v.entry.Action, "path", v.entry.Path, "finding", entries[i].Rule)
+		}
+		if first == nil {
+			first = v.err
+		}
 	}
-	return v.err
+	return first
 }

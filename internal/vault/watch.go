@@ -24,8 +24,8 @@ const positionEvery = time.Minute
 type Event struct {
 	Kind changes.Kind
 	// Path and Version are as in changes.Change; both are zero for changes.Policy, which
-	// says that other rules are about the caller now: what it may see is to be listed
-	// again.
+	// says that other rules are about the caller now, or that it is of another environment than
+	// when the watch was interrupted: what it may see is to be listed again.
 	Path    secret.Path
 	Version int64
 	At      time.Time
@@ -47,6 +47,10 @@ func (s Scope) contains(path secret.Path) bool {
 }
 
 func (s Scope) hasPrefix() bool { return len(s.Paths) == 0 || s.Prefix != secret.Prefix{} }
+
+// Parts is of how many parts the scope is: as many audit rows does the beginning of a
+// watch write.
+func (s Scope) Parts() int { return len(s.names()) }
 
 // names are what the audit log calls the parts of the scope.
 func (s Scope) names() []string {
@@ -87,16 +91,16 @@ type WatchHandler func(ctx context.Context, events []Event, next changes.Positio
 // parts, secret.ErrInvalid, and when it begins secret.ErrTampered and
 // secret.ErrUnavailable.
 func (e *Engine) Watch(ctx context.Context, caller secret.Caller, scope Scope, from changes.Position, handle WatchHandler) error {
-	cursor, err := e.beginWatch(ctx, caller, scope, from)
+	begun, err := e.beginWatch(ctx, caller, scope, from)
 	if err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
-	w := &watcher{engine: e, caller: caller, scope: scope, handle: handle, rights: cursor.Tag()}
+	w := &watcher{engine: e, caller: caller, scope: scope, handle: handle, rights: begun.at.Tag(), others: begun.others}
 	ctx, w.cancel = context.WithCancel(ctx)
 	defer w.cancel()
 	follower := e.follower()
 	follower.Source = gated{e.store, e.watchGate}
-	if err := follower.FollowFrom(ctx, cursor, w.deliver); err != nil {
+	if err := follower.FollowFrom(ctx, begun.at, w.deliver); err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
 	return w.refused
@@ -117,47 +121,61 @@ func (g gated) ReadChanges(ctx context.Context, at changes.Cursor) (changes.Snap
 	return g.Source.ReadChanges(ctx, at)
 }
 
-func (e *Engine) beginWatch(ctx context.Context, caller secret.Caller, scope Scope, from changes.Position) (_ changes.Cursor, err error) {
+// beginning is where a watch begins.
+type beginning struct {
+	at changes.Cursor
+	// others says that the caller's rights are others than those that it knows of there.
+	others bool
+}
+
+func (e *Engine) beginWatch(ctx context.Context, caller secret.Caller, scope Scope, from changes.Position) (_ beginning, err error) {
 	ctx, done := e.begin(ctx, audit.Watch)
 	defer func() { done(err) }()
 	if len(scope.Paths) > MaxWatchedPaths {
-		return changes.Cursor{}, fmt.Errorf("%w: %d paths were named; name at most %d, or a prefix", secret.ErrInvalid, len(scope.Paths), MaxWatchedPaths)
+		return beginning{}, fmt.Errorf("%w: %d paths were named; name at most %d, or a prefix", secret.ErrInvalid, len(scope.Paths), MaxWatchedPaths)
 	}
 	if caller.Kind == secret.KindSystem {
-		return changes.Cursor{}, secret.ErrDenied
+		return beginning{}, secret.ErrDenied
 	}
 	// The rights are those of before the place: the change of policy between the two must
 	// not pass as known.
 	heads, err := e.store.Heads(ctx, store.Wanted{Cluster: caller.Cluster})
 	if err != nil {
-		return changes.Cursor{}, err
+		return beginning{}, err
 	}
 	rules, rulesErr := e.rules(ctx, caller.Cluster, heads[0].Policies)
+	var verdicts []verdict
 	for _, name := range scope.names() {
 		v := verdict{entry: newEntry(caller, audit.Watch, name, 0, audit.Allowed, ruleEachEvent)}
 		if rulesErr != nil {
 			v.entry.Decision, v.entry.Rule, v.err = audit.Failed, undecided(rulesErr), rulesErr
 		}
-		if err := e.record(ctx, v); err != nil {
-			return changes.Cursor{}, err
-		}
+		verdicts = append(verdicts, v)
 	}
+	if err := e.recordAll(ctx, verdicts...); err != nil {
+		return beginning{}, err
+	}
+	rights := e.rightsOf(caller, rules)
 	if from != "" {
-		return e.openPosition(from)
+		at, err := e.openPosition(from)
+		return beginning{at, at.Tag() != rights && at.Tag() != changes.Tag{}}, err
 	}
 	start, err := e.store.StartChanges(ctx, 0)
-	return changes.NewCursor(start).WithTag(e.rightsOf(caller, rules)), err
+	return beginning{at: changes.NewCursor(start).WithTag(rights)}, err
 }
 
-// rightsOf tells one set of rules about caller from another. It stands in the caller's
-// position, so that a change of them is noticed across a restart, and a change of
-// rules about others is no event.
+// rightsOf tells what caller may see by one set of rules, in its environment, from what it
+// may by another. It stands in the caller's position, so that a change of it is noticed across a
+// restart, and a change of rules about others is no event.
 func (e *Engine) rightsOf(caller secret.Caller, rules []policy.Rule) (tag changes.Tag) {
-	about, err := json.Marshal(policy.About(rules, caller))
+	about, err := json.Marshal(struct {
+		Environment string
+		Rules       []policy.Rule
+	}{caller.Environment, policy.About(rules, caller)})
 	if err != nil {
 		about = nil // rules were JSON when they were stored
 	}
-	mac := e.keyring.MAC("vault/rights/1", about)
+	mac := e.keyring.MAC("vault/rights/2", about)
 	copy(tag[:], mac[:])
 	return tag
 }
@@ -175,6 +193,9 @@ type watcher struct {
 	// rights are those that the caller knows of. They are zero in a position that
 	// Engine.Position gave: then every change of policy is an event, until one was.
 	rights changes.Tag
+	// others says that there are others by now, though perhaps no change of the policies tells
+	// of it: the caller is of another environment or of other groups than it was.
+	others bool
 }
 
 // deliver is a changes.Handler.
@@ -195,7 +216,7 @@ func (w *watcher) deliver(ctx context.Context, batch []changes.Change, next chan
 		}
 		w.last = time.Now()
 	}
-	w.rights = rights
+	w.rights, w.others = rights, false
 	return nil
 }
 
@@ -203,6 +224,7 @@ func (w *watcher) deliver(ctx context.Context, batch []changes.Change, next chan
 // after them.
 func (w *watcher) visible(ctx context.Context, batch []changes.Change) ([]Event, changes.Tag, error) {
 	batch, wanted, policies := w.ours(batch)
+	policies = policies || w.others
 	if len(wanted) == 0 && !policies {
 		return nil, w.rights, nil
 	}

@@ -207,6 +207,49 @@ func TestWatchTellsOfPoliciesAboutTheCaller(t *testing.T) {
 	again.want(t, "policy  0")
 }
 
+// TestWatchTellsOfOtherRightsWhenItGoesOn: who comes again as somebody who may see something else is told,
+// though no policy changed.
+func TestWatchTellsOfOtherRightsWhenItGoesOn(t *testing.T) {
+	env := vaulttest.Start(t)
+	caller := vaulttest.ServiceAccount("team", "api", "staging")
+	user := secret.Caller{Kind: secret.KindUser, Cluster: caller.Cluster, Name: "alice", Groups: []string{"ops"}}
+	for _, subjects := range []policy.Subjects{{Groups: []string{"ops"}}, {Groups: []string{"sre"}}, {ServiceAccounts: []policy.ServiceAccount{{Namespace: "team", Name: "api"}}}} {
+		env.AllowRules(t, caller.Cluster, policy.Rule{
+			Effect: policy.Allow, Paths: patterns(t, "open/**"), Capabilities: []policy.Capability{policy.Read}, Subjects: subjects,
+		})
+	}
+	moved, other := caller, user
+	moved.Environment, other.Groups = "production", []string{"sre"}
+	version := 0
+	for name, test := range map[string]struct{ before, after secret.Caller }{
+		"another environment": {caller, moved},
+		"other groups":        {user, other},
+	} {
+		position, _ := watch(t, env.Engine, test.before, "", "").stop(t)
+		again := watch(t, env.Engine, test.before, "", position)
+		env.Put(t, "open/mark", "v")
+		version++
+		again.want(t, fmt.Sprintf("put open/mark %d", version))
+		position, seen := again.stop(t)
+		wantSeen(t, name+": who is as before", seen, fmt.Sprintf("put open/mark %d", version))
+
+		again = watch(t, env.Engine, test.after, "", position)
+		again.want(t, "policy  0")
+		env.Put(t, "open/mark", "v")
+		version++
+		again.want(t, fmt.Sprintf("put open/mark %d", version))
+		position, seen = again.stop(t)
+		wantSeen(t, name+": who is another", seen, "policy  0", fmt.Sprintf("put open/mark %d", version))
+
+		again = watch(t, env.Engine, test.after, "", position)
+		env.Put(t, "open/mark", "v")
+		version++
+		again.want(t, fmt.Sprintf("put open/mark %d", version))
+		_, seen = again.stop(t)
+		wantSeen(t, name+": who was told", seen, fmt.Sprintf("put open/mark %d", version))
+	}
+}
+
 // TestWatchGoesOnWhereItWas: each visible event comes, over restarts on other replicas,
 // and the position moves also while only others' changes are made.
 func TestWatchGoesOnWhereItWas(t *testing.T) {
@@ -304,6 +347,16 @@ func TestWatchOfNamedPaths(t *testing.T) {
 	slices.Sort(audited)
 	wantSeen(t, "the audit log", audited, "a/one", "a/one", "a/two", "c/")
 
+	many := vault.Scope{Prefix: below}
+	for i := range vault.MaxWatchedPaths {
+		many.Paths = append(many.Paths, vaulttest.Path(t, fmt.Sprintf("many/%d", i)))
+	}
+	watchScope(t, env.Engine, env.Admin, many, "").stop(t)
+	var rows, commits int
+	must(t, connect(t, env).QueryRow(t.Context(), `SELECT count(*), count(DISTINCT xmin::text) FROM audit WHERE path LIKE 'many/%'`).Scan(&rows, &commits))
+	if rows != vault.MaxWatchedPaths || commits != 1 {
+		t.Errorf("the beginning of a watch of many paths was %d rows in %d commits", rows, commits)
+	}
 	tooMany := vault.Scope{Paths: make([]secret.Path, vault.MaxWatchedPaths+1)}
 	wantError(t, env.Engine.Watch(t.Context(), env.Admin, tooMany, "", nil), secret.ErrInvalid)
 }

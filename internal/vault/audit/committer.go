@@ -42,15 +42,15 @@ type Committer struct {
 	calls group.Calls[Entry, struct{}]
 }
 
-// Commit returns nil when e is durable. When ctx ends first, e may become durable
-// later or never.
-func (c *Committer) Commit(ctx context.Context, e Entry) error {
+// Commit returns nil when all of entries, at most MaxBatch, are durable: they are written
+// by one flush. When ctx ends first, they may become durable later or never.
+func (c *Committer) Commit(ctx context.Context, entries ...Entry) error {
 	c.once.Do(func() {
 		c.calls.MaxBatch, c.calls.MaxQueue, c.calls.Observe = MaxBatch, MaxQueue, c.Observe
 		c.calls.AtOnce, c.calls.Patience = maxFlushes, patience
 		c.calls.Do = func(entries []Entry) ([]struct{}, error) { return make([]struct{}, len(entries)), c.Flush(entries) }
 	})
-	_, err := c.calls.Ask(ctx, e)
+	_, err := c.calls.AskTogether(ctx, entries)
 	switch {
 	case errors.Is(err, group.ErrQueueFull):
 		return ErrQueueFull

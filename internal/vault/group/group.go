@@ -45,7 +45,9 @@ type Calls[Q, A any] struct {
 type call struct{ began time.Time }
 
 type question[Q, A any] struct {
-	asked    Q
+	asked Q
+	// together is how many questions, from this one on, belong into one call.
+	together int
 	answered chan struct{}
 	answer   A
 	err      error
@@ -54,10 +56,36 @@ type question[Q, A any] struct {
 
 // Ask returns the answer to q. When ctx ends first, q may be part of a call later or never.
 func (c *Calls[Q, A]) Ask(ctx context.Context, q Q) (A, error) {
-	p := &question[Q, A]{asked: q, answered: make(chan struct{})}
+	p := &question[Q, A]{asked: q, together: 1, answered: make(chan struct{})}
 	if !c.enqueue(p) {
 		return p.answer, ErrQueueFull
 	}
+	return p.wait(ctx)
+}
+
+// AskTogether returns the answers to qs, at most MaxBatch, which are questions of one call. When ctx ends first, they may
+// be part of one later or never.
+func (c *Calls[Q, A]) AskTogether(ctx context.Context, qs []Q) ([]A, error) {
+	batch := make([]*question[Q, A], len(qs))
+	for i, q := range qs {
+		batch[i] = &question[Q, A]{asked: q, together: len(qs) - i, answered: make(chan struct{})}
+	}
+	if !c.enqueue(batch...) {
+		return nil, ErrQueueFull
+	}
+	answers := make([]A, len(qs))
+	var failed error
+	for i, p := range batch {
+		var err error
+		if answers[i], err = p.wait(ctx); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	return answers, failed
+}
+
+// wait returns the answer once it is there.
+func (p *question[Q, A]) wait(ctx context.Context) (A, error) {
 	select {
 	case <-p.answered:
 		return p.answer, p.err
@@ -68,13 +96,14 @@ func (c *Calls[Q, A]) Ask(ctx context.Context, q Q) (A, error) {
 	}
 }
 
-func (c *Calls[Q, A]) enqueue(p *question[Q, A]) bool {
+// enqueue takes all of batch or nothing.
+func (c *Calls[Q, A]) enqueue(batch ...*question[Q, A]) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.queue) >= c.MaxQueue {
+	if len(c.queue)+len(batch) > c.MaxQueue {
 		return false
 	}
-	c.queue = append(c.queue, p)
+	c.queue = append(c.queue, batch...)
 	c.start()
 	return true
 }
@@ -141,7 +170,7 @@ func (c *Calls[Q, A]) take(own *call) (batch []*question[Q, A], waiting int) {
 	defer c.mu.Unlock()
 	n := 0
 	for _, p := range c.queue {
-		if len(batch) == c.MaxBatch {
+		if len(batch) > 0 && len(batch)+p.together > c.MaxBatch {
 			break
 		}
 		n++

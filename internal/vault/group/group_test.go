@@ -210,3 +210,38 @@ func TestOneCallThatHangsDelaysNoOther(t *testing.T) {
 		wait.Wait()
 	})
 }
+
+// TestQuestionsThatBelongTogetherGoInOneCall: also when there is room for some of them only.
+func TestQuestionsThatBelongTogetherGoInOneCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls [][]int
+		release := make(chan struct{})
+		c := &group.Calls[int, int]{AtOnce: 1, MaxBatch: 10, MaxQueue: 20, Do: func(asked []int) ([]int, error) {
+			<-release
+			calls = append(calls, asked)
+			return asked, nil
+		}}
+		var wait sync.WaitGroup
+		ask := func(questions ...int) {
+			wait.Go(func() {
+				if answers, err := c.AskTogether(t.Context(), questions); err != nil || !slices.Equal(answers, questions) {
+					t.Errorf("got %v, %v, want %v", answers, err, questions)
+				}
+			})
+			synctest.Wait()
+		}
+		ask(0)
+		ask(1, 2, 3, 4, 5, 6, 7)
+		ask(8, 9, 10, 11)
+		ask(12)
+		if _, err := c.AskTogether(t.Context(), make([]int, 9)); !errors.Is(err, group.ErrQueueFull) {
+			t.Errorf("more than there is room for: %v", err)
+		}
+		close(release)
+		wait.Wait()
+		want := [][]int{{0}, {1, 2, 3, 4, 5, 6, 7}, {8, 9, 10, 11, 12}}
+		if !slices.EqualFunc(calls, want, slices.Equal) {
+			t.Errorf("calls of %v, want %v", calls, want)
+		}
+	})
+}

@@ -9,7 +9,8 @@ type Kind string
 const (
 	// KindServiceAccount is a Kubernetes service account.
 	KindServiceAccount Kind = "ServiceAccount"
-	// KindUser is any other identity that the API server vouches for.
+	// KindUser is any other identity that the API server, or an OpenID Connect issuer of
+	// the manager's configuration, vouches for.
 	KindUser Kind = "User"
 	// KindSystem is Coffer itself: the policy controller, key maintenance. It
 	// cannot be named in a token.
@@ -17,7 +18,7 @@ const (
 )
 
 // Caller is who asks. Its fields come from places the caller cannot write: a
-// TokenReview answer, or the metadata of a Kubernetes object.
+// TokenReview answer, the signed claims of a token, or the metadata of a Kubernetes object.
 type Caller struct {
 	Kind Kind
 	// Cluster is the name of the cluster that the identity belongs to.
@@ -27,7 +28,7 @@ type Caller struct {
 	Namespace, Name string
 	// UID is the service account's UID, for the audit log and for rules that mean one
 	// account: it tells a recreated account from the former one. All other rules go by
-	// Namespace and Name.
+	// Namespace and Name. A user's, for the audit log only, is what vouches for it calls it.
 	UID string
 	// Groups are the user's groups; empty for service accounts read from objects.
 	Groups []string
