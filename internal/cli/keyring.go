@@ -276,7 +276,7 @@ capabilities on sys/keyring.`,
 		if err := destroyKey(ctx, client, status, id); err != nil {
 			return err
 		}
-		return s.print(output.value, result{data: destroyedKey{id, "destroyed"}, names: keyNames(id), text: s.line("Key %d is destroyed.", id)})
+		return s.print(output.value, result{data: destroyedKey{id, destroyed}, names: keyNames(id), text: s.line("Key %d is destroyed.", id)})
 	})
 	return cmd
 }
