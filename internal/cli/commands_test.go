@@ -3,7 +3,9 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -63,6 +65,46 @@ func TestEveryCommandHasFormats(t *testing.T) {
 		}
 		if slices.Contains(f.allowed, formatName) == (withoutName[name] != "") {
 			t.Errorf("%s: -o name %v, excepted %v", name, slices.Contains(f.allowed, formatName), withoutName[name] != "")
+		}
+	})
+}
+
+// Every command has a line in the scripts for what it does, for a mistake, and where it asks the vault for an
+// unknown token and a vault that is away.
+func TestEveryCommandIsScripted(t *testing.T) {
+	asksNoVault := []string{
+		"completion", "completion bash", "completion fish", "completion powershell", "completion zsh", "context", "context list", "context show", "context use",
+		"help", "keyring", "logout", "restore", "rotation", "scan", "version",
+	}
+	otherwise := map[string]string{
+		"completion bash 2": "cobra's own", "completion fish 2": "cobra's own", "completion powershell 2": "cobra's own", "completion zsh 2": "cobra's own", "help 2": "cobra's own",
+		"completion 0":      "with a shell",
+		"keyring destroy 0": "the key is not known to the script, which runs it by sh",
+	}
+	scripted := map[string]bool{}
+	files, err := filepath.Glob(filepath.Join("testdata", "*", "*.txtar"))
+	must(t, err)
+	for _, file := range files {
+		script, err := os.ReadFile(file)
+		must(t, err)
+		for line := range strings.Lines(string(script)) {
+			if words := strings.Fields(line); len(words) > 2 && words[0] == "exits" {
+				scripted[words[2]+" "+words[1]] = true
+				if len(words) > 3 {
+					scripted[words[2]+" "+words[3]+" "+words[1]] = true
+				}
+			}
+		}
+	}
+	eachCommand(func(name string, _ *cobra.Command) {
+		codes := []int{exitOK, exitUsage}
+		if !slices.Contains(asksNoVault, name) {
+			codes = append(codes, exitUnauthenticated, exitUnavailable)
+		}
+		for _, code := range codes {
+			if line := fmt.Sprintf("%s %d", name, code); !scripted[line] && otherwise[line] == "" {
+				t.Errorf("no script has the line: exits %d %s", code, name)
+			}
 		}
 	})
 }

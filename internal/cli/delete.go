@@ -21,6 +21,9 @@ type removed struct {
 	Done string `json:"done"`
 }
 
+// destroyed is what is done to what does not come back.
+const destroyed = "destroyed"
+
 // removal is delete, undelete or destroy: of a whole secret, or of single versions.
 type removal struct {
 	// done is for the message, such as "deleted".
@@ -78,11 +81,11 @@ later put goes on with the next one. Backups of the database still hold what was
 destroyed after they were made.
 
 You are asked to confirm by typing the path, unless --yes is given. --dry-run shows the
-versions that would go, of a secret that is not deleted, for which it needs the list or the
-read capability besides. Needs the delete capability.`,
+versions that would go, for which it needs the list or the read capability besides. Needs
+the delete capability.`,
 		Example: `  coffer destroy production/payments/database
   coffer destroy production/payments/database --version 1,2 --yes`,
-	}, removal{done: "destroyed", asks: "destroys, for good,", path: (*sdk.Client).Destroy, versions: (*sdk.Client).DestroyVersions})
+	}, removal{done: destroyed, asks: "destroys, for good,", path: (*sdk.Client).Destroy, versions: (*sdk.Client).DestroyVersions})
 }
 
 // removal completes cmd with what its kind has in common.

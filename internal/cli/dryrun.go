@@ -41,6 +41,9 @@ func (s *session) showRemoval(ctx context.Context, client *sdk.Client, r removed
 		return err
 	}
 	found, err := client.Versions(ctx, r.Path)
+	if r.Done == destroyed && len(r.Versions) == 0 && sdk.CodeOf(err) == sdk.CodeNotFoundOrDenied {
+		found, err = client.DeletedVersions(ctx, r.Path) // which can be destroyed, too
+	}
 	if err != nil {
 		return err
 	}

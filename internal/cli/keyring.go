@@ -28,7 +28,7 @@ version, and are themselves wrapped by the root key.
 To replace the key: coffer keyring rotate && coffer keyring rewrap. The vault is used
 meanwhile as always. Needs capabilities on the path sys/keyring, which a rule must name:
 ** does not reach it.`,
-		Args: noArgs,
+		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(s.keyringStatus(), s.keyringRotate(), s.keyringRewrap(), s.keyringDestroy())
 	return cmd
@@ -276,7 +276,7 @@ capabilities on sys/keyring.`,
 		if err := destroyKey(ctx, client, status, id); err != nil {
 			return err
 		}
-		return s.print(output.value, result{data: destroyedKey{id, "destroyed"}, names: keyNames(id), text: s.line("Key %d is destroyed.", id)})
+		return s.print(output.value, result{data: destroyedKey{id, destroyed}, names: keyNames(id), text: s.line("Key %d is destroyed.", id)})
 	})
 	return cmd
 }
