@@ -23,6 +23,9 @@ LOCAL := $(GO) run ./hack/local
 # Packages whose +kubebuilder:rbac markers make the manager's ClusterRole.
 RBAC_PACKAGES := paths=./controllers/... paths=./internal/...
 
+# How long `make soak` goes on.
+SOAK ?= 60s
+
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 10s
 
@@ -155,6 +158,10 @@ faults: ## Kill the engine and the operator at each failpoint, take the servers 
 	assets="$${KUBEBUILDER_ASSETS:-$$($(LOCAL) assets)}" && export KUBEBUILDER_ASSETS="$$assets" && \
 	( cd test/faults && FAULTS_TABLE=$(CURDIR)/dist/faults.txt $(GO) test -count=1 -timeout 15m -parallel 4 -tags failpoints ) && \
 	{ [ -n "$${FAULTS_RUN:-}" ] || $(GO) test -count=1 -timeout 10m -tags failpoints -run '^TestKilled' ./controllers/vaultsecret; }
+
+.PHONY: soak
+soak: ## Watch with 50 clients for SOAK (60s), under the race detector, while what they see is rotated, denied and allowed again.
+	COFFER_SOAK=$(SOAK) $(GO) test -race -count=1 -v -timeout 30m -run '^TestSoak$$' ./internal/server
 
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZTIME (10s).

@@ -91,9 +91,12 @@ type Cache struct {
 	closed chan struct{}
 	work   sync.WaitGroup
 
-	mu        sync.Mutex
-	entries   *entries // nil when closed
-	flights   map[string]*flight
+	mu      sync.Mutex
+	entries *entries // nil when closed
+	flights map[string]*flight
+	// late are the paths of reads under way that an event overtook: what they bring may be
+	// from before it.
+	late      map[*flight]string
 	followers map[*follower]struct{}
 }
 
@@ -102,7 +105,7 @@ func NewCache(client *Client, config CacheConfig) *Cache {
 	ctx, end := context.WithCancel(context.Background())
 	c := &Cache{
 		client: client, config: config.withDefaults(), end: end, closed: make(chan struct{}),
-		entries: newEntries(), flights: map[string]*flight{}, followers: map[*follower]struct{}{},
+		entries: newEntries(), flights: map[string]*flight{}, late: map[*flight]string{}, followers: map[*follower]struct{}{},
 	}
 	c.work.Go(func() { c.feed(ctx) })
 	c.work.Go(func() { c.sweep(ctx) })
@@ -286,8 +289,7 @@ func (f *flight) clearUnlessWanted() {
 	}
 }
 
-// read asks the server and keeps what it says, unless a change was told meanwhile: the
-// answer may be from before.
+// read asks the server and keeps what it says.
 func (c *Cache) read(ctx context.Context, path string, f *flight) {
 	found, err := c.client.Get(ctx, path)
 	c.mu.Lock()
@@ -296,6 +298,7 @@ func (c *Cache) read(ctx context.Context, path string, f *flight) {
 	close(f.done)
 	defer f.clearUnlessWanted()
 	if c.flights[path] != f {
+		c.keepLate(path, f)
 		return
 	}
 	delete(c.flights, path)
@@ -309,12 +312,37 @@ func (c *Cache) read(ctx context.Context, path string, f *flight) {
 	case isRefusal(err):
 		c.entries.dropAll() // nobody knows who the caller is
 	case c.client.withdrawn(err):
-		c.entries.drop(path)
+		c.forget(path)
 	case held != nil:
 		held.outage, held.retryAt = err, time.Now().Add(outageRetry)
 	}
 	if err == nil || c.client.final(err) {
 		c.tell(path)
+	}
+}
+
+// keepLate keeps what a read brought that an event overtook, unless there is something
+// newer: it is read again at once, and is better than nothing in an outage. c.mu is held.
+func (c *Cache) keepLate(path string, f *flight) {
+	_, wanted := c.late[f]
+	delete(c.late, f)
+	if !wanted || f.err != nil || c.entries == nil {
+		return
+	}
+	if held := c.entries.get(path); held == nil || held.readAt.Before(f.readAt) {
+		c.entries.put(path, &entry{secret: withCopy(f.secret), readAt: f.readAt, changed: true})
+		c.entries.shrink(c.config.MaxEntries)
+	}
+}
+
+// forget drops what is known of path, and what reads under way are about to bring. c.mu is
+// held.
+func (c *Cache) forget(path string) {
+	c.entries.drop(path)
+	for f, of := range c.late {
+		if of == path {
+			delete(c.late, f)
+		}
 	}
 }
 

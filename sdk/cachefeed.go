@@ -56,18 +56,28 @@ func (c *Cache) take(event Event) {
 	}
 	if event.Path == "" {
 		// The watch stands since now, began anew, or the caller's rights are others.
-		c.flights = map[string]*flight{}
+		for path := range c.flights {
+			c.overtake(path)
+		}
 		c.entries.changeAll()
 		c.tell("")
 		return
 	}
-	delete(c.flights, event.Path)
+	c.overtake(event.Path)
 	if event.Kind == EventDelete || event.Kind == EventDestroy {
-		c.entries.drop(event.Path)
+		c.forget(event.Path)
 	} else {
 		c.entries.change(event.Path)
 	}
 	c.tell(event.Path)
+}
+
+// overtake has who asks from now on not wait for a read that is under way. c.mu is held.
+func (c *Cache) overtake(path string) {
+	if f, ok := c.flights[path]; ok {
+		delete(c.flights, path)
+		c.late[f] = path
+	}
 }
 
 // follower is one Follow under way.

@@ -229,27 +229,22 @@ func ExampleSecret_Decode() {
 }
 
 func ExampleHooks() {
-	_, client, end := withHooks(sdk.Hooks{
-		Attempt: func(ctx context.Context, a sdk.Attempt) (context.Context, func(sdk.AttemptResult)) {
-			return ctx, func(r sdk.AttemptResult) { fmt.Println(a.Operation, a.Path, "attempt", a.Number, "ok:", r.Err == nil) }
-		},
-	})
-	defer end()
+	t := &testkit.Example{}
+	defer t.Close()
+	server := coffertest.NewServer(t)
+	server.Put("production/payments/database", "correct horse")
+	config := server.Config()
 
+	config.Hooks.Attempt = func(ctx context.Context, a sdk.Attempt) (context.Context, func(sdk.AttemptResult)) {
+		return ctx, func(r sdk.AttemptResult) { fmt.Println(a.Operation, a.Path, "attempt", a.Number, "ok:", r.Err == nil) }
+	}
+	client, err := sdk.New(config)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	if _, err := client.Get(context.Background(), "production/payments/database"); err != nil {
 		fmt.Println(err)
 	}
 	// Output: GET /v1/secret production/payments/database attempt 1 ok: true
-}
-
-// withHooks is inPod with a client that has hooks.
-func withHooks(hooks sdk.Hooks) (server *coffertest.Server, client *sdk.Client, end func()) {
-	server, _, end = inPod()
-	config := server.Config()
-	config.Hooks = hooks
-	client, err := sdk.New(config)
-	if err != nil {
-		panic(err)
-	}
-	return server, client, end
 }

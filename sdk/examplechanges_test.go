@@ -133,27 +133,23 @@ func ExampleCache_Close() {
 }
 
 func ExampleCachedSecret_Stale() {
-	goAway := func() {}
-	server, client, end := withHooks(sdk.Hooks{CacheRead: func(_ context.Context, read sdk.CacheRead) {
-		if read.Outcome == sdk.CacheHit {
-			goAway()
-		}
-	}})
+	server, client, end := inPod()
 	defer end()
-	goAway = server.Outage
-	cache := sdk.NewCache(client, sdk.CacheConfig{MaxAge: time.Second})
+	cache := sdk.NewCache(client, sdk.CacheConfig{MaxAge: time.Nanosecond}) // as after the usual minute
 	defer cache.Close()
+	if _, err := cache.Get(context.Background(), "production/payments/database"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	server.Outage()
 
-	for range time.Tick(100 * time.Millisecond) { // whenever the program needs it
-		password, err := cache.Get(context.Background(), "production/payments/database")
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		if password.Stale() {
-			fmt.Println("the last value, since the server is away:", sdk.CodeOf(password.Outage))
-			return
-		}
+	password, err := cache.Get(context.Background(), "production/payments/database")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if password.Stale() {
+		fmt.Println("the last value, since the server is away:", sdk.CodeOf(password.Outage))
 	}
 	// Output: the last value, since the server is away: unavailable
 }

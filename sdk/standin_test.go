@@ -117,6 +117,13 @@ func (s *standIn) hangUp() {
 	s.watches = nil
 }
 
+// open has reads wait for no gate any more, but those that do.
+func (s *standIn) open() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gate = nil
+}
+
 // lose forgets the positions of all watches.
 func (s *standIn) lose() {
 	s.mu.Lock()
