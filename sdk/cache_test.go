@@ -210,7 +210,7 @@ func TestCacheDrops(t *testing.T) {
 func TestCacheDropsWhenATokenOfAFileIsRefused(t *testing.T) {
 	for name, notice := range map[string]func(t *testing.T, c *sdk.Cache, s *standIn){
 		"a read": func(t *testing.T, c *sdk.Cache, _ *standIn) {
-			wait(t, time.Minute)
+			wait(t, 10*time.Second) // a watch that says nothing would be broken off after 35 s
 			if _, err := c.Get(t.Context(), "a/b"); sdk.CodeOf(err) != sdk.CodeUnauthenticated {
 				t.Errorf("a read: %v", err)
 			}
@@ -227,7 +227,7 @@ func TestCacheDropsWhenATokenOfAFileIsRefused(t *testing.T) {
 				s := newStandIn()
 				s.put("a/b", "one")
 				s.put("a/c", "two")
-				c := sdk.NewCache(s.client(t, sdk.Config{TokenFile: file}), sdk.CacheConfig{})
+				c := sdk.NewCache(s.client(t, sdk.Config{TokenFile: file}), sdk.CacheConfig{MaxAge: 10 * time.Second})
 				defer c.Close()
 				synctest.Wait()
 				for _, path := range []string{"a/b", "a/c"} {
