@@ -12,11 +12,12 @@ import (
 // auditFlush is the failpoints' name of the group commit.
 const auditFlush = "audit-flush"
 
-// flushAudit makes entries durable in one transaction, as rows of one writer. It is
-// the committer's.
+// flushAudit makes entries durable in one transaction, as rows of one writer, and with them
+// who reads what. It is the committer's.
 func (e *Engine) flushAudit(entries []audit.Entry) error {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTimeout)
 	defer cancel()
+	readers := e.readersDue(entries)
 	var rows auditRows
 	err := rows.settle(e, func() error {
 		rows.take(e)
@@ -26,9 +27,10 @@ func (e *Engine) flushAudit(entries []audit.Entry) error {
 		}
 		rows.rows = e.link(*rows.lane, ids, "", entries)
 		failpoint.Hit(auditFlush, failpoint.BeforeCommit)
-		return e.store.AppendAudit(ctx, rows.rows, e.chain.Seal(rows.head()))
+		return e.store.AppendAudit(ctx, rows.rows, e.chain.Seal(rows.head()), readers...)
 	})
 	if err == nil {
+		e.readers.written(readers)
 		failpoint.Hit(auditFlush, failpoint.AfterCommit)
 		e.unanchored.Store(true)
 	}
