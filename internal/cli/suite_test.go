@@ -169,10 +169,11 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "followed": followed, "agekeys": ageKeys, "cut": cut, "fill": fill,
-			"newdatabase": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", testkit.Postgres(t)) },
-			"serves":      i.serves(t),
-			"runsnext":    runsNext,
-			"contains":    contains,
+			"newdatabase":  func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", testkit.Postgres(t)) },
+			"serves":       i.serves(t),
+			"acknowledged": i.acknowledged(t),
+			"runsnext":     runsNext,
+			"contains":     contains,
 		},
 	})
 }
