@@ -13,8 +13,11 @@ import (
 // acknowledger is who says which consumers a cluster has: its operator, by no token.
 var acknowledger = secret.Caller{Kind: secret.KindSystem, Name: "acknowledgement", Address: secret.OperatorAddress}
 
-// errConsumerMAC ends a batch that would go on from rows that were changed.
-var errConsumerMAC = fmt.Errorf("%w: what is stored of the cluster's consumers was changed; acknowledge all of them anew", secret.ErrTampered)
+var errConsumerMAC = fmt.Errorf("%w: what is stored of the consumers of a cluster was changed", secret.ErrTampered)
+
+// acknowledging compares wanted with what is stored, and writes what differs. set is what
+// holds that together, nil when nothing was acknowledged yet.
+type acknowledging func(ctx context.Context, tx *store.Tx, set *store.ConsumerSet, wanted consumerRows, record func(audit.Entry)) error
 
 // Acknowledge replaces what is known of the consumers that batch names: what one does not
 // name any more it has not. It is for the operator of cluster, which no token can name.
@@ -23,7 +26,7 @@ var errConsumerMAC = fmt.Errorf("%w: what is stored of the cluster's consumers w
 // Errors: secret.ErrTampered when what is stored was changed, which AcknowledgeAll puts
 // right; secret.ErrInvalid, secret.ErrUnavailable.
 func (e *Engine) Acknowledge(ctx context.Context, cluster string, batch []secret.Acknowledgement) error {
-	return e.acknowledge(ctx, cluster, batch, func(tx *store.Tx, set *store.ConsumerSet, wanted consumerRows, _ func(audit.Entry)) error {
+	return e.acknowledge(ctx, cluster, batch, func(ctx context.Context, tx *store.Tx, set *store.ConsumerSet, wanted consumerRows, _ func(audit.Entry)) error {
 		stored, err := tx.NamedConsumers(ctx, cluster, consumerNames(batch))
 		if err != nil {
 			return err
@@ -37,7 +40,7 @@ func (e *Engine) Acknowledge(ctx context.Context, cluster string, batch []secret
 			return err
 		}
 		if _, forged := e.splitForged(stored); len(forged) > 0 || !e.verifyConsumerSet(cluster, set, macs) {
-			return errConsumerMAC
+			return fmt.Errorf("%w; acknowledge all of them anew", errConsumerMAC)
 		}
 		e.saveConsumers(tx, cluster, set, macs, change)
 		return nil
@@ -51,7 +54,7 @@ func (e *Engine) Acknowledge(ctx context.Context, cluster string, batch []secret
 //
 // Errors: secret.ErrInvalid, secret.ErrUnavailable.
 func (e *Engine) AcknowledgeAll(ctx context.Context, cluster string, namespaces []string, all []secret.Acknowledgement) error {
-	return e.acknowledge(ctx, cluster, all, func(tx *store.Tx, set *store.ConsumerSet, wanted consumerRows, record func(audit.Entry)) error {
+	return e.acknowledge(ctx, cluster, all, func(ctx context.Context, tx *store.Tx, set *store.ConsumerSet, wanted consumerRows, record func(audit.Entry)) error {
 		stored, err := tx.AllConsumers(ctx, cluster)
 		if err != nil {
 			return err
@@ -79,10 +82,7 @@ func (e *Engine) AcknowledgeAll(ctx context.Context, cluster string, namespaces 
 }
 
 // acknowledge runs f in a transaction that holds what is stored of the cluster's consumers.
-func (e *Engine) acknowledge(
-	ctx context.Context, cluster string, given []secret.Acknowledgement,
-	f func(tx *store.Tx, set *store.ConsumerSet, wanted consumerRows, record func(audit.Entry)) error,
-) (err error) {
+func (e *Engine) acknowledge(ctx context.Context, cluster string, given []secret.Acknowledgement, f acknowledging) (err error) {
 	ctx, done := e.begin(ctx, audit.Acknowledge)
 	defer func() { done(err) }()
 	wanted, err := consumerRowsOf(cluster, given)
@@ -94,7 +94,7 @@ func (e *Engine) acknowledge(
 		if err != nil {
 			return err
 		}
-		return f(tx, set, wanted, record)
+		return f(ctx, tx, set, wanted, record)
 	})
 	if err != nil {
 		return fmt.Errorf("acknowledge the consumers of cluster %q: %w", cluster, err)

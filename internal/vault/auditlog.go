@@ -17,7 +17,7 @@ const auditFlush = "audit-flush"
 func (e *Engine) flushAudit(entries []audit.Entry) error {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTimeout)
 	defer cancel()
-	readers := e.readersDue(entries)
+	var readers []store.Reader
 	var rows auditRows
 	err := rows.settle(e, func() error {
 		rows.take(e)
@@ -26,6 +26,7 @@ func (e *Engine) flushAudit(entries []audit.Entry) error {
 			return err
 		}
 		rows.rows = e.link(*rows.lane, ids, "", entries)
+		readers = e.readersDue(entries, rows.lane.Writer)
 		failpoint.Hit(auditFlush, failpoint.BeforeCommit)
 		return e.store.AppendAudit(ctx, rows.rows, e.chain.Seal(rows.head()), readers...)
 	})

@@ -68,7 +68,7 @@ func (e *Engine) consumersOf(ctx context.Context, path secret.Path) (_ []secret.
 	var found []secret.Consumer
 	for i := range clusters {
 		if !e.verifyCluster(&clusters[i]) {
-			return nil, ruleConsumerMAC, fmt.Errorf("%w: cluster %q; its operator puts it right within some minutes", errConsumerMAC, clusters[i].Cluster)
+			return nil, ruleConsumerMAC, fmt.Errorf("%w, cluster %q; its operator puts it right within some minutes", errConsumerMAC, clusters[i].Cluster)
 		}
 		for j := range clusters[i].Rows {
 			found = append(found, consumerOf(&clusters[i].Rows[j]))
@@ -109,12 +109,14 @@ func (e *Engine) readersHold() time.Duration { return e.readerWindow + readerGra
 // that it read last, and those that it read lately enough for a cache to have them.
 func readersHolding(readers []store.Reader, now time.Time) []secret.Consumer {
 	slices.SortFunc(readers, func(a, b store.Reader) int { return b.ReadAt.Compare(a.ReadAt) })
-	type name struct{ cluster, kind, caller string }
-	seen := map[name]bool{}
+	seen := map[store.ReaderKey]bool{} // with versions, and without
 	var found []secret.Consumer
 	for _, r := range readers {
-		who := name{r.Cluster, r.CallerKind, r.Caller}
-		state := secret.StateReading
+		if seen[r.ReaderKey] {
+			continue // by another writer
+		}
+		seen[r.ReaderKey] = true
+		who, state := ofAnyVersion(r.ReaderKey), secret.StateReading
 		if seen[who] {
 			if now.Sub(r.ReadAt) > secret.MaxCacheAge+readerGrain {
 				continue

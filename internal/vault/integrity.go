@@ -163,7 +163,7 @@ func (e *Engine) verifyConsumerSet(cluster string, set *store.ConsumerSet, macs 
 // readerMAC covers all that the row says.
 func (e *Engine) readerMAC(r *store.Reader) []byte {
 	mac := e.keyring.MAC(purposeReader, e.vaultID[:], []byte(r.Path), []byte(r.Cluster), []byte(r.CallerKind), []byte(r.Caller), []byte(r.Namespace),
-		intBytes(r.Version), timeBytes(r.ReadAt))
+		intBytes(r.Version), r.Writer[:], timeBytes(r.ReadAt))
 	return mac[:]
 }
 

@@ -1,7 +1,6 @@
 package vault
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -42,9 +41,8 @@ func newReaderLog() readerLog {
 	})}
 }
 
-// due are the reads among entries that are to be written down, each once, without MACs and
-// in the order of their keys. Those of an operator are not among them: it acknowledges what
-// came of them.
+// due are the reads among entries that are to be written down, each once, without writers
+// and MACs. Those of an operator are not among them: it acknowledges what came of them.
 func (l readerLog) due(entries []audit.Entry) []store.Reader {
 	var due map[store.ReaderKey]store.Reader
 	for i := range entries {
@@ -63,12 +61,7 @@ func (l readerLog) due(entries []audit.Entry) []store.Reader {
 		}
 		due[key] = store.Reader{ReaderKey: key, Namespace: entry.Namespace, ReadAt: entry.At}
 	}
-	return slices.SortedFunc(maps.Values(due), func(a, b store.Reader) int {
-		return cmp.Or(
-			cmp.Compare(a.Path, b.Path), cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.CallerKind, b.CallerKind),
-			cmp.Compare(a.Caller, b.Caller), cmp.Compare(a.Version, b.Version),
-		)
-	})
+	return slices.Collect(maps.Values(due))
 }
 
 // written notes that readers are durable.
@@ -86,10 +79,12 @@ func ofAnyVersion(key store.ReaderKey) store.ReaderKey {
 	return key
 }
 
-// readersDue are the rows of readers that go with entries of the audit log.
-func (e *Engine) readersDue(entries []audit.Entry) []store.Reader {
+// readersDue are the rows of readers that go with entries of the audit log, by their writer.
+// That one belongs to one transaction at a time: no read waits for the lock of another's row.
+func (e *Engine) readersDue(entries []audit.Entry, writer store.ID) []store.Reader {
 	due := e.readers.due(entries)
 	for i := range due {
+		due[i].Writer = writer
 		due[i].MAC = e.readerMAC(&due[i])
 	}
 	return due

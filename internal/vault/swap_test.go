@@ -50,11 +50,9 @@ var swapTables = map[string]struct {
 	"key_encryption_keys": {[][2]string{{`x.state = 'primary'`, `x.state = 'enabled'`}}, (*swapping).keys},
 	"consumers":           {[][2]string{{`x.cluster = 'one'`, `x.cluster = 'two'`}}, (*swapping).consumers},
 	"consumer_sets":       {[][2]string{{`x.cluster = 'one'`, `x.cluster = 'two'`}}, (*swapping).consumers},
-	"readers": {[][2]string{
-		{`x.path = 'p/one' AND x.version = 8 AND x.caller = 'payments/api'`, `x.path = 'p/two' AND x.version = 2 AND x.caller = 'user:admin'`},
-	}, (*swapping).consumers},
-	"audit":         {[][2]string{{auditRow(0, 4), auditRow(0, 5)}, {auditRow(0, 4), auditRow(1, 4)}, {auditRow(0, 4), auditRow(2, 1)}}, (*swapping).log},
-	"audit_writers": {[][2]string{{auditWriter(0), auditWriter(1)}, {auditWriter(0), auditWriter(3)}}, (*swapping).log},
+	"readers":             {[][2]string{{readerRow("p/one", 8, "payments/api"), readerRow("p/two", 1, "user:admin")}}, (*swapping).consumers},
+	"audit":               {[][2]string{{auditRow(0, 4), auditRow(0, 5)}, {auditRow(0, 4), auditRow(1, 4)}, {auditRow(0, 4), auditRow(2, 1)}}, (*swapping).log},
+	"audit_writers":       {[][2]string{{auditWriter(0), auditWriter(1)}, {auditWriter(0), auditWriter(3)}}, (*swapping).log},
 }
 
 // otherTables are those that need none, and why.
@@ -84,6 +82,12 @@ var equalColumns = map[string]string{
 
 func versionRow(path string, version int) string {
 	return fmt.Sprintf(`x.secret_id = (SELECT id FROM secrets WHERE path = '%s') AND x.version = %d`, path, version)
+}
+
+// readerRow is one of the rows of a reader: there is one for each writer of its audit rows.
+// No writer has one of p/one and of version 1 of p/two.
+func readerRow(path string, version int, caller string) string {
+	return fmt.Sprintf(`x.mac = (SELECT mac FROM readers WHERE path = '%s' AND version = %d AND caller = '%s' ORDER BY mac LIMIT 1)`, path, version, caller)
 }
 
 func newestAmendment(path string) string {

@@ -60,7 +60,7 @@ var columnEdits = map[string]string{
 
 	"readers.path": `path = path || 'x'`, "readers.cluster": `cluster = cluster || 'x'`, "readers.caller_kind": `caller_kind = caller_kind || 'x'`,
 	"readers.caller": `caller = caller || 'x'`, "readers.namespace": `namespace = namespace || 'x'`, "readers.version": `version = version + 1`,
-	"readers.read_at": `read_at = read_at - interval '1 microsecond'`, "readers.mac": `mac = ''`,
+	"readers.writer": `writer = gen_random_uuid()`, "readers.read_at": `read_at = read_at - interval '1 microsecond'`, "readers.mac": `mac = ''`,
 
 	// Of an identity Postgres takes only the next number.
 	"changes.position": `position = DEFAULT`, "changes.xid": `xid = pg_current_xact_id()`, "changes.written_at": `written_at = written_at - interval '1 day'`,

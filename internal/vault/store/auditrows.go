@@ -60,8 +60,8 @@ func reserveIDs(ctx context.Context, q querier, n int) ([]int64, error) {
 
 // AppendAudit writes rows, which are all of one writer and in its order, and the
 // writer's new head with its seal, in one transaction of their own. When it returns
-// nil they are durable, and so are readers, which come in the order of their keys. An error
-// that wraps ErrOutcomeUnknown says that they may be.
+// nil they are durable, and so are readers, which are of that writer too. An error that wraps
+// ErrOutcomeUnknown says that they may be.
 func (s *Store) AppendAudit(ctx context.Context, rows []audit.Row, seal []byte, readers ...Reader) error {
 	var err error
 	for range maxAttempts {

@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ReaderKey says which row of readers is meant.
+// ReaderKey says who has read what.
 type ReaderKey struct {
 	Path, Cluster string
 	// CallerKind and Caller are those of audit.Entry.
@@ -18,19 +18,21 @@ type ReaderKey struct {
 // Reader is one row: who read which version of a path over the API.
 type Reader struct {
 	ReaderKey
+	// Writer is that of the audit row of the read. There is a row for each.
+	Writer    ID
 	Namespace string
 	ReadAt    time.Time
 	// MAC covers all other fields.
 	MAC []byte
 }
 
-const saveReaders = `INSERT INTO readers (path, cluster, caller_kind, caller, version, namespace, read_at, mac)
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[], $8::bytea[])
-	ON CONFLICT (path, cluster, caller_kind, caller, version)
+const saveReaders = `INSERT INTO readers (path, cluster, caller_kind, caller, version, namespace, writer, read_at, mac)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::uuid[], $8::timestamptz[], $9::bytea[])
+	ON CONFLICT (path, cluster, caller_kind, caller, version, writer)
 	DO UPDATE SET namespace = excluded.namespace, read_at = excluded.read_at, mac = excluded.mac`
 
-// queueReaders writes rows, each in place of the one of its key. They are in an order that
-// all transactions keep to, so that none waits for another that waits for it.
+// queueReaders writes rows, each in place of the one of its key and its writer, which
+// belongs to one transaction at a time.
 func queueReaders(batch *pgx.Batch, readers []Reader) {
 	if len(readers) == 0 {
 		return
@@ -42,19 +44,20 @@ func queueReaders(batch *pgx.Batch, readers []Reader) {
 		column(readers, func(r *Reader) string { return r.Caller }),
 		column(readers, func(r *Reader) int64 { return r.Version }),
 		column(readers, func(r *Reader) string { return r.Namespace }),
+		column(readers, func(r *Reader) ID { return r.Writer }),
 		column(readers, func(r *Reader) time.Time { return r.ReadAt }),
 		column(readers, func(r *Reader) []byte { return r.MAC }))
 }
 
 // Readers reads who read which version of path at since or later.
 func (s *Store) Readers(ctx context.Context, path string, since time.Time) ([]Reader, error) {
-	rows, err := s.pool.Query(ctx, `SELECT path, cluster, caller_kind, caller, version, namespace, read_at, mac FROM readers
+	rows, err := s.pool.Query(ctx, `SELECT path, cluster, caller_kind, caller, version, namespace, writer, read_at, mac FROM readers
 		WHERE path = $1 AND read_at >= $2`, path, since)
 	if err != nil {
 		return nil, translate("read the readers", err)
 	}
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Reader, err error) {
-		err = row.Scan(&r.Path, &r.Cluster, &r.CallerKind, &r.Caller, &r.Version, &r.Namespace, &r.ReadAt, &r.MAC)
+		err = row.Scan(&r.Path, &r.Cluster, &r.CallerKind, &r.Caller, &r.Version, &r.Namespace, &r.Writer, &r.ReadAt, &r.MAC)
 		return r, err
 	})
 	return found, translate("read the readers", err)

@@ -29,8 +29,8 @@ CREATE TABLE consumers (
 );
 
 -- Who read which version of a path over the API, and when last: written with the audit
--- rows of reads, but for repeated ones only every few minutes. mac is keyed and covers
--- every other column.
+-- rows of reads, but for repeated ones only every few minutes, and under the writer of
+-- those, so that no writer waits for another. mac is keyed and covers every other column.
 CREATE TABLE readers (
     path        text        COLLATE "C" NOT NULL,
     cluster     text        COLLATE "C" NOT NULL,
@@ -38,9 +38,10 @@ CREATE TABLE readers (
     caller      text        NOT NULL,
     namespace   text        NOT NULL,
     version     bigint      NOT NULL,
+    writer      uuid        NOT NULL,
     read_at     timestamptz NOT NULL,
     mac         bytea       NOT NULL,
-    PRIMARY KEY (path, cluster, caller_kind, caller, version)
+    PRIMARY KEY (path, cluster, caller_kind, caller, version, writer)
 );
 CREATE INDEX readers_by_time ON readers (read_at);
 
