@@ -37,6 +37,8 @@ func AuditActions() []string {
 		"export",
 		"verify",
 		"watch",
+		"consumers",
+		"acknowledge",
 		"anchor",
 		"checkpoint",
 	}

@@ -15,6 +15,9 @@ const (
 	DefaultMaxAge = time.Minute
 	// DefaultMaxStale is longer than a server is away as a rule.
 	DefaultMaxStale = time.Hour
+	// MaxCacheAge bounds MaxAge and MaxStale: after it no cache has a value that its server
+	// did not confirm. Coffer counts on it to know who may still have a former version.
+	MaxCacheAge = time.Hour
 	// DefaultMaxEntries is far above what one program uses.
 	DefaultMaxEntries = 1000
 )
@@ -35,10 +38,11 @@ type CacheConfig struct {
 	Prefix string
 	Paths  []string
 	// MaxAge is after how long a value is read again though nothing tells of a change:
-	// that a right ended by a change of the secret's own access policy is known so.
+	// that a right ended by a change of the secret's own access policy is known so. It is
+	// MaxCacheAge at most.
 	MaxAge time.Duration
-	// MaxStale is how old a value may be that is used while the server is away; none is
-	// used then when it is negative.
+	// MaxStale is how old a value may be that is used while the server is away, MaxCacheAge
+	// at most; none is used then when it is negative.
 	MaxStale time.Duration
 	// MaxEntries is how many values are kept; the one that was not used for the longest
 	// time goes first.
@@ -55,6 +59,7 @@ func (c CacheConfig) withDefaults() CacheConfig {
 	if c.MaxStale == 0 {
 		c.MaxStale = DefaultMaxStale
 	}
+	c.MaxAge, c.MaxStale = min(c.MaxAge, MaxCacheAge), min(c.MaxStale, MaxCacheAge)
 	if c.MaxEntries <= 0 {
 		c.MaxEntries = DefaultMaxEntries
 	}

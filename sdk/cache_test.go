@@ -102,15 +102,17 @@ func TestCacheReadsAgainWhenTheWatchStands(t *testing.T) {
 
 // TestCacheReadsAgain what is too old, also when nothing tells of a change.
 func TestCacheReadsAgain(t *testing.T) {
-	withCache(t, sdk.CacheConfig{MaxAge: time.Hour}, func(t *testing.T, c *cached) {
-		c.server.put("a/b", "one")
-		c.want(t, "one", false, 1)
-		c.server.put("a/b", "two")
-		wait(t, time.Hour-time.Second)
-		c.want(t, "one", false, 1)
-		wait(t, time.Second)
-		c.want(t, "two", false, 2)
-	})
+	for _, age := range []time.Duration{sdk.MaxCacheAge, 48 * time.Hour} {
+		withCache(t, sdk.CacheConfig{MaxAge: age}, func(t *testing.T, c *cached) {
+			c.server.put("a/b", "one")
+			c.want(t, "one", false, 1)
+			c.server.put("a/b", "two")
+			wait(t, sdk.MaxCacheAge-time.Second)
+			c.want(t, "one", false, 1)
+			wait(t, time.Second)
+			c.want(t, "two", false, 2)
+		})
+	}
 }
 
 // wait lets time pass in a synctest bubble.

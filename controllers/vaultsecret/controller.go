@@ -56,6 +56,10 @@ type Options struct {
 	Vault Vault
 	// Changes tells what changes in it.
 	Changes ChangeSource
+	// Acknowledger is told which versions each VaultSecret has; nobody when nil.
+	Acknowledger Acknowledger
+	// Namespaces are those whose VaultSecrets the cache of the manager has; all when nil.
+	Namespaces []string
 	// Cluster is the name of this cluster in the vault's policies.
 	Cluster string
 	// DefaultEnvironment is that of namespaces without the label; none when empty.
@@ -133,6 +137,11 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 	}
 	if err := addCensus(mgr, opts.Registerer, instruments.propagation); err != nil {
 		return err
+	}
+	if opts.Acknowledger != nil {
+		if err := mgr.Add(newAcknowledgements(mgr, opts)); err != nil {
+			return fmt.Errorf("add what acknowledges: %w", err)
+		}
 	}
 	return r.setupController(mgr, opts)
 }

@@ -16,9 +16,6 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
-// operatorAddress stands in audit rows where an API request has an IP address.
-const operatorAddress = "operator"
-
 // identify finds out who asks, and whether it is another than the content of the Secret
 // was last read for.
 func (r *Reconciler) identify(ctx context.Context, s *scope) (err error) {
@@ -64,7 +61,7 @@ func (r *Reconciler) callerOf(ctx context.Context, object *vaultv1alpha1.VaultSe
 		Name:        account.Name,
 		UID:         string(account.UID),
 		Environment: environment,
-		Address:     operatorAddress,
+		Address:     secret.OperatorAddress,
 		RequestID:   string(controller.ReconcileIDFromContext(ctx)),
 	}, nil
 }

@@ -23,6 +23,17 @@ type Vault interface {
 	Fingerprinter
 }
 
+// Acknowledger is told what the VaultSecrets of a cluster have. It writes nothing where it
+// knows that already.
+type Acknowledger interface {
+	// Acknowledge is about those that batch names. An error that is secret.ErrTampered says
+	// that all must be told anew.
+	Acknowledge(ctx context.Context, cluster string, batch []secret.Acknowledgement) error
+	// AcknowledgeAll is about all that there are in namespaces, in every namespace when that
+	// is nil: others have gone.
+	AcknowledgeAll(ctx context.Context, cluster string, namespaces []string, all []secret.Acknowledgement) error
+}
+
 // Fingerprinter makes keyed checksums, which can stand on Kubernetes objects
 // without telling anything of what they are made from.
 type Fingerprinter interface {

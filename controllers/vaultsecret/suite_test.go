@@ -85,6 +85,25 @@ type counted struct {
 	// onReplace before policies are replaced.
 	onResolved func(error)
 	onReplace  func()
+	// unacknowledged, when not nil, is whether the database is away for acknowledgements.
+	unacknowledged func() bool
+	acknowledged   atomic.Int64 // calls
+}
+
+func (c *counted) Acknowledge(ctx context.Context, cluster string, batch []secret.Acknowledgement) error {
+	defer c.acknowledged.Add(1)
+	if c.unacknowledged != nil && c.unacknowledged() {
+		return secret.ErrUnavailable
+	}
+	return c.Engine.Acknowledge(ctx, cluster, batch)
+}
+
+func (c *counted) AcknowledgeAll(ctx context.Context, cluster string, namespaces []string, all []secret.Acknowledgement) error {
+	defer c.acknowledged.Add(1)
+	if c.unacknowledged != nil && c.unacknowledged() {
+		return secret.ErrUnavailable
+	}
+	return c.Engine.AcknowledgeAll(ctx, cluster, namespaces, all)
 }
 
 func (c *counted) Resolve(ctx context.Context, caller secret.Caller, refs []secret.Ref, prefixes []secret.Prefix, limit int) (secret.Resolution, error) {
@@ -277,6 +296,7 @@ func (w *world) start(config *rest.Config, opts vaultsecret.Options, policies bo
 	}
 	op.cache = mgr.GetCache()
 	opts.Vault, opts.Changes, opts.Registerer, opts.PoliciesInForce = op.engine, op.engine, op.registry, op.inForce
+	opts.Acknowledger, opts.Namespaces = op.engine, []string{w.namespace}
 	err = vaultsecret.Setup(mgr, opts)
 	if err != nil {
 		w.t.Fatal(err)

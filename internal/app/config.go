@@ -8,12 +8,15 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
+	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/address"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
 // envPrefix and a flag's name in upper snake case name the environment variable
@@ -37,6 +40,8 @@ type Config struct {
 	OwnerURL   string
 	// AuditRetentionMonths is how many whole months of the audit log are kept beside the present one; all when 0.
 	AuditRetentionMonths int
+	// ReaderWindow is how long who read a version over the API counts as one that has it.
+	ReaderWindow time.Duration
 	// Root is where the root key comes from; PreviousRoot, if any, opens the keyset
 	// until it is wrapped under Root.
 	Root, PreviousRoot RootKey
@@ -121,6 +126,7 @@ func (c *Config) bind(fs *flag.FlagSet) {
 	bindFiles(fs, &c.DatabaseFiles, "database", "Postgres", "")
 	bindOwnerFiles(fs, &c.OwnerFiles)
 	fs.IntVar(&c.AuditRetentionMonths, "audit-retention-months", 0, "whole months of the audit log to keep beside the present one; older ones are dropped. 0 keeps all")
+	fs.DurationVar(&c.ReaderWindow, "reader-window", vault.DefaultReaderWindow, "how long who read a version over the API counts as a consumer that has it")
 	bindFiles(fs, &c.RedisFiles, "redis", "Redis", "; without either, the vault works without Redis")
 	c.Root.bind(fs, "root-", "")
 	c.PreviousRoot.bind(fs, "root-previous-", "after a change of the root key, the former one: ")
@@ -193,6 +199,8 @@ func (c *Config) validate() error {
 		return errors.New("--cache-size is negative: give a size such as 64Mi, or 0 for no cache")
 	case c.AuditRetentionMonths < 0:
 		return errors.New("--audit-retention-months is negative: give a number of months, or 0 to keep all")
+	case c.ReaderWindow < secret.MaxCacheAge:
+		return fmt.Errorf("--reader-window is %s: give at least %s, since clients may keep a value in memory for that long", c.ReaderWindow, secret.MaxCacheAge)
 	case c.AuditLog != "" && c.AuditLog != auditStdout:
 		return fmt.Errorf("--audit-log is %q: write stdout, or leave it out", c.AuditLog)
 	case c.ClusterName == "":

@@ -49,6 +49,7 @@ func TestParseConfigSaysWhatToDo(t *testing.T) {
 		"no namespace":        {[]string{"--root-key-file=a"}, nil, "POD_NAMESPACE"},
 		"no cluster name":     {[]string{"--root-key-file=a", "--cluster-name="}, []string{"POD_NAMESPACE", "n"}, "--cluster-name"},
 		"negative months":     {[]string{"--root-key-file=a", "--audit-retention-months=-1"}, []string{"POD_NAMESPACE", "n"}, "--audit-retention-months"},
+		"short window":        {[]string{"--root-key-file=a", "--reader-window=59m"}, []string{"POD_NAMESPACE", "n"}, "give at least 1h0m0s"},
 		"no such output":      {[]string{"--root-key-file=a", "--audit-log=file"}, []string{"POD_NAMESPACE", "n"}, "write stdout"},
 		"no namespace's name": {[]string{"--root-key-file=a", "--watch-namespaces=a,B"}, []string{"POD_NAMESPACE", "n"}, `--watch-namespaces has "B"`},
 		"argument":            {[]string{"--root-key-file=a", "up"}, []string{"POD_NAMESPACE", "n"}, `"up"`},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -32,6 +33,8 @@ type EngineConfig struct {
 	AuditRetentionMonths int
 	// AuditTail gets the audit rows that this process writes; it may be nil.
 	AuditTail io.Writer
+	// ReaderWindow is how long who read a version over the API counts as one that has it; vault.DefaultReaderWindow when 0.
+	ReaderWindow time.Duration
 }
 
 // OpenEngine connects to the vault, migrates its database and opens its keyring,
@@ -41,7 +44,7 @@ func OpenEngine(ctx context.Context, c EngineConfig) (*vault.Engine, func(), err
 	engine, closeEngine, err := vault.Open(ctx, vault.Options{
 		DatabaseURL: c.DatabaseURL, DatabaseFiles: c.DatabaseFiles, RedisURL: c.RedisURL, RedisFiles: c.RedisFiles, Root: c.Root, CacheBytes: c.CacheBytes, Logger: c.Logger, Registerer: c.Registerer,
 		AuditHeads: c.AuditHeads, OwnerURL: c.Owner.URL, OwnerFiles: c.Owner.Files, AuditRetention: c.AuditRetentionMonths,
-		AuditTail: c.AuditTail,
+		AuditTail: c.AuditTail, ReaderWindow: c.ReaderWindow,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the vault: %w", err)

@@ -46,7 +46,7 @@ func setupControllers(mgr manager.Manager, engine *vault.Engine, c Config) error
 	var policiesInForce atomic.Bool
 	if err := vaultsecret.Setup(mgr, vaultsecret.Options{
 		Vault: engine, Changes: engine, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
-		PoliciesInForce: policiesInForce.Load,
+		PoliciesInForce: policiesInForce.Load, Acknowledger: engine, Namespaces: c.WatchNamespaces,
 	}); err != nil {
 		return fmt.Errorf("prepare the VaultSecret controller: %w", err)
 	}

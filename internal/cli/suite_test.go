@@ -170,11 +170,12 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "followed": followed, "agekeys": ageKeys, "cut": cut, "fill": fill,
-			"newdatabase": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", testkit.Postgres(t)) },
-			"serves":      i.serves(t),
-			"runsnext":    runsNext,
-			"contains":    contains,
-			"interrupted": interrupted,
+			"newdatabase":  func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", testkit.Postgres(t)) },
+			"serves":       i.serves(t),
+			"runsnext":     runsNext,
+			"contains":     contains,
+			"interrupted":  interrupted,
+			"acknowledged": i.acknowledged(t),
 		},
 	})
 }

@@ -120,6 +120,10 @@ func (s *strict) Undelete(_ context.Context, _ secret.Caller, p secret.Path) (se
 
 func (s *strict) Destroy(_ context.Context, _ secret.Caller, p secret.Path) error { return s.path(p) }
 
+func (s *strict) Consumers(_ context.Context, _ secret.Caller, p secret.Path) ([]secret.Consumer, error) {
+	return nil, s.path(p)
+}
+
 func (s *strict) DeleteVersions(_ context.Context, _ secret.Caller, p secret.Path, versions ...int64) error {
 	if len(versions) == 0 || len(versions) > 1000 {
 		s.t.Errorf("%d versions reached the vault", len(versions))
@@ -212,6 +216,7 @@ func FuzzRequest(f *testing.F) {
 		{"GET", "/v1/secrets?prefix=a/&after=a/b&limit=7", ""},
 		{"GET", "/v1/audit?since=2026-01-31T08:00:00Z&before=9&decision=denied", ""},
 		{"GET", "/v1/explain?path=a/b&capability=read&user=x&group=a&group=b", ""},
+		{"GET", "/v1/consumers?path=a/b", ""},
 		{"GET", "/v1/rotation/overdue?prefix=%00", ""},
 		{"GET", "/v1/rotation?prefix=a", ""},
 		{"GET", "/v1/secret?path=a;b=%zz", ""},

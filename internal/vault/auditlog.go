@@ -12,11 +12,12 @@ import (
 // auditFlush is the failpoints' name of the group commit.
 const auditFlush = "audit-flush"
 
-// flushAudit makes entries durable in one transaction, as rows of one writer. It is
-// the committer's.
+// flushAudit makes entries durable in one transaction, as rows of one writer, and with them
+// who reads what. It is the committer's.
 func (e *Engine) flushAudit(entries []audit.Entry) error {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTimeout)
 	defer cancel()
+	var readers []store.Reader
 	var rows auditRows
 	err := rows.settle(e, func() error {
 		rows.take(e)
@@ -25,10 +26,12 @@ func (e *Engine) flushAudit(entries []audit.Entry) error {
 			return err
 		}
 		rows.rows = e.link(*rows.lane, ids, "", entries)
+		readers = e.readersDue(entries, rows.lane.Writer)
 		failpoint.Hit(auditFlush, failpoint.BeforeCommit)
-		return e.store.AppendAudit(ctx, rows.rows, e.chain.Seal(rows.head()))
+		return e.store.AppendAudit(ctx, rows.rows, e.chain.Seal(rows.head()), readers...)
 	})
 	if err == nil {
+		e.readers.written(readers)
 		failpoint.Hit(auditFlush, failpoint.AfterCommit)
 		e.unanchored.Store(true)
 	}

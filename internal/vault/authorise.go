@@ -25,6 +25,8 @@ const (
 	rulePolicyRead    = "the policies cannot be read"
 	rulePolicyReplay  = "the policies are older than those known before"
 	rulePolicyMAC     = "the policies fail their integrity check"
+	ruleConsumerMAC   = "the acknowledgements of consumers fail their integrity check"
+	ruleReaderMAC     = "the record of who reads the path fails its integrity check"
 	ruleSecretMAC     = "the path's row fails its integrity check"
 	ruleVersionMAC    = "the version's row fails its integrity check"
 	ruleVersionAbsent = "the version's row is missing"

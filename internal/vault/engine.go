@@ -83,6 +83,8 @@ type Config struct {
 	AuditTail io.Writer
 	// RewrapBatch is how many data keys one transaction of a rewrap wraps anew; 500 when 0.
 	RewrapBatch int
+	// ReaderWindow is that of Options.
+	ReaderWindow time.Duration
 }
 
 // Engine is the vault. It is safe for concurrent use, also by several processes
@@ -115,6 +117,9 @@ type Engine struct {
 	retention  int
 	// rewrapBatch is Config.RewrapBatch, never 0.
 	rewrapBatch int
+	// readerWindow is Config.ReaderWindow, never 0.
+	readerWindow time.Duration
+	readers      readerLog
 	// erasable is why the role of store may do more to the log than add rows; nil while it is not known.
 	erasable atomic.Pointer[string]
 
@@ -136,6 +141,9 @@ func New(c Config) *Engine {
 	if c.RewrapBatch == 0 {
 		c.RewrapBatch = rewrapBatch
 	}
+	if c.ReaderWindow == 0 {
+		c.ReaderWindow = DefaultReaderWindow
+	}
 	m := newMetrics(c.Registerer, c.Store.Statements)
 	e := &Engine{
 		store: c.Store, owner: c.Owner, retention: c.AuditRetention, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
@@ -143,6 +151,7 @@ func New(c Config) *Engine {
 		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
 		watchGate: semaphore.NewWeighted(watchReads),
 		heads:     c.AuditHeads, lookups: newLookups(c.Store), boxes: newBoxes(c.Store), rewrapBatch: c.RewrapBatch,
+		readerWindow: c.ReaderWindow, readers: newReaderLog(),
 		chain: audit.Chain{MAC: c.Keyring.MAC, Vault: c.VaultID},
 	}
 	e.positions = sync.OnceValues(e.newPositions)

@@ -98,6 +98,7 @@ func (e *Engine) pruneOnce(ctx context.Context, within time.Duration) {
 		{"idempotency keys", func(ctx context.Context) error {
 			return e.store.PruneIdempotencyKeys(ctx, e.now().Add(-secret.IdempotencyKeyLife))
 		}},
+		{"readers", func(ctx context.Context) error { return e.store.PruneReaders(ctx, e.now().Add(-e.readersHold())) }},
 	} {
 		limited, cancel := context.WithTimeout(ctx, within)
 		if err := prune.remove(limited); err != nil && ctx.Err() == nil {

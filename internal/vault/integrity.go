@@ -1,10 +1,13 @@
 package vault
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/coffer-vault/coffer/internal/vault/envelope"
@@ -23,6 +26,10 @@ const (
 	purposeSecretV1  = "vault/secret-row/1"
 	purposeVersionV1 = "vault/version-row/1"
 	purposeKey       = "vault/key-row/1"
+
+	purposeConsumer    = "vault/consumer-row/1"
+	purposeConsumerSet = "vault/consumer-set/1"
+	purposeReader      = "vault/reader-row/1"
 )
 
 // secretMAC covers all that the row says: sealing does not stop an edit of the
@@ -116,6 +123,52 @@ func (e *Engine) verifyPolicies(cluster string, set *store.PolicySet) bool {
 func keyMAC(ring Keyring, vaultID store.ID, k store.Key) []byte {
 	mac := ring.MAC(purposeKey, vaultID[:], intBytes(k.Revision), intBytes(int64(k.ID)), []byte(k.State), timeBytes(k.CreatedAt))
 	return mac[:]
+}
+
+// consumerMAC covers all that the row says: a row that was changed could have a credential
+// taken away that is still in use.
+func (e *Engine) consumerMAC(c *store.Consumer) []byte {
+	mac := e.keyring.MAC(purposeConsumer, e.vaultID[:], []byte(c.Cluster), []byte(c.Kind), []byte(c.Namespace), []byte(c.Name), []byte(c.Path),
+		[]byte(c.UID), intBytes(c.Version), intBytes(int64(c.Workloads)), intBytes(int64(c.Rolled)), []byte(c.State), timeBytes(c.Since), timeBytes(c.SeenAt))
+	return mac[:]
+}
+
+func (e *Engine) verifyConsumer(c *store.Consumer) bool {
+	return hmac.Equal(c.MAC, e.consumerMAC(c))
+}
+
+// consumerSetMAC covers which rows there are of a cluster, by their MACs, so that one that
+// was removed or put back is noticed. It sorts macs.
+func (e *Engine) consumerSetMAC(cluster string, revision int64, macs []store.ConsumerMAC) []byte {
+	slices.SortFunc(macs, func(a, b store.ConsumerMAC) int {
+		return cmp.Or(bytes.Compare(a.MAC, b.MAC), cmp.Compare(a.Path, b.Path))
+	})
+	parts := [][]byte{e.vaultID[:], []byte(cluster), intBytes(revision)}
+	for _, row := range macs {
+		parts = append(parts, row.MAC, []byte(row.Path))
+	}
+	mac := e.keyring.MAC(purposeConsumerSet, parts...)
+	return mac[:]
+}
+
+// verifyConsumerSet is about the rows of a cluster, by their MACs. A cluster that nothing
+// was acknowledged for has no rows.
+func (e *Engine) verifyConsumerSet(cluster string, set *store.ConsumerSet, macs []store.ConsumerMAC) bool {
+	if set == nil {
+		return len(macs) == 0
+	}
+	return hmac.Equal(set.MAC, e.consumerSetMAC(cluster, set.Revision, macs))
+}
+
+// readerMAC covers all that the row says.
+func (e *Engine) readerMAC(r *store.Reader) []byte {
+	mac := e.keyring.MAC(purposeReader, e.vaultID[:], []byte(r.Path), []byte(r.Cluster), []byte(r.CallerKind), []byte(r.Caller), []byte(r.Namespace),
+		intBytes(r.Version), r.Writer[:], timeBytes(r.ReadAt))
+	return mac[:]
+}
+
+func (e *Engine) verifyReader(r *store.Reader) bool {
+	return hmac.Equal(r.MAC, e.readerMAC(r))
 }
 
 // cacheName hides which box is whose from a reader of Redis.

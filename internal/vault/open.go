@@ -57,6 +57,8 @@ type Options struct {
 	// RewrapBatch is how many data keys one transaction of a rewrap wraps anew; 500 when 0. The fewer, the shorter are their rows
 	// locked, and the longer it takes.
 	RewrapBatch int
+	// ReaderWindow is how long who read a version over the API counts as one that has it; DefaultReaderWindow when 0.
+	ReaderWindow time.Duration
 }
 
 // Open connects to Postgres, brings its schema up to date, makes the vault's
@@ -81,7 +83,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 		}
 	}()
 	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Replica: o.Replica, AuditHeads: o.AuditHeads,
-		AuditTail: o.AuditTail, Owner: owner, AuditRetention: o.AuditRetention, RewrapBatch: o.RewrapBatch}
+		AuditTail: o.AuditTail, Owner: owner, AuditRetention: o.AuditRetention, RewrapBatch: o.RewrapBatch, ReaderWindow: o.ReaderWindow}
 	if config.VaultID, config.Keyring, err = openKeyring(ctx, db, o.Root, config.Clock); err != nil {
 		return nil, nil, err
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // policySync is who replaces policies: the policy controller, by no token.
-var policySync = secret.Caller{Kind: secret.KindSystem, Name: "policy-sync", Address: "operator"}
+var policySync = secret.Caller{Kind: secret.KindSystem, Name: "policy-sync", Address: secret.OperatorAddress}
 
 // ReplacePolicies makes policies the whole set of cluster. It counts from the next
 // operation on, on every replica. When nothing differs it writes nothing and
@@ -99,14 +99,16 @@ func (e *Engine) policiesFinding(cluster string, stored *store.PolicySet, newest
 
 func samePolicy(a, b store.Policy) bool { return a.Name == b.Name && bytes.Equal(a.Rules, b.Rules) }
 
+var errNoCluster = fmt.Errorf("%w: no cluster was given", secret.ErrInvalid)
+
 // marshalPolicies returns policies as they are stored, by name.
 func marshalPolicies(cluster string, policies []policy.Policy) ([]store.Policy, error) {
 	if cluster == "" {
-		return nil, fmt.Errorf("%w: no cluster was given", secret.ErrInvalid)
+		return nil, errNoCluster
 	}
 	stored := make([]store.Policy, 0, len(policies))
 	for _, p := range policies {
-		if err := validateText("a policy's name", p.Name, maxPolicyNameBytes); err != nil {
+		if err := validateText("a policy's name", p.Name, maxObjectNameBytes); err != nil {
 			return nil, err
 		}
 		rules, err := json.Marshal(p.Rules)
@@ -123,7 +125,3 @@ func marshalPolicies(cluster string, policies []policy.Policy) ([]store.Policy, 
 	}
 	return stored, nil
 }
-
-// maxPolicyNameBytes is the limit of names of Kubernetes objects
-// (k8s.io/apimachinery/pkg/util/validation.DNS1123SubdomainMaxLength).
-const maxPolicyNameBytes = 253

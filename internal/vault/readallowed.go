@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -49,8 +50,11 @@ func (e *Engine) readAllowed(ctx context.Context, a *allowed) (_ secret.Secret, 
 	v := a.verdict
 	v.entry.Action = audit.Read
 	value, recorded, err := e.openRecorded(ctx, a.request.ref.Path, a.version, v)
-	if err := errors.Join(recorded, err); err != nil {
-		return secret.Secret{}, err
+	switch {
+	case recorded != nil:
+		return secret.Secret{}, recorded
+	case err != nil:
+		return secret.Secret{}, fmt.Errorf("read %s: %w", a.request.ref.Path, err)
 	}
 	return secret.Secret{Metadata: a.metadata, Value: value}, nil
 }

@@ -48,6 +48,9 @@ var swapTables = map[string]struct {
 		{`x.cluster = 'default' AND x.name = 'a'`, `x.cluster = 'default' AND x.name = 'b'`}, {`x.cluster = 'default' AND x.name = 'a'`, `x.cluster = 'vaulttest'`},
 	}, (*swapping).decides},
 	"key_encryption_keys": {[][2]string{{`x.state = 'primary'`, `x.state = 'enabled'`}}, (*swapping).keys},
+	"consumers":           {[][2]string{{`x.cluster = 'one'`, `x.cluster = 'two'`}}, (*swapping).consumers},
+	"consumer_sets":       {[][2]string{{`x.cluster = 'one'`, `x.cluster = 'two'`}}, (*swapping).consumers},
+	"readers":             {[][2]string{{readerRow("p/one", 8, "payments/api"), readerRow("p/two", 1, "user:admin")}}, (*swapping).consumers},
 	"audit":               {[][2]string{{auditRow(0, 4), auditRow(0, 5)}, {auditRow(0, 4), auditRow(1, 4)}, {auditRow(0, 4), auditRow(2, 1)}}, (*swapping).log},
 	"audit_writers":       {[][2]string{{auditWriter(0), auditWriter(1)}, {auditWriter(0), auditWriter(3)}}, (*swapping).log},
 }
@@ -66,6 +69,10 @@ var otherTables = map[string]string{
 var harmlessSwaps = map[string]string{
 	"idempotency_keys.name with request": "the key is not found, as after 24 hours or when its row is removed: the write is done again, or is a conflict",
 	"idempotency_keys.name with mac":     "as name with request",
+	"readers.path with cluster":          "it is a row less, which nobody notices until its reader reads again",
+	"readers.path with caller_kind":      "as path with cluster",
+	"readers.path with caller":           "as path with cluster",
+	"readers.path with namespace":        "as path with cluster",
 }
 
 // equalColumns never differ, and why: then there is nothing to exchange.
@@ -75,6 +82,12 @@ var equalColumns = map[string]string{
 
 func versionRow(path string, version int) string {
 	return fmt.Sprintf(`x.secret_id = (SELECT id FROM secrets WHERE path = '%s') AND x.version = %d`, path, version)
+}
+
+// readerRow is one of the rows of a reader: there is one for each writer of its audit rows.
+// No writer has one of p/one and of version 1 of p/two.
+func readerRow(path string, version int, caller string) string {
+	return fmt.Sprintf(`x.mac = (SELECT mac FROM readers WHERE path = '%s' AND version = %d AND caller = '%s' ORDER BY mac LIMIT 1)`, path, version, caller)
 }
 
 func newestAmendment(path string) string {
@@ -101,6 +114,7 @@ type swapping struct {
 	api      secret.Caller
 	reader   *vault.Engine     // has read everything before any edit
 	before   []string          // what operations answered before any edit
+	holders  []string          // who had p/one and p/two before any edit
 	keyed    operation         // a write with an idempotency key
 	repeated string            // what it answered when it was sent again
 	harmless map[string]string // of harmlessSwaps, those not tried yet
@@ -279,6 +293,10 @@ func startSwapping(t *testing.T) *swapping {
 			t.Fatal(outcome)
 		}
 	}
+	var noticed bool
+	if s.holders, noticed = s.askHolders(); noticed {
+		t.Fatal(s.holders)
+	}
 	s.keyed = operation{action: audit.Put, caller: s.Admin, path: "p/one", value: "value of p/one", key: "k", expected: new(int64(0))}
 	if s.repeated = s.keyed.do(t.Context(), s.reader); !strings.Contains(s.repeated, "Version:1 ") {
 		t.Fatalf("repeated: %s", s.repeated)
@@ -338,6 +356,21 @@ func (s *swapping) write(t *testing.T) {
 	}
 	must(t, env.Engine.Destroy(ctx, admin, path("p/destroyed")))
 	rotate(t, env.Engine, admin)
+	s.acknowledge(t)
+}
+
+// acknowledge makes consumers in two clusters that differ in everything.
+func (s *swapping) acknowledge(t *testing.T) {
+	one, two := vaultSecret(t, "x", "RollingOut", 0, 2, "p/one", 8), vaultSecret(t, "y", "Synced", 4, 7, "p/two", 4)
+	two.Kind, two.Namespace = "Other", "orders"
+	for range 2 { // so that since is not when they were seen last
+		one.Rolled++
+		two.Rolled++
+		must(t, s.Engine.Acknowledge(t.Context(), "one", []secret.Acknowledgement{one}))
+		must(t, s.Engine.Acknowledge(t.Context(), "two", []secret.Acknowledgement{two}))
+	}
+	one.Rolled = 1
+	must(t, s.Engine.Acknowledge(t.Context(), "one", []secret.Acknowledgement{one})) // another revision than the other's
 }
 
 // sync makes two policies of the cluster default.
@@ -465,6 +498,34 @@ func (s *swapping) keys(name string) bool {
 	status, err := s.reader.KeyringStatus(s.t.Context(), s.Admin)
 	must(s.t, err)
 	return len(status.Findings) > 0
+}
+
+// askHolders is who has p/one and p/two, but for what goes by the order of their reads.
+func (s *swapping) askHolders() (outcomes []string, noticed bool) {
+	for _, p := range []string{"p/one", "p/two"} {
+		found, err := s.reader.Consumers(s.t.Context(), s.Admin, path(p))
+		noticed = noticed || errors.Is(err, secret.ErrTampered)
+		outcome := "has"
+		if err != nil {
+			outcome = outcomeOf(err)
+		}
+		for _, c := range found {
+			outcome += fmt.Sprintf(" %s uid %s version %d %d/%d", c.String(), c.UID, c.Version, c.Rolled, c.Workloads)
+		}
+		outcomes = append(outcomes, outcome)
+	}
+	return outcomes, noticed
+}
+
+// consumers asks who has the paths. That somebody has one is only taken back by a harmless swap.
+func (s *swapping) consumers(name string) bool {
+	outcomes, noticed := s.askHolders()
+	for i, outcome := range outcomes {
+		if _, harmless := harmlessSwaps[name]; !noticed && !harmless && outcome != s.holders[i] {
+			s.t.Errorf("%s:\n now %s\nfrom %s", name, outcome, s.holders[i])
+		}
+	}
+	return noticed
 }
 
 // log verifies the audit log.

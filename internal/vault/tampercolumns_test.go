@@ -51,6 +51,17 @@ var columnEdits = map[string]string{
 	"policy_sets.cluster": `cluster = cluster || 'x'`, "policy_sets.revision": `revision = revision + 1`, "policy_sets.mac": `mac = ''`,
 	"policies.cluster": `cluster = cluster || 'x'`, "policies.name": `name = name || 'x'`, "policies.rules": `rules = '[]'`,
 
+	"consumer_sets.cluster": `cluster = cluster || 'x'`, "consumer_sets.revision": `revision = revision + 1`, "consumer_sets.mac": `mac = ''`,
+	"consumers.cluster": `cluster = cluster || 'x'`, "consumers.kind": `kind = kind || 'x'`, "consumers.namespace": `namespace = namespace || 'x'`,
+	"consumers.name": `name = name || 'x'`, "consumers.path": `path = path || 'x'`, "consumers.uid": `uid = uid || 'x'`,
+	"consumers.version": `version = version + 1`, "consumers.workloads": `workloads = workloads + 1`, "consumers.rolled": `rolled = rolled + 1`,
+	"consumers.state": `state = state || 'x'`, "consumers.since": `since = since - interval '1 microsecond'`,
+	"consumers.seen_at": `seen_at = seen_at - interval '1 microsecond'`, "consumers.mac": `mac = ''`,
+
+	"readers.path": `path = path || 'x'`, "readers.cluster": `cluster = cluster || 'x'`, "readers.caller_kind": `caller_kind = caller_kind || 'x'`,
+	"readers.caller": `caller = caller || 'x'`, "readers.namespace": `namespace = namespace || 'x'`, "readers.version": `version = version + 1`,
+	"readers.writer": `writer = gen_random_uuid()`, "readers.read_at": `read_at = read_at - interval '1 microsecond'`, "readers.mac": `mac = ''`,
+
 	// Of an identity Postgres takes only the next number.
 	"changes.position": `position = DEFAULT`, "changes.xid": `xid = pg_current_xact_id()`, "changes.written_at": `written_at = written_at - interval '1 day'`,
 	"changes.kind": `kind = 'metadata'`, "changes.path": `path = path || 'x'`, "changes.version": `version = version + 1`,
@@ -64,6 +75,7 @@ var harmlessColumns = map[string]string{
 	"vault.singleton":           "it only keeps a second row from being made, and is never asked for",
 	"vault.created_at":          "it is for people who look at the table, and is never asked for",
 	"changes_removed.singleton": "as of vault",
+	"readers.path":              "it is a row less, which nobody notices until its reader reads again",
 }
 
 // columnsElsewhere are the tables whose columns other tests edit, and which.
@@ -80,6 +92,7 @@ var columnProbes = map[string]func(*edited){
 	"secrets": (*edited).reads, "secret_versions": (*edited).reads, "amendments": (*edited).reads,
 	"idempotency_keys": (*edited).repeats, "vault": (*edited).opens,
 	"policy_sets": (*edited).decides, "policies": (*edited).decides,
+	"consumer_sets": (*edited).consumers, "consumers": (*edited).consumers, "readers": (*edited).consumers,
 	"changes": (*edited).follows, "changes_removed": (*edited).follows,
 }
 
@@ -148,6 +161,8 @@ func (s *edited) write() {
 		_, err = s.Engine.Rollback(s.t.Context(), s.Admin, secret.Ref{Path: first.Path}, nil)
 		must(s.t, err)
 	}
+	must(s.t, s.Engine.Acknowledge(s.t.Context(), "one", []secret.Acknowledgement{vaultSecret(s.t, "x", "Synced", 1, 2, "p/one", 1, "p/two", 1)}))
+	wantRead(s.t, s.Engine, s.api, ref(s.t, "p/one", 0), "v")
 	exec(s.t, s.Env, `INSERT INTO changes_removed (below) VALUES ('3')`)
 }
 
@@ -214,6 +229,16 @@ func (s *edited) repeats() {
 	_, err := s.Engine.Put(s.t.Context(), s.Admin, s.request)
 	if err == nil {
 		s.t.Errorf("%s: a changed row answers", s.column)
+	}
+	wantError(s.t, err, secret.ErrTampered)
+}
+
+// consumers: nothing is said of who has the path.
+func (s *edited) consumers() {
+	s.t.Helper()
+	_, err := s.Engine.Consumers(s.t.Context(), s.Admin, vaulttest.Path(s.t, "p/one"))
+	if err == nil {
+		s.t.Errorf("%s: a changed row counts", s.column)
 	}
 	wantError(s.t, err, secret.ErrTampered)
 }

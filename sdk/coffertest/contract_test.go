@@ -147,6 +147,17 @@ func described(name, path string, ask func(*sdk.Client, context.Context, string)
 	}}
 }
 
+func consumers(path string) step {
+	return step{"consumers " + path, func(ctx context.Context, c *sdk.Client) string {
+		found, err := c.Consumers(ctx, path)
+		words := []string{code(err)}
+		for _, c := range found {
+			words = append(words, fmt.Sprintf("%s %d %d/%d %s %v %v", c.Kind, c.Version, c.RolledOut, c.Workloads, c.State, c.Since.IsZero(), c.SeenAt.IsZero()))
+		}
+		return strings.Join(words, ", ")
+	}}
+}
+
 func describe(path string) step {
 	return step{"metadata " + path, func(ctx context.Context, c *sdk.Client) string { return metadata(c.Metadata(ctx, path)) }}
 }
@@ -194,16 +205,16 @@ func contract() []step {
 		return func(r *sdk.PutRequest) { r.IdempotencyKey = key }
 	}
 	return []step{
-		get("a/one", ""), get("a/one", "1"), get("a/one", "previous"), describe("a/one"), versions("a/one"),
+		get("a/one", ""), get("a/one", "1"), get("a/one", "previous"), describe("a/one"), versions("a/one"), consumers("a/one"), consumers("A"),
 		get("", ""), get("A", ""), get("a//b", ""), get("a/../b", ""), get("/a", ""), get(strings.Repeat("a/", 16)+"a", ""), get(strings.Repeat("a", 513), ""),
 		rotate("a/one", "x"), remove("a/one"), undelete("a/one"), promote("a/one"), rollback("a/one", sdk.RollbackRequest{}), patch("a/one", map[string]any{"a": "b"}),
-		put("a/one", "first", nil), get("a/one", ""), get("a/one", "current"), get("a/one", "previous"), get("a/one", "pending"), get("a/one", "7"), get("a/one", "-1"), get("a/one", "newest"),
+		put("a/one", "first", nil), consumers("a/one"), get("a/one", ""), consumers("a/one"), get("a/one", "current"), get("a/one", "previous"), get("a/one", "pending"), get("a/one", "7"), get("a/one", "-1"), get("a/one", "newest"),
 		put("a/one", "", nil), get("a/one", ""), versions("a/one"),
 		put("a/one", "second", func(r *sdk.PutRequest) {
 			r.Description, r.Tags, r.RotateAfterDays = new("what for"), map[string]string{"team": "a"}, new(30)
 			r.Access = &sdk.AccessPolicy{AllowedServices: []string{"payments/api"}, AllowedEnvironments: []string{"*"}}
 		}),
-		rotate("a/one", "third"), describe("a/one"), versions("a/one"), get("a/one", "1"), get("a/one", "previous"),
+		rotate("a/one", "third"), describe("a/one"), versions("a/one"), get("a/one", "1"), get("a/one", "previous"), consumers("a/one"), get("a/one", "1"), consumers("a/one"),
 		put("a/one", "x", func(r *sdk.PutRequest) { r.ExpectedVersion = new(int64(2)) }), put("a/one", "fifth", func(r *sdk.PutRequest) { r.ExpectedVersion = new(int64(4)) }),
 		put("a/one", "x", func(r *sdk.PutRequest) { r.ExpectedVersion = new(int64(0)) }), put("a/new", "x", func(r *sdk.PutRequest) { r.ExpectedVersion = new(int64(1)) }),
 		put("a/new", "x", func(r *sdk.PutRequest) { r.ExpectedVersion = new(int64(0)) }), put("a/late", "x", func(r *sdk.PutRequest) { r.Pending = true }),
@@ -217,7 +228,7 @@ func contract() []step {
 		put("a/few", "1", func(r *sdk.PutRequest) { r.MaxVersions = new(2) }), put("a/few", "2", nil), put("a/few", "3", nil), put("a/few", "4", nil), versions("a/few"), get("a/few", "1"), rollback("a/few", sdk.RollbackRequest{Version: 1}),
 		put("b", "large", nil), put("b", long, nil), put("b", long+"x", nil), describe("b"),
 		list("", "", 0), list("a", "", 0), list("a/", "a/few", 2), list("a/o", "", 0), list("A", "", 0), list("", "B", 0), list("", "", 2), list("", "", 1001),
-		remove("a/one"), remove("a/one"), get("a/one", ""), get("a/one", "1"), versions("a/one"), deletedVersions("a/one"), deletedVersions("a/none"), rotate("a/one", "x"), list("a", "", 0), undelete("a/one"), deletedVersions("a/one"), undelete("a/one"), get("a/one", ""), versions("a/one"),
+		remove("a/one"), remove("a/one"), consumers("a/one"), get("a/one", ""), get("a/one", "1"), versions("a/one"), deletedVersions("a/one"), deletedVersions("a/none"), rotate("a/one", "x"), list("a", "", 0), undelete("a/one"), deletedVersions("a/one"), undelete("a/one"), get("a/one", ""), versions("a/one"),
 		remove("a/one"), put("a/one", "anew", nil), get("a/one", "1"), get("a/one", "previous"), versions("a/one"), describe("a/one"),
 	}
 }

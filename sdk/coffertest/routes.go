@@ -36,9 +36,10 @@ func (s *Server) handler() http.Handler {
 	route("POST /v1/secret/rollback", s.rollbackSecret)
 	route("POST /v1/secret/promote", s.promoteSecret)
 	route("POST /v1/secret/undelete", s.undeleteSecret)
+	route("GET /v1/consumers", s.listConsumers)
 	route("GET /v1/secrets", s.listSecrets)
 	route("GET /v1/whoami", func(*http.Request, url.Values) (any, *sdk.Problem) {
-		return sdk.Identity{Kind: "User", Cluster: "coffertest", Name: caller}, nil
+		return sdk.Identity{Kind: "User", Cluster: cluster, Name: caller}, nil
 	})
 	mux.HandleFunc("GET /v1/watch", s.watch)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -88,6 +89,7 @@ func (s *Server) getSecret(_ *http.Request, q url.Values) (any, *sdk.Problem) {
 	if p != nil {
 		return nil, p
 	}
+	s.noteRead(path, v.number)
 	return sdk.Secret{Metadata: found.describe(v), Value: v.value}, nil
 }
 

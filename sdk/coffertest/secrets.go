@@ -16,6 +16,9 @@ import (
 // caller is the name of the one caller there is.
 const caller = "tester"
 
+// cluster is the name of the caller's.
+const cluster = "coffertest"
+
 // maxValueBytes is Coffer's largest value.
 const maxValueBytes = 1 << 20
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coffer-vault/coffer/sdk"
 )
@@ -25,6 +26,7 @@ type Server struct {
 	token   string
 	away    bool
 	reads   map[string]int
+	held    map[string]map[int64]time.Time // when each version was read last, by path
 	denied  map[string]bool
 	secrets map[string]*secret
 	answers map[string]answered // of writes, by path and idempotency key
@@ -35,7 +37,7 @@ type Server struct {
 func NewServer(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{
-		t: t, ending: make(chan struct{}), token: firstToken, reads: map[string]int{}, denied: map[string]bool{},
+		t: t, ending: make(chan struct{}), token: firstToken, reads: map[string]int{}, held: map[string]map[int64]time.Time{}, denied: map[string]bool{},
 		secrets: map[string]*secret{}, answers: map[string]answered{}, feed: newFeed(),
 	}
 	s.http = httptest.NewTLSServer(s.handler())

@@ -56,6 +56,7 @@ var flows = []flow{
 	{"rekey", "keys", 1, steps},
 	{"root-rewrap", "root", 1, steps},
 	{"checkpoint", "retain", 1, steps},
+	{"acknowledge", "acknowledge", 1, steps},
 	// Rows of several clients wait in one group.
 	{"audit-flush", "read", 4, []string{failpoint.BeforeCommit, failpoint.AfterCommit}},
 }
@@ -64,7 +65,7 @@ var flows = []flow{
 var withoutFlow = map[audit.Action]string{
 	audit.Read: onlyAudited, audit.List: onlyAudited, audit.Metadata: onlyAudited, audit.Versions: onlyAudited, audit.Check: onlyAudited,
 	audit.Overdue: onlyAudited, audit.Explain: onlyAudited, audit.KeyringStatus: onlyAudited, audit.Backup: onlyAudited, audit.Audit: onlyAudited,
-	audit.Export: onlyAudited, audit.Verify: onlyAudited, audit.Watch: onlyAudited,
+	audit.Export: onlyAudited, audit.Verify: onlyAudited, audit.Watch: onlyAudited, audit.Consumers: onlyAudited,
 	audit.Anchor: "it writes one audit row and how far heads are anchored, which the verification after every kill compares; what it leaves out it writes at the next start",
 }
 

@@ -5,6 +5,7 @@ package faults
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
 
@@ -110,6 +112,7 @@ func (v *victim) check(t *testing.T, row *result, run uint64) {
 	v.goOn(t, engine, h, strconv.FormatUint(run, 10))
 	h = v.judge(t, row, engine)
 	row.hold(t, "I4", append(h.unaudited(t, v.dsn), auditFindings(t, engine)...))
+	row.hold(t, "I1", consumerFindings(t, engine))
 	leaks := (&vaulttest.Env{DSN: v.dsn, RedisURL: v.redis}).Leaks(t, canary)
 	if text, err := os.ReadFile(v.output); err != nil || bytes.Contains(text, []byte(canary)) {
 		leaks = append(leaks, "the output of the worker")
@@ -160,6 +163,25 @@ func (v *victim) goOn(t *testing.T, engine *vault.Engine, h *history, run string
 			t.Fatalf("put %s after the fault: %v", path, err)
 		}
 	}
+}
+
+// consumerFindings says what is wrong with what was acknowledged: all or nothing of a batch, and all as it was written.
+func consumerFindings(t *testing.T, engine *vault.Engine) []string {
+	t.Helper()
+	path, err := secret.ParsePath(acknowledgedPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := engine.ConsumersMoved(t.Context(), path, 1)
+	switch {
+	case errors.Is(err, secret.ErrTampered):
+		return []string{err.Error()}
+	case err != nil:
+		t.Fatal(err)
+	case known.Total != known.Moved || known.Total == 1:
+		return []string{fmt.Sprintf("half of a batch was acknowledged: %+v", known)}
+	}
+	return nil
 }
 
 // auditFindings are what the verification of the whole log says.

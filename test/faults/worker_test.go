@@ -94,7 +94,7 @@ func (e event) writes() bool {
 
 // aboutNoPath reports whether the operation is one that nothing is predicted about, but what all have in common.
 func (e event) aboutNoPath() bool {
-	return slices.Contains([]string{"policy", "keys", "retain", "root", heard}, e.Op)
+	return slices.Contains([]string{"policy", "keys", "retain", "root", "acknowledge", heard}, e.Op)
 }
 
 // action is the operation's name in the audit log.
@@ -288,6 +288,8 @@ func (w *worker) do(ctx context.Context, e *event) error {
 		err = w.retain(ctx)
 	case "root":
 		err = w.replaceRoot(ctx)
+	case "acknowledge":
+		err = w.acknowledge(ctx)
 	default:
 		err = fmt.Errorf("no operation %q", e.Op)
 	}
@@ -325,6 +327,21 @@ func (w *worker) policies(ctx context.Context) error {
 	_, err = w.engine.ReplacePolicies(ctx, "other", []policy.Policy{set})
 	return err
 }
+
+// acknowledge has a VaultSecret move on, beside one that stays as it is.
+func (w *worker) acknowledge(ctx context.Context) error {
+	path, err := secret.ParsePath(acknowledgedPath)
+	if err != nil {
+		return err
+	}
+	return w.engine.Acknowledge(ctx, cluster, []secret.Acknowledgement{
+		{Kind: secret.ConsumerVaultSecret, Namespace: "payments", Name: "moves", State: "Synced", Sources: []secret.HeldVersion{{Path: path, Version: int64(w.n) + 1}}},
+		{Kind: secret.ConsumerVaultSecret, Namespace: "payments", Name: "stays", State: "Synced", Sources: []secret.HeldVersion{{Path: path, Version: 1}}},
+	})
+}
+
+// acknowledgedPath is what is acknowledged.
+const acknowledgedPath = "other/acknowledged"
 
 // keys is a whole rotation of the keyring. It also ends those that were cut off.
 func (w *worker) keys(ctx context.Context, caller secret.Caller) error {

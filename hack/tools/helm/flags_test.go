@@ -42,7 +42,7 @@ func settings() []dict {
 	return []dict{
 		everyConnectionFile,
 		{
-			"clusterName": "eu-1", "watchNamespaces": []any{"payments"}, "defaultEnvironment": "staging", "logLevel": "debug", "tokenAudience": "vault", "cacheSize": "1Gi",
+			"clusterName": "eu-1", "watchNamespaces": []any{"payments"}, "defaultEnvironment": "staging", "logLevel": "debug", "tokenAudience": "vault", "cacheSize": "1Gi", "readerWindow": "48h",
 			"oidc": dict{"configMap": "issuers"},
 			"leaderElection": dict{"id": "coffer-2"}, "apiTLS": dict{"sans": []any{"coffer.example.com"}, "existingSecret": "tls"},
 		},

@@ -56,6 +56,11 @@ const (
 	DestroyVersions  Action = "destroy-versions"
 	// Policy is a replaced set of VaultPolicies.
 	Policy Action = "policy"
+	// Consumers is a list of who has which version of a path.
+	Consumers Action = "consumers"
+	// Acknowledge is what an operator says of the consumers in its cluster. It has a row
+	// only where that puts right what was found changed.
+	Acknowledge Action = "acknowledge"
 	// KeyringStatus, KeyAdd and the others are about the keys of the vault; Path is
 	// sys/keyring, and the rule of what was done names the key.
 	KeyringStatus Action = "keyring-status"
@@ -83,7 +88,7 @@ func Actions() []Action {
 	return []Action{
 		Read, List, Metadata, Versions, Check, Overdue, Put, Rotate, Patch, Update, Rollback, Promote, Delete, Undelete, Destroy,
 		DeleteVersions, UndeleteVersions, DestroyVersions, Explain, Policy, KeyringStatus, KeyAdd, KeyPromote, KeyRetire, KeyDestroy,
-		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Watch, Anchor, Checkpoint,
+		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Watch, Consumers, Acknowledge, Anchor, Checkpoint,
 	}
 }
 

@@ -17,6 +17,10 @@ const (
 	KindSystem Kind = "System"
 )
 
+// OperatorAddress is the Address of what an operator asks, in the name of service accounts
+// and of its own. A request never has it.
+const OperatorAddress = "operator"
+
 // Caller is who asks. Its fields come from places the caller cannot write: a
 // TokenReview answer, the signed claims of a token, or the metadata of a Kubernetes object.
 type Caller struct {
@@ -34,7 +38,7 @@ type Caller struct {
 	Groups []string
 	// Environment is the namespace's environment, such as "production".
 	Environment string
-	// Address is where the request came from: an IP, or "operator".
+	// Address is where the request came from: an IP, or OperatorAddress.
 	Address string
 	// RequestID ties the audit row to a request or a reconcile.
 	RequestID string

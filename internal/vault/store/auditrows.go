@@ -60,11 +60,13 @@ func reserveIDs(ctx context.Context, q querier, n int) ([]int64, error) {
 
 // AppendAudit writes rows, which are all of one writer and in its order, and the
 // writer's new head with its seal, in one transaction of their own. When it returns
-// nil they are durable. An error that wraps ErrOutcomeUnknown says that they may be.
-func (s *Store) AppendAudit(ctx context.Context, rows []audit.Row, seal []byte) error {
+// nil they are durable, and so are readers, which are of that writer too. An error that wraps
+// ErrOutcomeUnknown says that they may be.
+func (s *Store) AppendAudit(ctx context.Context, rows []audit.Row, seal []byte, readers ...Reader) error {
 	var err error
 	for range maxAttempts {
 		var batch pgx.Batch // one implicit transaction
+		queueReaders(&batch, readers)
 		queueAudit(&batch, rows, seal)
 		if err = markUnknown(s.pool.SendBatch(ctx, &batch).Close()); !isRace(err) {
 			break
@@ -131,7 +133,7 @@ func auditArrays(rows []audit.Row) []any {
 	}
 }
 
-func column[T any](rows []audit.Row, field func(*audit.Row) T) []T {
+func column[R, T any](rows []R, field func(*R) T) []T {
 	values := make([]T, len(rows))
 	for i := range rows {
 		values[i] = field(&rows[i])
