@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,4 +90,42 @@ func TestLoginWithoutAPasswordProvesNothing(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// sqlBlock is the first of SQL in the guide.
+var sqlBlock = regexp.MustCompile("(?s)```sql\n(.*?)```")
+
+// TestGuidePreparesTheRoles runs the statements of the guide, and rotates with what they made.
+func TestGuidePreparesTheRoles(t *testing.T) {
+	t.Parallel()
+	server, super, config, _, _ := own(t)
+	_, err := super.Exec(t.Context(), "DROP ROLE app") // the guide makes one
+	must(t, "drop", err)
+	guide, err := os.ReadFile("../../../../../docs/guides/rotators.md")
+	must(t, "the guide", err)
+	shop, err := server.CreateDatabase(t.Context(), "shop")
+	must(t, "the database", err)
+	conn, err := pgx.Connect(t.Context(), shop)
+	must(t, "connect", err)
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(t.Context(), "CREATE TABLE orders (n int)")
+	must(t, "a table", err)
+	// Without a parameter pgx sends all statements at once.
+	_, err = conn.Exec(t.Context(), sqlBlock.FindStringSubmatch(string(guide))[1])
+	must(t, "the guide's statements", err)
+	for _, role := range []string{"app_a", "coffer_rotator"} {
+		_, err := super.Exec(t.Context(), "ALTER ROLE "+role+" PASSWORD 'first'")
+		must(t, role, err)
+	}
+	config.Database, config.Role, config.AlternatingRoles = "shop", "", []string{"app_a", "app_b"}
+	r, err := postgres.New(config, rotator.Credential{"username": "coffer_rotator", "password": "first"})
+	must(t, "new", err)
+	first := rotator.Credential{"username": "app_a", "password": "first"}
+	next := create(t, r, first)
+	must(t, "set", r.Set(t.Context(), first, next))
+	must(t, "test", r.Test(t.Context(), next))
+	must(t, "finish", r.Finish(t.Context(), first, next))
+	again := create(t, r, next)
+	must(t, "set again", r.Set(t.Context(), next, again))
+	must(t, "test again", r.Test(t.Context(), again))
 }
