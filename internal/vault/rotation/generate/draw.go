@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"math/big"
+	"slices"
 )
 
 // draw picks one of all texts of length that have the minimum of each class, each with the same probability. It draws
@@ -63,10 +64,10 @@ func countWays(length int, classes []class) [][]*big.Int {
 		}
 	}
 	ways[len(classes)][0].SetInt64(1)
-	for i := len(classes) - 1; i >= 0; i-- {
+	for i, c := range slices.Backward(classes) {
 		for n := range ways[i] {
-			for own := classes[i].minimum; own <= n; own++ {
-				ways[i][n].Add(ways[i][n], waysWith(classes[i], own, n, ways[i+1]))
+			for own := c.minimum; own <= n; own++ {
+				ways[i][n].Add(ways[i][n], waysWith(c, own, n, ways[i+1]))
 			}
 		}
 	}

@@ -111,8 +111,9 @@ func (s *server) persist(ctx context.Context) error {
 		return s.explain("save its ACL", s.client.Do(ctx, "ACL", "SAVE").Err(), rotator.ErrRights)
 	case ConfigFile:
 		return s.explain("rewrite its configuration", s.client.ConfigRewrite(ctx).Err(), rotator.ErrRights)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // explain says in our own words why doing something failed, and drops the driver's and the server's, which may repeat

@@ -4,6 +4,7 @@ package rotatortest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -36,8 +37,8 @@ func Run(t *testing.T, s System) {
 	m := &model{System: s, t: t, random: rand.New(rand.NewPCG(seed, 0)), current: s.First}
 	m.held.Store(&m.current)
 	stop := m.application()
-	for range rotations {
-		m.rotate()
+	for n := range rotations {
+		m.rotate(rotator.WithRun(t.Context(), fmt.Sprintf("%x-%d", seed, n)))
 	}
 	stop()
 }
@@ -83,21 +84,21 @@ func (m *model) application() (stop func()) {
 	}
 }
 
-func (m *model) rotate() {
+func (m *model) rotate(ctx context.Context) {
 	m.t.Helper()
-	next, err := m.Rotator.Create(m.t.Context(), m.current)
+	next, err := m.Rotator.Create(ctx, m.current)
 	m.check("create", err, next)
 	m.accepted("create", m.current, true, next, false)
 	overlaps := rotator.Overlaps(m.Rotator)
 
-	m.step("set", next, func(ctx context.Context) error { return m.Rotator.Set(ctx, m.current, next) })
+	m.step(ctx, "set", next, func(ctx context.Context) error { return m.Rotator.Set(ctx, m.current, next) })
 	m.accepted("set", m.current, overlaps, next, true)
-	m.step("test", next, func(ctx context.Context) error { return m.Rotator.Test(ctx, next) })
+	m.step(ctx, "test", next, func(ctx context.Context) error { return m.Rotator.Test(ctx, next) })
 
 	if m.random.IntN(3) == 0 {
-		m.step("revoke", next, func(ctx context.Context) error { return m.Rotator.Revoke(ctx, m.current, next) })
+		m.step(ctx, "revoke", next, func(ctx context.Context) error { return m.Rotator.Revoke(ctx, m.current, next) })
 		m.accepted("revoke", m.current, true, next, false)
-		if err := m.Rotator.Test(m.t.Context(), next); !errors.Is(err, rotator.ErrRefused) {
+		if err := m.Rotator.Test(ctx, next); !errors.Is(err, rotator.ErrRefused) {
 			m.t.Errorf("the test of a credential that was revoked says %v", err)
 		}
 		return
@@ -105,7 +106,7 @@ func (m *model) rotate() {
 	previous := m.current
 	m.current = next
 	m.held.Store(&next)
-	m.step("finish", next, func(ctx context.Context) error { return m.Rotator.Finish(ctx, previous, next) })
+	m.step(ctx, "finish", next, func(ctx context.Context) error { return m.Rotator.Finish(ctx, previous, next) })
 	m.accepted("finish", previous, false, next, true)
 }
 
@@ -121,28 +122,28 @@ func (m *model) accepted(after string, old rotator.Credential, wantOld bool, nex
 }
 
 // step calls do in one of the ways in which it may be called, until it has succeeded.
-func (m *model) step(name string, next rotator.Credential, do func(context.Context) error) {
+func (m *model) step(ctx context.Context, name string, next rotator.Credential, do func(context.Context) error) {
 	m.t.Helper()
 	switch m.random.IntN(4) {
 	case 0: // twice
-		m.check(name, do(m.t.Context()), next)
+		m.check(name, do(ctx), next)
 	case 1: // by two at once, one of which goes on when the other is done
 		var other sync.WaitGroup
 		other.Go(func() {
-			err := do(m.t.Context())
+			err := do(ctx)
 			m.leaks(err, next)
 			if err != nil {
 				m.t.Errorf("%s by another at one time: %v", name, err)
 			}
 		})
-		m.check(name, do(m.t.Context()), next)
+		m.check(name, do(ctx), next)
 		other.Wait()
 	case 2: // broken off, as by a crash
-		ctx, cancel := context.WithTimeout(m.t.Context(), time.Duration(m.random.Int64N(int64(40*time.Millisecond))))
-		m.leaks(do(ctx), next)
+		short, cancel := context.WithTimeout(ctx, time.Duration(m.random.Int64N(int64(40*time.Millisecond))))
+		m.leaks(do(short), next)
 		cancel()
 	}
-	m.check(name, do(m.t.Context()), next)
+	m.check(name, do(ctx), next)
 }
 
 func (m *model) check(name string, err error, next rotator.Credential) {
