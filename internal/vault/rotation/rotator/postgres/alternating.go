@@ -16,44 +16,24 @@ type alternating struct{ *server }
 // Overlaps is true: the roles' passwords are two.
 func (*alternating) Overlaps() bool { return true }
 
+func (r *alternating) pair() rotator.Pair { return r.config.AlternatingRoles }
+
 // Create names the role that current is not, with a new password.
 func (r *alternating) Create(_ context.Context, current rotator.Credential) (rotator.Credential, error) {
-	idle, err := r.other(current)
+	idle, err := r.pair().Other(current)
 	if err != nil {
 		return nil, err
 	}
-	password, err := r.newPassword()
+	password, err := rotator.NewPassword(r.config.Password)
 	if err != nil {
 		return nil, err
 	}
 	return current.WithLogin(idle, password)
 }
 
-// other is the role that c is not of.
-func (r *alternating) other(c rotator.Credential) (string, error) {
-	roles := r.config.AlternatingRoles
-	switch c.Username() {
-	case roles[0]:
-		return roles[1], nil
-	case roles[1]:
-		return roles[0], nil
-	}
-	return "", fmt.Errorf("%w: the secret's username is %q, which is neither of the alternating roles %s and %s; store the login of one of them",
-		rotator.ErrSetup, c.Username(), roles[0], roles[1])
-}
-
-// checkPair says whether c and of are one of each role.
-func (r *alternating) checkPair(c, of rotator.Credential) error {
-	other, err := r.other(c)
-	if err == nil && of.Username() != other {
-		err = fmt.Errorf("%w: both credentials are not of the two alternating roles: they are of %s and %q", rotator.ErrSetup, c.Username(), of.Username())
-	}
-	return err
-}
-
 // Set lets next's role log in with its password, once it is certain that it has the same rights as current's.
 func (r *alternating) Set(ctx context.Context, current, next rotator.Credential) error {
-	if err := r.checkPair(current, next); err != nil {
+	if err := r.pair().CheckBoth(current, next); err != nil {
 		return err
 	}
 	return r.alone(ctx, func(ctx context.Context, tx pgx.Tx) error {
@@ -73,7 +53,7 @@ func (r *alternating) Test(ctx context.Context, next rotator.Credential) error {
 
 // Finish retires previous's role.
 func (r *alternating) Finish(ctx context.Context, previous, current rotator.Credential) error {
-	if err := r.checkPair(previous, current); err != nil {
+	if err := r.pair().CheckBoth(previous, current); err != nil {
 		return err
 	}
 	if err := r.retire(ctx, previous, current); err != nil || !r.config.EndSessions {
@@ -84,7 +64,7 @@ func (r *alternating) Finish(ctx context.Context, previous, current rotator.Cred
 
 // Revoke retires next's role.
 func (r *alternating) Revoke(ctx context.Context, current, next rotator.Credential) error {
-	if err := r.checkPair(next, current); err != nil {
+	if err := r.pair().CheckBoth(next, current); err != nil {
 		return err
 	}
 	return r.retire(ctx, next, current)

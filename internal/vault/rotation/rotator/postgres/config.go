@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/coffer-vault/coffer/internal/vault/rotation/generate"
 	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator"
@@ -41,8 +40,8 @@ func (c Config) Check() error {
 		return fmt.Errorf("%w: give either role or alternatingRoles", rotator.ErrSetup)
 	}
 	if c.Role == "" {
-		if len(c.AlternatingRoles) != 2 || c.AlternatingRoles[0] == c.AlternatingRoles[1] || slices.Contains(c.AlternatingRoles, "") {
-			return fmt.Errorf("%w: alternatingRoles are two different roles, such as app_a and app_b", rotator.ErrSetup)
+		if err := rotator.Pair(c.AlternatingRoles).Check("alternatingRoles"); err != nil {
+			return err
 		}
 	} else if c.EndSessions {
 		return fmt.Errorf("%w: endSessions is for alternatingRoles; the sessions of one role are those of the new password too", rotator.ErrSetup)

@@ -382,7 +382,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{postgres.Config{Host: "h", Role: "a"}, "give the host and the database"},
 		{postgres.Config{Host: "h", Database: "d"}, "give either role or alternatingRoles"},
 		{postgres.Config{Host: "h", Database: "d", Role: "a", AlternatingRoles: two}, "give either role or alternatingRoles"},
-		{postgres.Config{Host: "h", Database: "d", AlternatingRoles: []string{"a", "a"}}, "two different roles"},
+		{postgres.Config{Host: "h", Database: "d", AlternatingRoles: []string{"a", "a"}}, "alternatingRoles are two different names"},
 		{postgres.Config{Host: "h", Database: "d", Role: "a", EndSessions: true}, "endSessions is for alternatingRoles"},
 		{postgres.Config{Host: "h", Database: "d", Role: "a", Port: 70000}, "70000 is no port"},
 		{postgres.Config{Host: "h", Database: "d", Role: "a", TLS: rotator.TLS{CA: "none"}}, "no certificate in PEM"},

@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/coffer-vault/coffer/internal/vault/rotation/generate"
 	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator"
 )
 
@@ -110,15 +109,6 @@ func (s *server) setPassword(ctx context.Context, tx pgx.Tx, role, password stri
 	// ALTER ROLE takes no parameters. The verifier has nothing in it that a string's quotes must guard.
 	_, err = tx.Exec(ctx, "ALTER ROLE "+pgx.Identifier{role}.Sanitize()+" LOGIN PASSWORD '"+v+"'")
 	return s.explain("set the password of "+role, err, rotator.ErrRights)
-}
-
-// newPassword makes one as the config says.
-func (s *server) newPassword() (string, error) {
-	parts, err := generate.Spec{Password: &s.config.Password}.Generate(generate.Input{})
-	if err != nil {
-		return "", err
-	}
-	return parts[generate.PasswordProperty], nil
 }
 
 // explain says in our own words why doing something failed, and drops the driver's. refused is what it wraps when the

@@ -20,7 +20,7 @@ func (r *single) Create(_ context.Context, current rotator.Credential) (rotator.
 	if name := current.Username(); name != "" && name != r.config.Role {
 		return nil, fmt.Errorf("%w: the secret's username is %s and the rotator's role %s; name the same role in both", rotator.ErrSetup, name, r.config.Role)
 	}
-	password, err := r.newPassword()
+	password, err := rotator.NewPassword(r.config.Password)
 	if err != nil {
 		return nil, err
 	}

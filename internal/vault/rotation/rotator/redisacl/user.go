@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/coffer-vault/coffer/internal/vault/rotation/generate"
 	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator"
 )
 
@@ -29,11 +28,11 @@ func (u *user) Create(_ context.Context, current rotator.Credential) (rotator.Cr
 	if name := current.Username(); name != "" && name != u.config.User {
 		return nil, fmt.Errorf("%w: the secret's username is %s and the rotator's user %s; name the same user in both", rotator.ErrSetup, name, u.config.User)
 	}
-	parts, err := generate.Spec{Password: &u.config.Password}.Generate(generate.Input{})
+	password, err := rotator.NewPassword(u.config.Password)
 	if err != nil {
 		return nil, err
 	}
-	return current.WithLogin(u.config.User, parts[generate.PasswordProperty])
+	return current.WithLogin(u.config.User, password)
 }
 
 // Set adds the password of next.
