@@ -30,7 +30,8 @@ func (s *server) address() string {
 
 // dial connects with a login. Nothing of this process's environment counts, which PostgreSQL's clients read.
 func (s *server) dial(ctx context.Context, login rotator.Credential) (*pgx.Conn, error) {
-	config, err := pgx.ParseConfig("host=localhost user=nobody password=none dbname=none sslmode=disable passfile=/dev/null")
+	config, err := pgx.ParseConfig("host=localhost user=nobody password=none dbname=none sslmode=disable passfile=/dev/null " +
+		"channel_binding=prefer target_session_attrs=any connect_timeout=20")
 	if err != nil {
 		return nil, fmt.Errorf("%w: the environment holds settings of PostgreSQL's clients that cannot be read; unset PG…", rotator.ErrSetup)
 	}

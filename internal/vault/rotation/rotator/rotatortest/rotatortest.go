@@ -36,11 +36,10 @@ func Run(t *testing.T, s System) {
 	t.Logf("seed %d", seed)
 	m := &model{System: s, t: t, random: rand.New(rand.NewPCG(seed, 0)), current: s.First}
 	m.held.Store(&m.current)
-	stop := m.application()
+	defer m.application()()
 	for n := range rotations {
 		m.rotate(rotator.WithRun(t.Context(), fmt.Sprintf("%x-%d", seed, n)))
 	}
-	stop()
 }
 
 type model struct {
