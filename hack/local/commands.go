@@ -35,9 +35,11 @@ func depsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "deps", Short: "Install the Debian packages that the environment and the tests need", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			needs := append(debian.Servers(), debian.Compiler()...)
+			needs := append(debian.Servers(), debian.Tested()...)
 			if environment.NodeImpossible() == "" {
-				needs = append(debian.Servers(), debian.Node()...)
+				needs = append(needs, debian.Node()...)
+			} else {
+				needs = append(needs, debian.Compiler()...)
 			}
 			return debian.Ensure(cmd.Context(), step.New(os.Stderr), needs)
 		},

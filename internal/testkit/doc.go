@@ -1,4 +1,5 @@
-// Package testkit gives tests the real servers Coffer works with: PostgreSQL, Redis and a kube-apiserver.
+// Package testkit gives tests the real servers Coffer works with: PostgreSQL, Redis, MariaDB and a
+// kube-apiserver.
 //
 // Every server is private to the test process: it listens on a free loopback port, keeps its files in a scratch
 // directory, and goes away with the process, also when that is killed (see package process). Tests never skip for a

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coffer-vault/coffer/internal/testkit/faultproxy"
 	"github.com/coffer-vault/coffer/internal/testkit/kube"
+	"github.com/coffer-vault/coffer/internal/testkit/mariadb"
 	"github.com/coffer-vault/coffer/internal/testkit/postgres"
 	"github.com/coffer-vault/coffer/internal/testkit/redis"
 )
@@ -142,6 +143,22 @@ func RedisCluster(t testing.TB) *redis.Cluster {
 	}
 	closeAfter(t, c.Close)
 	return c
+}
+
+// sharedMariaDB is the server of all tests of this process that want one. Nobody closes it: it goes with the process.
+var sharedMariaDB = sync.OnceValues(func() (*mariadb.Server, error) {
+	return mariadb.Start(context.Background())
+})
+
+// MariaDB returns a server that the tests of the process share: they keep apart by the names of their accounts and
+// databases.
+func MariaDB(t testing.TB) *mariadb.Server {
+	t.Helper()
+	server, err := sharedMariaDB()
+	if err != nil {
+		t.Fatalf("starting MariaDB: %v", err)
+	}
+	return server
 }
 
 // Proxy puts a fault proxy before the server of a URL, and returns it and the URL that leads through it.

@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/coffer-vault/coffer/internal/testkit"
+	"github.com/coffer-vault/coffer/internal/testkit/mariadb"
 )
 
 func TestPostgresDatabasesAreSeparate(t *testing.T) {
@@ -96,6 +97,21 @@ func TestRedisWantsThePassword(t *testing.T) {
 	t.Cleanup(func() { _ = client.Close() })
 	if err := client.Ping(t.Context()).Err(); err == nil {
 		t.Error("Redis answers without the password")
+	}
+}
+
+func TestMariaDBWantsThePassword(t *testing.T) {
+	t.Parallel()
+	server := testkit.MariaDB(t)
+	for _, password := range []string{"", "another", server.Password()} {
+		db, err := server.Open(mariadb.Superuser, password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.PingContext(t.Context()); (err == nil) != (password == server.Password()) {
+			t.Errorf("a password of %d bytes: %v", len(password), err)
+		}
+		_ = db.Close()
 	}
 }
 

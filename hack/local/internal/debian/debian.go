@@ -30,6 +30,11 @@ func Servers() []Need {
 	}
 }
 
+// Tested are what only tests need: systems whose credentials are rotated.
+func Tested() []Need {
+	return []Need{{"mariadb-server", func() bool { return program("mariadbd") && program("mariadb-install-db") }}}
+}
+
 // Compiler is what cgo needs: the race detector is built with it, and so is runc.
 func Compiler() []Need {
 	return []Need{

@@ -1,0 +1,53 @@
+package mysql
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator"
+)
+
+// single rotates the one password that one account has.
+type single struct{ *server }
+
+// Overlaps is false: the account has one password.
+func (*single) Overlaps() bool { return false }
+
+// Create makes a password.
+func (r *single) Create(_ context.Context, current rotator.Credential) (rotator.Credential, error) {
+	if name := current.Username(); name != "" && name != r.config.User {
+		return nil, fmt.Errorf("%w: the secret's username is %s and the rotator's user %s; name the same user in both", rotator.ErrSetup, name, r.config.User)
+	}
+	password, err := rotator.NewPassword(r.config.Password)
+	if err != nil {
+		return nil, err
+	}
+	return current.WithLogin(r.config.User, password)
+}
+
+// Set gives the account the next password.
+func (r *single) Set(ctx context.Context, _, next rotator.Credential) error {
+	return r.ensure(ctx, next)
+}
+
+// Test logs in.
+func (r *single) Test(ctx context.Context, next rotator.Credential) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return r.login(ctx, next)
+}
+
+// Finish has nothing to do: Set ended the previous password.
+func (*single) Finish(context.Context, rotator.Credential, rotator.Credential) error { return nil }
+
+// Revoke gives the account the current password back.
+func (r *single) Revoke(ctx context.Context, current, _ rotator.Credential) error {
+	return r.ensure(ctx, current)
+}
+
+func (r *single) ensure(ctx context.Context, c rotator.Credential) error {
+	if c.Username() != r.config.User {
+		return fmt.Errorf("%w: the credential is of %s and the rotator's user is %s", rotator.ErrSetup, c.Username(), r.config.User)
+	}
+	return r.alone(ctx, func(ctx context.Context, s *session) error { return s.setPassword(ctx, r.config.User, c.Password()) })
+}
