@@ -67,15 +67,16 @@ func startProcess(t *testing.T, config Config) *process {
 
 func (p *process) start(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	p.cancel, p.ended = cancel, make(chan error, 1)
+	ended := make(chan error, 1)
+	p.cancel, p.ended = cancel, ended
 	go func() {
 		for {
 			metrics.Registry = prometheus.NewRegistry() // another Run of this process has its metrics registered
 			err := Run(ctx, p.config)
 			// While nobody listens the port may be that of somebody's outgoing connection.
 			if !errors.Is(err, syscall.EADDRINUSE) || ctx.Err() != nil {
-				p.ended <- err
-				close(p.ended)
+				ended <- err
+				close(ended)
 				return
 			}
 		}
