@@ -23,6 +23,10 @@ const (
 	purposeSecretV1  = "vault/secret-row/1"
 	purposeVersionV1 = "vault/version-row/1"
 	purposeKey       = "vault/key-row/1"
+	// Rotations: a cluster's set, a run, and a step of its history.
+	purposeRotations    = "vault/rotation-set/1"
+	purposeRotationRun  = "vault/rotation-run/1"
+	purposeRotationStep = "vault/rotation-step/1"
 )
 
 // secretMAC covers all that the row says: sealing does not stop an edit of the

@@ -47,6 +47,15 @@ var swapTables = map[string]struct {
 	"policies": {[][2]string{
 		{`x.cluster = 'default' AND x.name = 'a'`, `x.cluster = 'default' AND x.name = 'b'`}, {`x.cluster = 'default' AND x.name = 'a'`, `x.cluster = 'vaulttest'`},
 	}, (*swapping).decides},
+	"rotation_sets": {[][2]string{{`x.cluster = 'default'`, `x.cluster = 'vaulttest'`}}, (*swapping).rotates},
+	"rotations": {[][2]string{
+		{`x.cluster = 'default' AND x.name = 'rotation of p/one'`, `x.cluster = 'default' AND x.name = 'rotation of p/default'`},
+		{`x.cluster = 'default' AND x.name = 'rotation of p/one'`, `x.cluster = 'vaulttest' AND x.name = 'rotation of p/two'`},
+	}, (*swapping).rotates},
+	"rotation_runs": {[][2]string{{`x.path = 'p/one'`, `x.path = 'p/two'`}}, (*swapping).rotates},
+	"rotation_steps": {[][2]string{
+		{rotationStep("p/one", 1), rotationStep("p/one", 2)}, {rotationStep("p/one", 1), rotationStep("p/two", 1)},
+	}, (*swapping).rotates},
 	"key_encryption_keys": {[][2]string{{`x.state = 'primary'`, `x.state = 'enabled'`}}, (*swapping).keys},
 	"audit":               {[][2]string{{auditRow(0, 4), auditRow(0, 5)}, {auditRow(0, 4), auditRow(1, 4)}, {auditRow(0, 4), auditRow(2, 1)}}, (*swapping).log},
 	"audit_writers":       {[][2]string{{auditWriter(0), auditWriter(1)}, {auditWriter(0), auditWriter(3)}}, (*swapping).log},
@@ -66,11 +75,20 @@ var otherTables = map[string]string{
 var harmlessSwaps = map[string]string{
 	"idempotency_keys.name with request": "the key is not found, as after 24 hours or when its row is removed: the write is done again, or is a conflict",
 	"idempotency_keys.name with mac":     "as name with request",
+
+	"rotation_runs.epoch between rows 1":        "as in harmlessColumns",
+	"rotation_runs.leased_until between rows 1": "as in harmlessColumns",
+	"rotation_runs.look_at between rows 1":      "as in harmlessColumns",
+	"rotation_runs.leased_until with look_at":   "as in harmlessColumns",
 }
 
 // equalColumns never differ, and why: then there is nothing to exchange.
 var equalColumns = map[string]string{
 	"key_encryption_keys.revision": "each change of the keyset writes all rows with its revision",
+}
+
+func rotationStep(path string, number int) string {
+	return fmt.Sprintf(`x.run_id = (SELECT id FROM rotation_runs WHERE path = '%s') AND x.number = %d`, path, number)
 }
 
 func versionRow(path string, version int) string {
@@ -97,13 +115,14 @@ func auditRow(writer, seq int) string {
 // swapping is a vault to edit.
 type swapping struct {
 	*vaulttest.Env
-	t        *testing.T
-	api      secret.Caller
-	reader   *vault.Engine     // has read everything before any edit
-	before   []string          // what operations answered before any edit
-	keyed    operation         // a write with an idempotency key
-	repeated string            // what it answered when it was sent again
-	harmless map[string]string // of harmlessSwaps, those not tried yet
+	t         *testing.T
+	api       secret.Caller
+	reader    *vault.Engine     // has read everything before any edit
+	before    []string          // what operations answered before any edit
+	rotations []string          // what was told of rotations
+	keyed     operation         // a write with an idempotency key
+	repeated  string            // what it answered when it was sent again
+	harmless  map[string]string // of harmlessSwaps, those not tried yet
 }
 
 // TestEverySwapIsNoticed: an exchange of what two rows have in a column, or of what two
@@ -279,6 +298,7 @@ func startSwapping(t *testing.T) *swapping {
 			t.Fatal(outcome)
 		}
 	}
+	s.rotations = toldOfRotations(t, s.reader, s.Admin, "p/one", "p/two")
 	s.keyed = operation{action: audit.Put, caller: s.Admin, path: "p/one", value: "value of p/one", key: "k", expected: new(int64(0))}
 	if s.repeated = s.keyed.do(t.Context(), s.reader); !strings.Contains(s.repeated, "Version:1 ") {
 		t.Fatalf("repeated: %s", s.repeated)
@@ -338,6 +358,7 @@ func (s *swapping) write(t *testing.T) {
 	}
 	must(t, env.Engine.Destroy(ctx, admin, path("p/destroyed")))
 	rotate(t, env.Engine, admin)
+	s.writeRotations(t)
 }
 
 // sync makes two policies of the cluster default.

@@ -91,8 +91,9 @@ func (r *Run) Next() Action {
 		return CountBack
 	case Revoking:
 		return Revoke
+	default: // it ended
+		return Nothing
 	}
-	return Nothing
 }
 
 func (r *Run) nextAfterFailure() Action {
@@ -142,8 +143,9 @@ func (r Run) After(o Outcome, now time.Time, pace Pace) (_ Run, wait time.Durati
 		return r.afterCountBack(o, now, pace)
 	case Revoke:
 		return r.enter(RolledBack, now), 0
+	default:
+		return r, pace.Longest
 	}
-	return r, pace.Longest
 }
 
 // afterFailure tries again, or gives up. Beyond the point from which there is no other way, it never gives up by itself.

@@ -10,9 +10,9 @@ import (
 )
 
 var (
-	start = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
-	pace  = Pace{Poll: 5 * time.Second, Retry: 2 * time.Second, Longest: time.Minute}
-	fault = errors.New("it does not answer")
+	start     = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+	pace      = Pace{Poll: 5 * time.Second, Retry: 2 * time.Second, Longest: time.Minute}
+	errSilent = errors.New("it does not answer")
 )
 
 // minute is start and so many minutes.
@@ -52,7 +52,7 @@ func TestMachine(t *testing.T) {
 		wait    time.Duration
 		check   func(Run) bool // more to look at
 	}
-	failed := Outcome{Err: fault}
+	failed := Outcome{Err: errSilent}
 	for name, s := range map[string]step{
 		"create":                            {run: in(Planned, func(r *Run) { r.From, r.To = 0, 0 }), outcome: Outcome{From: 3, To: 4}, action: Create, state: Created, check: func(r Run) bool { return r.From == 3 && r.To == 4 }},
 		"set":                               {run: in(Created), action: SetNext, state: Set},
@@ -76,10 +76,10 @@ func TestMachine(t *testing.T) {
 		"rolled back by hand":               {run: in(Propagating, turned, hold), outcome: Outcome{Reverted: true}, action: Count, state: Failed, check: func(r Run) bool { return !r.Held() }},
 		"finish":                            {run: in(Retiring, turned), action: Finish, state: Done},
 
-		"a failure is tried again":   {run: in(Created), outcome: failed, action: SetNext, state: Created, wait: pace.Retry, check: func(r Run) bool { return r.Attempts == 1 && r.Problem == fault.Error() }},
+		"a failure is tried again":   {run: in(Created), outcome: failed, action: SetNext, state: Created, wait: pace.Retry, check: func(r Run) bool { return r.Attempts == 1 && r.Problem == errSilent.Error() }},
 		"and later each time":        {run: in(Created, attempts(3)), outcome: failed, action: SetNext, state: Created, wait: 8 * pace.Retry},
 		"and then no more":           {run: in(Created, attempts(DefaultAttempts-1)), outcome: failed, action: SetNext, state: Failed, check: func(r Run) bool { return r.FailedIn == Created && r.Reason == "set: it does not answer" }},
-		"one that stays":             {run: in(Set), outcome: Outcome{Err: fault, Permanent: true}, action: Test, state: Failed},
+		"one that stays":             {run: in(Set), outcome: Outcome{Err: errSilent, Permanent: true}, action: Test, state: Failed},
 		"finish is tried for ever":   {run: in(Retiring, attempts(1000)), outcome: failed, action: Finish, state: Retiring, wait: pace.Longest},
 		"revoke is tried for ever":   {run: in(Revoking, attempts(1000), failedIn(Set)), outcome: failed, action: Revoke, state: Revoking, wait: pace.Longest},
 		"stopped":                    {run: in(Set, stopped), action: GiveUp, state: Failed, check: func(r Run) bool { return r.Reason == "why" && r.FailedIn == Set && r.Stop == "" }},

@@ -52,6 +52,7 @@ func (w *world) do() (o Outcome, commit func()) {
 		w.refuse(former)
 	case Revoke:
 		w.refuse(next)
+	default: // of the run alone
 	}
 	return o, commit
 }
@@ -82,7 +83,7 @@ func (w *world) step(t *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(t, "well") == 3 {
 		how = rapid.SampledFrom([]string{"fails", "fails late", "killed before", "killed after", "hopeless"}).Draw(t, "how")
 	}
-	failed := Outcome{Err: fault, Permanent: how == "hopeless"}
+	failed := Outcome{Err: errSilent, Permanent: how == "hopeless"}
 	switch how {
 	case "killed before":
 		return

@@ -49,13 +49,33 @@ func States() []State {
 // Ended reports whether nothing follows.
 func (s State) Ended() bool { return s == Done || s == RolledBack || s == Abandoned }
 
+// Detail says, for the history of the run, what its state means for it.
+func (r *Run) Detail() string {
+	switch r.State {
+	case Planned:
+		if r.Cause == BySchedule {
+			return "due at " + r.DueAt.UTC().Format(time.RFC3339)
+		}
+		return "asked for by " + r.By
+	case Created, Current:
+		return fmt.Sprintf("version %d", r.To)
+	case Propagating, Retiring, Withdrawing:
+		return fmt.Sprintf("%d of %d consumers", r.Moved, r.Total)
+	case Failed, RolledBack, Abandoned:
+		return r.Reason
+	default:
+		return ""
+	}
+}
+
 // stoppable reports whether the former credential is untouched in s, so that the run can be rolled back.
 func (s State) stoppable() bool {
 	switch s {
 	case Planned, Created, Set, Tested, Current, Propagating:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // Cause is why there is a run.
@@ -82,6 +102,8 @@ type Run struct {
 	DueAt     time.Time `json:"dueAt"`
 	PlannedAt time.Time `json:"plannedAt"`
 
+	// Steps counts what is in its history.
+	Steps int64 `json:"steps"`
 	State State `json:"state"`
 	// EnteredAt is when the state began.
 	EnteredAt time.Time `json:"enteredAt"`
