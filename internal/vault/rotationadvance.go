@@ -227,9 +227,10 @@ func (a *advance) turn(ctx context.Context, action audit.Action, kind changes.Ki
 
 // forgetFormer takes the label from the former version: a rollback must not bring a credential back that no system accepts.
 func (a *advance) forgetFormer(ctx context.Context) error {
-	return a.amend(ctx, audit.RotationStep, changes.Versions, func(_ context.Context, m *amendment) error {
+	return a.amend(ctx, audit.Update, changes.Metadata, func(_ context.Context, m *amendment) error {
 		if from := a.claim.Run.From; m.row.PreviousVersion == from || m.row.PendingVersion == from {
 			unlabel(m.row, from)
+			m.versions = []int64{from}
 			m.amendPath()
 		}
 		return nil
