@@ -39,5 +39,13 @@ func AuditActions() []string {
 		"watch",
 		"anchor",
 		"checkpoint",
+		"rotation-list",
+		"rotation-show",
+		"rotation-run",
+		"rotation-approve",
+		"rotation-cancel",
+		"rotation-fail",
+		"rotation-step",
+		"rotation-sync",
 	}
 }
