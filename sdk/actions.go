@@ -41,5 +41,13 @@ func AuditActions() []string {
 		"acknowledge",
 		"anchor",
 		"checkpoint",
+		"rotation-list",
+		"rotation-show",
+		"rotation-run",
+		"rotation-approve",
+		"rotation-cancel",
+		"rotation-fail",
+		"rotation-step",
+		"rotation-sync",
 	}
 }

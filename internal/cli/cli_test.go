@@ -53,7 +53,12 @@ func TestTables(t *testing.T) {
 				Path: database.Path, Version: 12, RotateAfterDays: 90, RotatedAt: database.CreatedAt, DaysOverdue: 10,
 			}}, formatTable, "")
 		},
-		"overdue-none": func(s *session) error { return s.printOverdue(nil, formatTable, "") },
+		"rotation-status": func(s *session) error {
+			return s.printRotationStatus(rotationsToShow(), formatTable, "")
+		},
+		"rotation-status-none": func(s *session) error { return s.printRotationStatus(nil, formatTable, "staging/") },
+		"rotation-show":        func(s *session) error { return s.printRotation(rotationsToShow()[0]) },
+		"overdue-none":         func(s *session) error { return s.printOverdue(nil, formatTable, "") },
 		"audit": func(s *session) error {
 			return s.printAudit([]sdk.AuditEntry{
 				{At: now, Caller: "intruder/api", Action: "read", Path: database.Path, Decision: "denied", Address: "10.0.0.9"},
@@ -115,6 +120,23 @@ func TestTables(t *testing.T) {
 			must(t, print(&session{out: &out, err: &out, now: func() time.Time { return now }}))
 			compareGolden(t, filepath.Join("testdata", "golden", name+".txt"), out.Bytes())
 		})
+	}
+}
+
+// rotationsToShow are one that waits for somebody, one by a line, and those that are due by no time.
+func rotationsToShow() []sdk.RotationStatus {
+	return []sdk.RotationStatus{
+		{Path: "production/payments/database", Cluster: "default", Name: "payments/database", Method: "postgres", Every: "30d", Runs: []sdk.RotationRun{{
+			ID: "0b1d7a6f-9d11-4a44-9f3c-3f0c6f5e5a5e", State: "propagating", Cause: "hand", By: "user:alice", EnteredAt: now.Add(-25 * time.Hour), From: 3, To: 4,
+			Consumers: 3, Moved: 2, WaitsFor: "2 of 3 consumers have the version that is current; approve to go on without the others, or cancel", Problem: "it does not answer",
+			Steps: []sdk.RotationStep{
+				{At: now.Add(-26 * time.Hour), State: "planned", Detail: "asked for by user:alice"}, {At: now.Add(-26 * time.Hour), State: "created", Detail: "version 4"},
+				{At: now.Add(-25 * time.Hour), State: "propagating", Detail: "0 of 3 consumers"},
+			},
+		}}},
+		{Path: "production/payments/session-key", Method: "password", Cron: "30 3 * * 1", TimeZone: "Europe/Berlin", Next: now.Add(time.Hour), Runs: []sdk.RotationRun{}},
+		{Path: "production/payments/stripe", Method: "webhook", Runs: []sdk.RotationRun{{State: "done", Cause: "schedule", EnteredAt: now.Add(-time.Hour)}}},
+		{Path: "production/payments/tls", Method: "certificate", Every: "30d", Suspended: true},
 	}
 }
 

@@ -71,7 +71,7 @@ func (s *session) nothing(what, prefix string) error {
 
 func (s *session) rotation() *cobra.Command {
 	parent := &cobra.Command{
-		Use: "rotation", Short: "See what is to be rotated", Args: noArgs,
+		Use: "rotation", Short: "See what is to be rotated, and rotate it", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd := &cobra.Command{
@@ -82,7 +82,7 @@ func (s *session) rotation() *cobra.Command {
 		Args:    atMostOnePrefix,
 	}
 	listsBelow(s, cmd, (*sdk.Client).Overdue, s.printOverdue)
-	parent.AddCommand(s.rotationList(), cmd)
+	parent.AddCommand(s.rotationList(), cmd, s.rotationStatus(), s.rotationShow(), s.rotationRun(), s.rotationApprove(), s.rotationCancel())
 	return parent
 }
 

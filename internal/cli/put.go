@@ -126,16 +126,32 @@ func (s *session) rotate() *cobra.Command {
 are written and the workloads that use them roll.
 
 The value comes as with put, or is made with --generate. With --pending, nothing is told
-and get prints what it did, until coffer promote. Needs the rotate capability.`,
+and get prints what it did, until coffer promote. Needs the rotate capability.
+
+With --now, the value is made and set as the secret's rotation is defined, as by coffer rotation run.`,
 		Example: `  coffer rotate production/payments/session-key --generate
+  coffer rotate production/payments/database --now --revoke-old
   coffer rotate production/payments/database --file database.json`,
 		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "rotate"},
 	}
 	flags.bind(cmd)
+	now, request := s.bindNow(cmd)
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
-	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
+	byHand := s.ask(func(cmd *cobra.Command, args []string) error {
 		return s.write(cmd, args[0], &flags, output.value, (*sdk.Client).Rotate)
 	})
+	asDefined := s.do(func(cmd *cobra.Command, args []string) error {
+		return s.runRotation(cmd, args[0], output.value, *request)
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case *now:
+			return asDefined(cmd, args)
+		case request.RevokeOld:
+			return usagef("--revoke-old goes with --now; a value that you give revokes nothing")
+		}
+		return byHand(cmd, args)
+	}
 	return cmd
 }
 

@@ -31,6 +31,7 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/backup"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/rotation"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
@@ -176,8 +177,21 @@ func TestScripts(t *testing.T) {
 			"contains":     contains,
 			"interrupted":  interrupted,
 			"acknowledged": i.acknowledged(t),
+			"rotates":      i.rotates,
 		},
 	})
+}
+
+// rotates defines a rotation: rotates PATH.
+func (i *installation) rotates(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: rotates PATH")
+	}
+	_, err := i.vault.Engine.ReplaceRotations(context.Background(), "default", []rotation.Definition{{
+		Name: "test", As: rotation.Identity{Namespace: "operations", ServiceAccount: "api"},
+		Spec: rotation.Spec{Path: args[0], Method: rotation.Method{Kind: "test"}},
+	}})
+	ts.Check(err)
 }
 
 // ageKeys makes an age identity as age-keygen does: agekeys FILE VARIABLE puts it into the

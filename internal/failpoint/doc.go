@@ -28,6 +28,14 @@ const (
 	Removed = "removed"
 )
 
+// The steps of what a rotation does to another system, such as the operation "rotation-set".
+const (
+	// BeforeAction: the run is this process's, and nothing is done.
+	BeforeAction = "before-action"
+	// AfterAction: it is done, and the run does not say so.
+	AfterAction = "after-action"
+)
+
 // The steps of the operation "rollback", by which the operator takes a Secret and its
 // workloads back to older versions.
 const (

@@ -17,6 +17,7 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/rotation"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
@@ -144,6 +145,26 @@ func (s *strict) List(_ context.Context, _ secret.Caller, _ secret.Prefix, _ sec
 		s.t.Errorf("limit %d reached the vault", limit)
 	}
 	return nil, nil
+}
+
+func (*strict) DefinedRotations(context.Context, secret.Caller, secret.Prefix) ([]vault.RotationStatus, error) {
+	return nil, nil
+}
+
+func (s *strict) ShowRotation(_ context.Context, _ secret.Caller, path secret.Path) (vault.RotationStatus, []vault.RotationHistory, error) {
+	return vault.RotationStatus{}, nil, s.path(path)
+}
+
+func (s *strict) RunRotation(_ context.Context, _ secret.Caller, path secret.Path, _ bool) (rotation.Run, error) {
+	return rotation.Run{}, s.path(path)
+}
+
+func (s *strict) ApproveRotation(_ context.Context, _ secret.Caller, path secret.Path) (rotation.Run, error) {
+	return rotation.Run{}, s.path(path)
+}
+
+func (s *strict) CancelRotation(_ context.Context, _ secret.Caller, path secret.Path) (rotation.Run, error) {
+	return rotation.Run{}, s.path(path)
 }
 
 func (*strict) Rotations(context.Context, secret.Caller, secret.Prefix) ([]secret.Rotation, error) {

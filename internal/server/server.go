@@ -17,6 +17,7 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/rotation"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/version"
 )
@@ -61,6 +62,11 @@ type Vault interface {
 	List(ctx context.Context, caller secret.Caller, prefix secret.Prefix, after secret.Path, limit int) ([]secret.Metadata, error)
 	Overdue(context.Context, secret.Caller, secret.Prefix) ([]secret.Overdue, error)
 	Rotations(context.Context, secret.Caller, secret.Prefix) ([]secret.Rotation, error)
+	DefinedRotations(context.Context, secret.Caller, secret.Prefix) ([]vault.RotationStatus, error)
+	ShowRotation(context.Context, secret.Caller, secret.Path) (vault.RotationStatus, []vault.RotationHistory, error)
+	RunRotation(ctx context.Context, caller secret.Caller, path secret.Path, revokeOld bool) (rotation.Run, error)
+	ApproveRotation(context.Context, secret.Caller, secret.Path) (rotation.Run, error)
+	CancelRotation(context.Context, secret.Caller, secret.Path) (rotation.Run, error)
 	Audit(context.Context, secret.Caller, audit.Query) (found []audit.Entry, next int64, err error)
 	ExportAudit(context.Context, secret.Caller, audit.ExportQuery) (audit.ExportPage, error)
 	Verification(context.Context, secret.Caller) (verify func(ctx context.Context, progress func(rows, remaining int64) error) (audit.Report, error), err error)
@@ -175,6 +181,7 @@ func (a *api) register(mux *http.ServeMux) []byte {
 	a.registerVersions(h)
 	a.registerLists(h)
 	a.registerConsumers(h)
+	a.registerRotations(h)
 	a.registerWatch(h)
 	a.registerAudit(h)
 	a.registerIdentity(h)

@@ -27,6 +27,8 @@ type amendment struct {
 	destroyed []int64
 	// described is what Rollback and Promote return.
 	described *store.Version
+	// record takes further audit rows, of what else is written in the transaction.
+	record func(audit.Entry)
 }
 
 // amend authorises r, and applies a change to the path it names in one transaction,
@@ -47,7 +49,7 @@ func (e *Engine) amend(ctx context.Context, r request, kind changes.Kind, apply 
 	a := &amendment{}
 	change := changes.Change{Kind: kind, Path: r.ref.Path}
 	err = e.transact(ctx, r.action, func(tx *store.Tx, record func(audit.Entry)) error {
-		*a = amendment{engine: e, tx: tx, caller: r.caller, now: e.now()}
+		*a = amendment{engine: e, tx: tx, caller: r.caller, now: e.now(), record: record}
 		if err := a.run(ctx, r.ref.Path, apply); err != nil {
 			return err
 		}

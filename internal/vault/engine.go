@@ -125,6 +125,8 @@ type Engine struct {
 
 	mu       sync.RWMutex
 	policies map[string]*ruleSet // by cluster: the last verified set
+	// rotations are the newest revisions of rotation sets that were verified, by cluster.
+	rotations map[string]int64
 }
 
 // New returns an engine. Open makes one from addresses.
@@ -148,7 +150,7 @@ func New(c Config) *Engine {
 	e := &Engine{
 		store: c.Store, owner: c.Owner, retention: c.AuditRetention, vaultID: c.VaultID, keyring: c.Keyring, cache: cache.New(m.cacheRead, c.Caches...), announcer: c.Announcer,
 		clock: c.Clock, logger: c.Logger, metrics: m,
-		policies: map[string]*ruleSet{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
+		policies: map[string]*ruleSet{}, rotations: map[string]int64{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
 		watchGate: semaphore.NewWeighted(watchReads),
 		heads:     c.AuditHeads, lookups: newLookups(c.Store), boxes: newBoxes(c.Store), rewrapBatch: c.RewrapBatch,
 		readerWindow: c.ReaderWindow, readers: newReaderLog(),

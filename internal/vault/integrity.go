@@ -30,6 +30,11 @@ const (
 	purposeConsumer    = "vault/consumer-row/1"
 	purposeConsumerSet = "vault/consumer-set/1"
 	purposeReader      = "vault/reader-row/1"
+
+	// Rotations: a cluster's set, a run, and a step of its history.
+	purposeRotations    = "vault/rotation-set/1"
+	purposeRotationRun  = "vault/rotation-run/1"
+	purposeRotationStep = "vault/rotation-step/1"
 )
 
 // secretMAC covers all that the row says: sealing does not stop an edit of the

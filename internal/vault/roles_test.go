@@ -58,6 +58,7 @@ func TestOrdinaryRoleCanOnlyAddToTheLog(t *testing.T) {
 
 	statements := []string{
 		`DELETE FROM audit_writers`, `TRUNCATE audit_writers`, `DROP TABLE audit_writers`,
+		`DELETE FROM rotation_runs`, `DELETE FROM rotation_steps`, `UPDATE rotation_steps SET number = 0`,
 		`DELETE FROM amendments`, `UPDATE amendments SET revision = 0`, `DELETE FROM secrets`, `DELETE FROM vault`, `TRUNCATE vault`,
 		`UPDATE goose_db_version SET is_applied = false`,
 		`SELECT setval('audit_id', 1)`, `DROP SEQUENCE audit_id`,
@@ -125,6 +126,10 @@ func TestOrdinaryRoleHasTheseRights(t *testing.T) {
 		"policy_sets: DELETE INSERT SELECT UPDATE",
 		"readers: DELETE INSERT SELECT UPDATE",
 		"replicas: DELETE INSERT SELECT UPDATE",
+		"rotation_runs: INSERT SELECT UPDATE",
+		"rotation_sets: DELETE INSERT SELECT UPDATE",
+		"rotation_steps: INSERT SELECT",
+		"rotations: DELETE INSERT SELECT UPDATE",
 		"schema public: USAGE", // everybody's, by Postgres itself
 		"secret_versions: INSERT SELECT UPDATE",
 		"secrets: INSERT SELECT UPDATE",

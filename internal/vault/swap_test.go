@@ -47,6 +47,15 @@ var swapTables = map[string]struct {
 	"policies": {[][2]string{
 		{`x.cluster = 'default' AND x.name = 'a'`, `x.cluster = 'default' AND x.name = 'b'`}, {`x.cluster = 'default' AND x.name = 'a'`, `x.cluster = 'vaulttest'`},
 	}, (*swapping).decides},
+	"rotation_sets": {[][2]string{{`x.cluster = 'default'`, `x.cluster = 'vaulttest'`}}, (*swapping).rotates},
+	"rotations": {[][2]string{
+		{`x.cluster = 'default' AND x.name = 'rotation of p/one'`, `x.cluster = 'default' AND x.name = 'rotation of p/default'`},
+		{`x.cluster = 'default' AND x.name = 'rotation of p/one'`, `x.cluster = 'vaulttest' AND x.name = 'rotation of p/two'`},
+	}, (*swapping).rotates},
+	"rotation_runs": {[][2]string{{`x.path = 'p/one'`, `x.path = 'p/two'`}}, (*swapping).rotates},
+	"rotation_steps": {[][2]string{
+		{rotationStep("p/one", 1), rotationStep("p/one", 2)}, {rotationStep("p/one", 1), rotationStep("p/two", 1)},
+	}, (*swapping).rotates},
 	"key_encryption_keys": {[][2]string{{`x.state = 'primary'`, `x.state = 'enabled'`}}, (*swapping).keys},
 	"consumers":           {[][2]string{{`x.cluster = 'one'`, `x.cluster = 'two'`}}, (*swapping).consumers},
 	"consumer_sets":       {[][2]string{{`x.cluster = 'one'`, `x.cluster = 'two'`}}, (*swapping).consumers},
@@ -73,11 +82,20 @@ var harmlessSwaps = map[string]string{
 	"readers.path with caller_kind":      "as path with cluster",
 	"readers.path with caller":           "as path with cluster",
 	"readers.path with namespace":        "as path with cluster",
+
+	"rotation_runs.epoch between rows 1":        "as in harmlessColumns",
+	"rotation_runs.leased_until between rows 1": "as in harmlessColumns",
+	"rotation_runs.look_at between rows 1":      "as in harmlessColumns",
+	"rotation_runs.leased_until with look_at":   "as in harmlessColumns",
 }
 
 // equalColumns never differ, and why: then there is nothing to exchange.
 var equalColumns = map[string]string{
 	"key_encryption_keys.revision": "each change of the keyset writes all rows with its revision",
+}
+
+func rotationStep(path string, number int) string {
+	return fmt.Sprintf(`x.run_id = (SELECT id FROM rotation_runs WHERE path = '%s') AND x.number = %d`, path, number)
 }
 
 func versionRow(path string, version int) string {
@@ -110,14 +128,15 @@ func auditRow(writer, seq int) string {
 // swapping is a vault to edit.
 type swapping struct {
 	*vaulttest.Env
-	t        *testing.T
-	api      secret.Caller
-	reader   *vault.Engine     // has read everything before any edit
-	before   []string          // what operations answered before any edit
-	holders  []string          // who had p/one and p/two before any edit
-	keyed    operation         // a write with an idempotency key
-	repeated string            // what it answered when it was sent again
-	harmless map[string]string // of harmlessSwaps, those not tried yet
+	t         *testing.T
+	api       secret.Caller
+	reader    *vault.Engine     // has read everything before any edit
+	before    []string          // what operations answered before any edit
+	rotations []string          // what was told of rotations
+	holders   []string          // who had p/one and p/two before any edit
+	keyed     operation         // a write with an idempotency key
+	repeated  string            // what it answered when it was sent again
+	harmless  map[string]string // of harmlessSwaps, those not tried yet
 }
 
 // TestEverySwapIsNoticed: an exchange of what two rows have in a column, or of what two
@@ -297,6 +316,7 @@ func startSwapping(t *testing.T) *swapping {
 	if s.holders, noticed = s.askHolders(); noticed {
 		t.Fatal(s.holders)
 	}
+	s.rotations = toldOfRotations(t, s.reader, s.Admin, "p/one", "p/two")
 	s.keyed = operation{action: audit.Put, caller: s.Admin, path: "p/one", value: "value of p/one", key: "k", expected: new(int64(0))}
 	if s.repeated = s.keyed.do(t.Context(), s.reader); !strings.Contains(s.repeated, "Version:1 ") {
 		t.Fatalf("repeated: %s", s.repeated)
@@ -357,6 +377,7 @@ func (s *swapping) write(t *testing.T) {
 	must(t, env.Engine.Destroy(ctx, admin, path("p/destroyed")))
 	rotate(t, env.Engine, admin)
 	s.acknowledge(t)
+	s.writeRotations(t)
 }
 
 // acknowledge makes consumers in two clusters that differ in everything.

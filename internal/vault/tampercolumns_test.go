@@ -62,6 +62,19 @@ var columnEdits = map[string]string{
 	"readers.caller": `caller = caller || 'x'`, "readers.namespace": `namespace = namespace || 'x'`, "readers.version": `version = version + 1`,
 	"readers.writer": `writer = gen_random_uuid()`, "readers.read_at": `read_at = read_at - interval '1 microsecond'`, "readers.mac": `mac = ''`,
 
+	"rotation_sets.cluster": `cluster = cluster || 'x'`, "rotation_sets.revision": `revision = revision + 1`, "rotation_sets.mac": `mac = ''`,
+	"rotations.cluster": `cluster = cluster || 'x'`, "rotations.name": `name = name || 'x'`,
+	"rotations.definition": `definition = replace(definition::text, 'payments', 'web')::json`, "rotations.since": `since = since - interval '1 day'`,
+
+	"rotation_runs.id": `id = gen_random_uuid()`, "rotation_runs.cluster": `cluster = cluster || 'x'`, "rotation_runs.name": `name = name || 'x'`,
+	"rotation_runs.path": `path = path || 'x'`, "rotation_runs.due_at": `due_at = due_at - interval '1 day'`,
+	"rotation_runs.planned_at": `planned_at = planned_at - interval '1 day'`, "rotation_runs.ended": `ended = true`,
+	"rotation_runs.revision": `revision = revision + 1`, "rotation_runs.record": `record = replace(record::text, 'planned', 'set')::json`,
+	"rotation_runs.mac": `mac = ''`, "rotation_runs.epoch": `epoch = epoch + 1`, "rotation_runs.leased_until": `leased_until = now() + interval '1 day'`,
+	"rotation_runs.look_at": `look_at = now() + interval '1 day'`,
+	"rotation_steps.run_id": `run_id = gen_random_uuid()`, "rotation_steps.number": `number = number + 1`, "rotation_steps.state": `state = 'done'`,
+	"rotation_steps.detail": `detail = 'x'`, "rotation_steps.at": `at = at - interval '1 day'`, "rotation_steps.mac": `mac = ''`,
+
 	// Of an identity Postgres takes only the next number.
 	"changes.position": `position = DEFAULT`, "changes.xid": `xid = pg_current_xact_id()`, "changes.written_at": `written_at = written_at - interval '1 day'`,
 	"changes.kind": `kind = 'metadata'`, "changes.path": `path = path || 'x'`, "changes.version": `version = version + 1`,
@@ -72,10 +85,13 @@ var columnEdits = map[string]string{
 
 // harmlessColumns are those whose edit nobody notices, and why nothing comes of it: all is served as before.
 var harmlessColumns = map[string]string{
-	"vault.singleton":           "it only keeps a second row from being made, and is never asked for",
-	"vault.created_at":          "it is for people who look at the table, and is never asked for",
-	"changes_removed.singleton": "as of vault",
-	"readers.path":              "it is a row less, which nobody notices until its reader reads again",
+	"vault.singleton":            "it only keeps a second row from being made, and is never asked for",
+	"vault.created_at":           "it is for people who look at the table, and is never asked for",
+	"changes_removed.singleton":  "as of vault",
+	"rotation_runs.epoch":        "who works on the run loses it, and whoever takes it next does again what can be done again",
+	"rotation_runs.leased_until": "the run waits longer, or a second replica takes it: of the two only the second can write",
+	"rotation_runs.look_at":      "the run waits longer, or is looked at sooner",
+	"readers.path":               "it is a row less, which nobody notices until its reader reads again",
 }
 
 // columnsElsewhere are the tables whose columns other tests edit, and which.
@@ -93,6 +109,7 @@ var columnProbes = map[string]func(*edited){
 	"idempotency_keys": (*edited).repeats, "vault": (*edited).opens,
 	"policy_sets": (*edited).decides, "policies": (*edited).decides,
 	"consumer_sets": (*edited).consumers, "consumers": (*edited).consumers, "readers": (*edited).consumers,
+	"rotation_sets": (*edited).rotates, "rotations": (*edited).rotates, "rotation_runs": (*edited).runs, "rotation_steps": (*edited).shows,
 	"changes": (*edited).follows, "changes_removed": (*edited).follows,
 }
 
@@ -100,6 +117,7 @@ var columnProbes = map[string]func(*edited){
 type edited struct {
 	*vaulttest.Env
 	t       *testing.T
+	quiet   *vault.Engine // logs nothing
 	column  string
 	request secret.PutRequest // with an idempotency key, and answered before
 	api     secret.Caller     // may read p/one by policies that only a new engine has to verify
@@ -163,6 +181,7 @@ func (s *edited) write() {
 	}
 	must(s.t, s.Engine.Acknowledge(s.t.Context(), "one", []secret.Acknowledgement{vaultSecret(s.t, "x", "Synced", 1, 2, "p/one", 1, "p/two", 1)}))
 	wantRead(s.t, s.Engine, s.api, ref(s.t, "p/one", 0), "v")
+	s.writeRotations()
 	exec(s.t, s.Env, `INSERT INTO changes_removed (below) VALUES ('3')`)
 }
 

@@ -53,6 +53,8 @@ type writeKind struct {
 	mustExist  bool
 	// merges: the request's value is a patch of the current one.
 	merges bool
+	// with, when not nil, writes in the transaction what belongs to the version; it may run again, as the whole does.
+	with func(ctx context.Context, tx *store.Tx, version int64, record func(audit.Entry)) error
 }
 
 func (e *Engine) write(ctx context.Context, caller secret.Caller, req secret.PutRequest, kind writeKind) (_ secret.Metadata, err error) {
@@ -199,6 +201,9 @@ func (w *writing) run(ctx context.Context, tx *store.Tx, record func(audit.Entry
 	tx.InsertChange(w.change)
 	entry.Version = w.version.Version
 	record(entry)
+	if w.kind.with != nil {
+		return w.kind.with(ctx, tx, w.version.Version, record)
+	}
 	return nil
 }
 

@@ -33,6 +33,12 @@ type flow struct {
 
 var steps = []string{failpoint.Begun, failpoint.BeforeCommit, failpoint.AfterCommit}
 
+var (
+	committed = []string{failpoint.BeforeCommit, failpoint.AfterCommit}
+	// done is what a rotation has done to a system, and not written of itself.
+	done = []string{failpoint.AfterAction}
+)
+
 var flows = []flow{
 	{"put", "put", 1, steps},
 	{"rotate", "rotate", 1, steps},
@@ -57,15 +63,26 @@ var flows = []flow{
 	{"root-rewrap", "root", 1, steps},
 	{"checkpoint", "retain", 1, steps},
 	{"acknowledge", "acknowledge", 1, steps},
+	{"rotation-sync", "rotation", 1, committed},
+	{"rotation-run", "rotation", 1, committed},
+	{"rotation-step", "rotation", 1, steps},
+	{"rotation-approve", "rotation-approved", 1, committed},
+	{"rotation-cancel", "rotation-cancelled", 1, committed},
+	{"rotation-fail", "rotation-failed", 1, committed},
+	{"rotation-create", "rotation", 1, done},
+	{"rotation-set", "rotation", 1, done},
+	{"rotation-test", "rotation", 1, done},
+	{"rotation-finish", "rotation", 1, done},
+	{"rotation-revoke", "rotation-failed", 1, done},
 	// Rows of several clients wait in one group.
-	{"audit-flush", "read", 4, []string{failpoint.BeforeCommit, failpoint.AfterCommit}},
+	{"audit-flush", "read", 4, committed},
 }
 
 // withoutFlow are the actions that nobody is killed at by their name, and why.
 var withoutFlow = map[audit.Action]string{
 	audit.Read: onlyAudited, audit.List: onlyAudited, audit.Metadata: onlyAudited, audit.Versions: onlyAudited, audit.Check: onlyAudited,
 	audit.Overdue: onlyAudited, audit.Explain: onlyAudited, audit.KeyringStatus: onlyAudited, audit.Backup: onlyAudited, audit.Audit: onlyAudited,
-	audit.Export: onlyAudited, audit.Verify: onlyAudited, audit.Watch: onlyAudited, audit.Consumers: onlyAudited,
+	audit.Export: onlyAudited, audit.Verify: onlyAudited, audit.Watch: onlyAudited, audit.Consumers: onlyAudited, audit.RotationList: onlyAudited, audit.RotationShow: onlyAudited,
 	audit.Anchor: "it writes one audit row and how far heads are anchored, which the verification after every kill compares; what it leaves out it writes at the next start",
 }
 

@@ -94,7 +94,7 @@ func (e event) writes() bool {
 
 // aboutNoPath reports whether the operation is one that nothing is predicted about, but what all have in common.
 func (e event) aboutNoPath() bool {
-	return slices.Contains([]string{"policy", "keys", "retain", "root", "acknowledge", heard}, e.Op)
+	return slices.Contains([]string{"policy", "keys", "retain", "root", "acknowledge", "rotation", "rotation-approved", "rotation-cancelled", "rotation-failed", heard}, e.Op)
 }
 
 // action is the operation's name in the audit log.
@@ -286,6 +286,8 @@ func (w *worker) do(ctx context.Context, e *event) error {
 		err = w.keys(ctx, caller)
 	case "retain":
 		err = w.retain(ctx)
+	case "rotation", "rotation-approved", "rotation-cancelled", "rotation-failed":
+		err = w.rotation(ctx, caller, e.Op)
 	case "root":
 		err = w.replaceRoot(ctx)
 	case "acknowledge":

@@ -81,6 +81,18 @@ const (
 	Verify Action = "verify"
 	// RootRewrap is a keyset wrapped anew because the root key is another one now.
 	RootRewrap Action = "root-rewrap"
+	// RotationSync is a replaced set of rotations; RotationStep is a run of one that went on, with the rule saying from where
+	// to where. What it does to the path has entries of its own, in the name of the rotation's service account.
+	RotationSync Action = "rotation-sync"
+	RotationStep Action = "rotation-step"
+	// RotationList and RotationShow are looks at rotations and their runs; those that follow change a run: somebody has it
+	// begin, go on or be rolled back, or says that its consumers do not come up.
+	RotationList    Action = "rotation-list"
+	RotationShow    Action = "rotation-show"
+	RotationRun     Action = "rotation-run"
+	RotationApprove Action = "rotation-approve"
+	RotationCancel  Action = "rotation-cancel"
+	RotationFail    Action = "rotation-fail"
 )
 
 // Actions are all of them, for who offers them to people.
@@ -89,6 +101,7 @@ func Actions() []Action {
 		Read, List, Metadata, Versions, Check, Overdue, Put, Rotate, Patch, Update, Rollback, Promote, Delete, Undelete, Destroy,
 		DeleteVersions, UndeleteVersions, DestroyVersions, Explain, Policy, KeyringStatus, KeyAdd, KeyPromote, KeyRetire, KeyDestroy,
 		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Watch, Consumers, Acknowledge, Anchor, Checkpoint,
+		RotationList, RotationShow, RotationRun, RotationApprove, RotationCancel, RotationFail, RotationStep, RotationSync,
 	}
 }
 

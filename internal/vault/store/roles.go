@@ -41,6 +41,8 @@ var tableRights = map[string]string{
 	"vault":            "SELECT, INSERT, UPDATE",
 	"secrets":          "SELECT, INSERT, UPDATE",
 	"secret_versions":  "SELECT, INSERT, UPDATE",
+	"rotation_runs":    "SELECT, INSERT, UPDATE",
+	"rotation_steps":   "SELECT, INSERT",
 	"goose_db_version": "SELECT",
 }
 

@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+func (s *session) rotationStatus() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "status [PREFIX]",
+		Short:   "List the rotations that are defined, and how far they are",
+		Long:    "List the rotations that are defined for secrets that you may list, each with its newest run.",
+		Example: "  coffer rotation status production",
+		Args:    atMostOnePrefix,
+	}
+	listsBelow(s, cmd, (*sdk.Client).DefinedRotations, s.printRotationStatus)
+	return cmd
+}
+
+func (s *session) printRotationStatus(found []sdk.RotationStatus, output, prefix string) error {
+	switch output {
+	case formatName:
+		return lines(s.out, namesOf(found, func(r sdk.RotationStatus) string { return r.Path }))
+	case formatTable:
+		if len(found) == 0 {
+			return s.nothing("No rotation is defined", prefix)
+		}
+		rows := make([][]string, len(found))
+		for i, r := range found {
+			state, since, moved := "", "", ""
+			if len(r.Runs) > 0 {
+				run := r.Runs[0]
+				state, since, moved = run.State, s.age(run.EnteredAt), movedOf(run)
+			}
+			rows[i] = []string{r.Path, r.Method, scheduleOf(r), dueOf(r.Next), state, since, moved}
+		}
+		return table(s.out, []string{"PATH", "METHOD", "SCHEDULE", "DUE", "STATE", "SINCE", "MOVED"}, rows)
+	default:
+		return marshal(s.out, output, orEmpty(found))
+	}
+}
+
+// scheduleOf is how people wrote it.
+func scheduleOf(r sdk.RotationStatus) string {
+	text := r.Cron
+	if r.Every != "" {
+		text = "every " + r.Every
+	}
+	switch {
+	case r.Suspended:
+		return "suspended"
+	case text == "":
+		return "by hand"
+	case r.TimeZone != "":
+		return text + " " + r.TimeZone
+	}
+	return text
+}
+
+func dueOf(next time.Time) string {
+	if next.IsZero() {
+		return ""
+	}
+	return next.UTC().Format("2006-01-02 15:04")
+}
+
+// movedOf is such as 2/3; empty where nobody was counted.
+func movedOf(r sdk.RotationRun) string {
+	if r.Consumers == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", r.Moved, r.Consumers)
+}
+
+func (s *session) rotationShow() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "show PATH",
+		Short:   "Describe the rotation of a secret and its last runs",
+		Long:    "Describe the rotation of a secret, and its last ten runs with what each went through. Needs the list or the\nread capability.",
+		Example: "  coffer rotation show production/payments/database",
+		Args:    onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "list"},
+	}
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
+	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
+		client, err := s.client(cmd.Context())
+		if err != nil {
+			return err
+		}
+		shown, err := client.ShowRotation(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		if output.value != formatTable {
+			return marshal(s.out, output.value, shown)
+		}
+		return s.printRotation(shown)
+	})
+	return cmd
+}
+
+func (s *session) printRotation(r sdk.RotationStatus) error {
+	if err := table(s.out, []string{"PATH", "NAME", "METHOD", "SCHEDULE", "DUE"}, [][]string{{r.Path, r.Name, r.Method, scheduleOf(r), dueOf(r.Next)}}); err != nil {
+		return err
+	}
+	for _, run := range r.Runs {
+		title := "\nRun " + run.ID + ", by " + run.Cause
+		if run.By != "" {
+			title += " of " + run.By
+		}
+		if _, err := fmt.Fprintln(s.out, title); err != nil {
+			return err
+		}
+		rows := make([][]string, len(run.Steps))
+		for i, step := range run.Steps {
+			rows[i] = []string{step.At.UTC().Format(time.DateTime), step.State, step.Detail}
+		}
+		if err := table(s.out, []string{"AT", "STATE", "WHAT"}, rows); err != nil {
+			return err
+		}
+		if err := s.printTrouble(run); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printTrouble says what a run waits for.
+func (s *session) printTrouble(run sdk.RotationRun) error {
+	var said []string
+	if run.WaitsFor != "" {
+		said = append(said, "Waits: "+run.WaitsFor)
+	}
+	if run.Problem != "" {
+		said = append(said, "Problem: "+run.Problem)
+	}
+	return lines(s.out, said)
+}
+
+func (s *session) rotationRun() *cobra.Command {
+	var request sdk.RunRotationRequest
+	cmd := &cobra.Command{
+		Use:   "run PATH",
+		Short: "Rotate a secret now, as its rotation is defined",
+		Long: `Rotate a secret now, as its rotation is defined, whatever its schedule says. It goes on by itself; coffer rotation
+show says how far it is. With --revoke-old, for a credential that is leaked, the former one is retired as soon as
+the new one is current, and consumers that have not moved break. Needs the rotate capability.`,
+		Example: `  coffer rotation run production/payments/database
+  coffer rotation run production/payments/database --revoke-old`,
+		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "rotate"},
+	}
+	cmd.Flags().BoolVar(&request.RevokeOld, "revoke-old", false, "retire the former credential without waiting for consumers")
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
+	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
+		return s.runRotation(cmd, args[0], output.value, request)
+	})
+	return cmd
+}
+
+func (s *session) runRotation(cmd *cobra.Command, path, output string, request sdk.RunRotationRequest) error {
+	return s.changeRotation(cmd, path, output, "is planned", func(ctx context.Context, client *sdk.Client) (sdk.RotationRun, error) {
+		return client.RunRotation(ctx, path, request)
+	})
+}
+
+// bindNow adds the flags by which rotate does what rotation run does. They leave nothing to say about a value.
+func (s *session) bindNow(cmd *cobra.Command) (now *bool, request *sdk.RunRotationRequest) {
+	now, request = new(bool), &sdk.RunRotationRequest{}
+	cmd.Flags().BoolVar(now, "now", false, "rotate as the secret's rotation is defined, whatever its schedule says")
+	cmd.Flags().BoolVar(&request.RevokeOld, "revoke-old", false, "with --now: retire the former credential without waiting for consumers")
+	for _, flag := range []string{"file", "generate", "property", "property-literal", "pending", "expect-version", "idempotency-key"} {
+		cmd.MarkFlagsMutuallyExclusive("now", flag)
+	}
+	return now, request
+}
+
+func (s *session) rotationApprove() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "approve PATH",
+		Short: "Let a rotation that waits for somebody go on",
+		Long: `Let a rotation that waits for somebody go on: without the consumers that have not moved, which break, or, when it
+failed and is held, with what failed. Needs the rotate capability.`,
+		Example: "  coffer rotation approve production/payments/database",
+		Args:    onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "rotate"},
+	}
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
+	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
+		return s.changeRotation(cmd, args[0], output.value, "goes on", func(ctx context.Context, client *sdk.Client) (sdk.RotationRun, error) {
+			return client.ApproveRotation(ctx, args[0])
+		})
+	})
+	return cmd
+}
+
+func (s *session) rotationCancel() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cancel PATH",
+		Short: "Roll a rotation back that is under way",
+		Long: `Roll a rotation back that is under way: the former version becomes current again, and the new credential is revoked
+when nobody has it any more. One that cannot go on, neither forth nor back, is given up; then both credentials
+may be accepted still. Needs the rotate capability.`,
+		Example: "  coffer rotation cancel production/payments/database",
+		Args:    onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "rotate"},
+	}
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
+	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
+		return s.changeRotation(cmd, args[0], output.value, "is cancelled", func(ctx context.Context, client *sdk.Client) (sdk.RotationRun, error) {
+			return client.CancelRotation(ctx, args[0])
+		})
+	})
+	return cmd
+}
+
+// changeRotation runs a call about the run of a path, and prints that.
+func (s *session) changeRotation(
+	cmd *cobra.Command, path, output, done string, call func(context.Context, *sdk.Client) (sdk.RotationRun, error),
+) error {
+	client, err := s.client(cmd.Context())
+	if err != nil {
+		return err
+	}
+	run, err := call(cmd.Context(), client)
+	if err != nil {
+		return err
+	}
+	switch output {
+	case formatName:
+		return lines(s.out, []string{path})
+	case formatTable:
+		return lines(s.out, []string{strings.Join([]string{"The rotation of", path, done}, " ")})
+	default:
+		return marshal(s.out, output, run)
+	}
+}

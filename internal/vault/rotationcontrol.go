@@ -1,0 +1,161 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/policy"
+	"github.com/coffer-vault/coffer/internal/vault/rotation"
+	"github.com/coffer-vault/coffer/internal/vault/secret"
+	"github.com/coffer-vault/coffer/internal/vault/store"
+)
+
+// maxReasonBytes bounds what the operator says about consumers that do not come up.
+const maxReasonBytes = 1 << 10
+
+// RunRotation has the rotation of a path begin now, whatever its schedule says. With revokeOld, for a credential that is leaked, the
+// former one is retired as soon as the new one is current, without waiting for anybody. It needs the rotate capability.
+//
+// Errors: secret.ErrDenied (also when the path does not exist), secret.ErrInvalid (it has no rotation), secret.ErrConflict (it is being
+// rotated), secret.ErrTampered, secret.ErrUnavailable.
+func (e *Engine) RunRotation(ctx context.Context, caller secret.Caller, path secret.Path, revokeOld bool) (_ rotation.Run, err error) {
+	ctx, done := e.begin(ctx, audit.RotationRun)
+	defer func() { done(err) }()
+	r, by, err := e.mayRotate(ctx, caller, audit.RotationRun, path)
+	if err != nil {
+		return rotation.Run{}, err
+	}
+	defined, err := e.definedRotations(ctx)
+	if err != nil {
+		return rotation.Run{}, fmt.Errorf("%s %s: %w", r.action, path, err)
+	}
+	d, err := definitionOf(caller, path, defined)
+	if err != nil {
+		return rotation.Run{}, e.record(ctx, r.fail(err, ruleNotPossible))
+	}
+	run, err := e.planRun(ctx, by, d, rotation.Run{Cause: rotation.ByHand, By: caller.String(), RevokeOld: revokeOld, DueAt: e.now()})
+	switch {
+	case err != nil:
+		return rotation.Run{}, fmt.Errorf("%s %s: %w", r.action, path, err)
+	case run == nil:
+		return rotation.Run{}, e.record(ctx, r.fail(errRotationBusy, ruleNotPossible))
+	}
+	return *run, nil
+}
+
+// ApproveRotation lets the run of a path that waits go on: without the consumers that have not moved, or with what failed. It needs the
+// rotate capability.
+//
+// Errors: secret.ErrDenied (also when the path does not exist), secret.ErrConflict (nothing waits for it), secret.ErrTampered,
+// secret.ErrUnavailable.
+func (e *Engine) ApproveRotation(ctx context.Context, caller secret.Caller, path secret.Path) (rotation.Run, error) {
+	return e.changeRun(ctx, caller, audit.RotationApprove, path, rotation.Run.Approve)
+}
+
+// CancelRotation has the run of a path rolled back. One that cannot go on is given up, which leaves both credentials as they are. It needs the
+// rotate capability.
+//
+// Errors are those of ApproveRotation.
+func (e *Engine) CancelRotation(ctx context.Context, caller secret.Caller, path secret.Path) (rotation.Run, error) {
+	return e.changeRun(ctx, caller, audit.RotationCancel, path, func(r rotation.Run) (rotation.Run, error) {
+		return r.Cancel(caller.String(), e.now())
+	})
+}
+
+// changeRun changes the run of a path that has not ended, as somebody wants it.
+func (e *Engine) changeRun(
+	ctx context.Context, caller secret.Caller, action audit.Action, path secret.Path, change func(rotation.Run) (rotation.Run, error),
+) (_ rotation.Run, err error) {
+	ctx, done := e.begin(ctx, action)
+	defer func() { done(err) }()
+	r, by, err := e.mayRotate(ctx, caller, action, path)
+	if err != nil {
+		return rotation.Run{}, err
+	}
+	run, err := e.rewriteRun(ctx, by, path, change)
+	switch {
+	case errors.Is(err, rotation.ErrNotNow), errors.Is(err, errNoRun):
+		return rotation.Run{}, e.record(ctx, r.fail(fmt.Errorf("%w: %w", secret.ErrConflict, err), ruleNotPossible))
+	case errors.Is(err, secret.ErrTampered):
+		return rotation.Run{}, e.record(ctx, r.fail(err, ruleRunMAC))
+	case err != nil:
+		return rotation.Run{}, fmt.Errorf("%s %s: %w", action, path, err)
+	}
+	return run, nil
+}
+
+// FailRotation stops the run that made a version of a path, when its consumers do not come up with it: the operator says so. The
+// definition says what becomes of it. It is no error when there is no such run, or when it is beyond that.
+//
+// Errors: secret.ErrInvalid, secret.ErrTampered, secret.ErrUnavailable.
+func (e *Engine) FailRotation(ctx context.Context, path secret.Path, version int64, reason string) (err error) {
+	ctx, done := e.begin(ctx, audit.RotationFail)
+	defer func() { done(err) }()
+	if err := validateText("the reason", reason, maxReasonBytes); err != nil {
+		return err
+	}
+	_, err = e.rewriteRun(ctx, rotationActor{caller: rotator, action: audit.RotationFail}, path, func(r rotation.Run) (rotation.Run, error) {
+		if r.To != version {
+			return r, errNoRun
+		}
+		return r.Fail(reason)
+	})
+	if errors.Is(err, errNoRun) || errors.Is(err, rotation.ErrNotNow) {
+		return nil
+	}
+	return err
+}
+
+// errNoRun says that a path has no run, or none that has not ended.
+var errNoRun = errors.New("the path is not being rotated")
+
+// rewriteRun changes the run of a path under its lock. Who works on it finds it changed, and takes it anew.
+func (e *Engine) rewriteRun(
+	ctx context.Context, by rotationActor, path secret.Path, change func(rotation.Run) (rotation.Run, error),
+) (run rotation.Run, err error) {
+	err = e.transact(ctx, by.action, func(tx *store.Tx, record func(audit.Entry)) error {
+		row, err := tx.LockRotationRun(ctx, path.String())
+		if err != nil {
+			return err
+		}
+		if row == nil {
+			return errNoRun
+		}
+		before, err := e.openRun(row)
+		if err != nil {
+			return err
+		}
+		if run, err = change(before); err != nil {
+			return err
+		}
+		run.Steps++
+		if row, err = e.sealRun(&run, row); err != nil {
+			return err
+		}
+		tx.ChangeRotationRun(row)
+		tx.InsertRotationStep(e.sealStep(row.ID, &run, fmt.Sprintf("%s by %s", by.action, by.caller), e.now()))
+		record(by.entry(&run, fmt.Sprintf("%s: %s", run.Definition.Name, before.State)))
+		return nil
+	})
+	return run, err
+}
+
+// mayRotate authorises what somebody wants of the runs of a path. Only a refusal is audited: what is allowed has an audit row with
+// what is written.
+func (e *Engine) mayRotate(ctx context.Context, caller secret.Caller, action audit.Action, path secret.Path) (request, rotationActor, error) {
+	r := request{caller: caller, action: action, ref: secret.Ref{Path: path}, need: []policy.Capability{policy.Rotate}}
+	head, err := e.head(ctx, caller, r.ref)
+	if err != nil {
+		return r, rotationActor{}, err
+	}
+	v := e.judge(ctx, r, head)
+	if v.err == nil && !isLive(head.Secret) {
+		v = r.deny(ruleMissing)
+	}
+	if v.err != nil {
+		return r, rotationActor{}, e.record(ctx, v)
+	}
+	return r, rotationActor{caller: caller, action: action, rule: v.entry.Rule}, nil
+}
