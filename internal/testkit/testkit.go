@@ -147,7 +147,7 @@ func RedisCluster(t testing.TB) *redis.Cluster {
 
 // sharedMariaDB is the server of all tests of this process that want one. Nobody closes it: it goes with the process.
 var sharedMariaDB = sync.OnceValues(func() (*mariadb.Server, error) {
-	return mariadb.Start(context.Background())
+	return mariadb.Start(context.Background(), mariadb.Options{})
 })
 
 // MariaDB returns a server that the tests of the process share: they keep apart by the names of their accounts and

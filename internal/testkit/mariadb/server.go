@@ -39,14 +39,20 @@ type Server struct {
 	dir      string
 	port     int
 	password string
-	args     []string
+	tls      bool
 	guard    *process.Guard
 	proc     *process.Process
 }
 
-// Start makes a database in a scratch directory and starts its server, with args of the server's added, on a free
-// loopback port. The caller must Close it; a program that dies before it does leaves nothing behind either.
-func Start(ctx context.Context, args ...string) (*Server, error) {
+// Options of Start; the zero value is a server without TLS.
+type Options struct {
+	// Cert and Key are what the server shows to those who ask for TLS, in PEM.
+	Cert, Key []byte
+}
+
+// Start makes a database in a scratch directory and starts its server on a free loopback port. The caller must Close it;
+// a program that dies before it does leaves nothing behind either.
+func Start(ctx context.Context, opts Options) (*Server, error) {
 	dir, err := os.MkdirTemp("", "coffer-mariadb-")
 	if err != nil {
 		return nil, fmt.Errorf("making a scratch directory: %w", err)
@@ -55,8 +61,8 @@ func Start(ctx context.Context, args ...string) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	s := &Server{dir: dir, password: rand.Text(), args: args, guard: guard}
-	if err := s.install(ctx); err != nil {
+	s := &Server{dir: dir, password: rand.Text(), tls: opts.Cert != nil, guard: guard}
+	if err := s.install(ctx, opts); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	for range 3 { // somebody may take the port between our choice and the server's start
@@ -71,7 +77,7 @@ func Start(ctx context.Context, args ...string) (*Server, error) {
 }
 
 // install makes the data directory, and the statements that make the superuser.
-func (s *Server) install(ctx context.Context) error {
+func (s *Server) install(ctx context.Context, opts Options) error {
 	program, err := find("mariadb-install-db")
 	if err != nil {
 		return err
@@ -82,8 +88,11 @@ func (s *Server) install(ctx context.Context) error {
 	}
 	statements := "CREATE USER IF NOT EXISTS " + Superuser + "@'%' IDENTIFIED BY '" + s.password + "';\n" +
 		"GRANT ALL ON *.* TO " + Superuser + "@'%' WITH GRANT OPTION;\n"
-	if err := os.WriteFile(s.file("init.sql"), []byte(statements), 0o600); err != nil {
-		return err
+	files := map[string][]byte{"init.sql": []byte(statements), "server.crt": opts.Cert, "server.key": opts.Key}
+	for name, content := range files {
+		if err := os.WriteFile(s.file(name), content, 0o600); err != nil {
+			return err
+		}
 	}
 	for _, dir := range []string{"data", "run"} {
 		if err := os.Mkdir(s.file(dir), 0o700); err != nil {
@@ -92,7 +101,7 @@ func (s *Server) install(ctx context.Context) error {
 	}
 	args := []string{"--no-defaults", "--datadir=" + s.file("data"), "--skip-test-db", "--auth-root-authentication-method=normal", "--skip-name-resolve"}
 	if os.Geteuid() == 0 {
-		if err := s.give("data", "run", "init.sql"); err != nil {
+		if err := s.give("data", "run", "init.sql", "server.crt", "server.key"); err != nil {
 			return err
 		}
 		args = append(args, "--user="+account)
@@ -140,10 +149,13 @@ func (s *Server) launch(ctx context.Context) error {
 		"--skip-name-resolve", "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0",
 		"--general-log", "--general-log-file=" + s.file("run/general.log"),
 	}
+	if s.tls {
+		args = append(args, "--ssl-cert="+s.file("server.crt"), "--ssl-key="+s.file("server.key"))
+	}
 	if os.Geteuid() == 0 {
 		args = append(args, "--user="+account)
 	}
-	proc, err := process.Start(exec.Command(program, append(args, s.args...)...), s.dir, "mariadb")
+	proc, err := process.Start(exec.Command(program, args...), s.dir, "mariadb")
 	if err != nil {
 		return err
 	}

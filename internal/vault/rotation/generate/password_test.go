@@ -90,7 +90,7 @@ func TestPasswordIsAsItsSpecSays(t *testing.T) {
 // TestEachPasswordIsAsLikely counts where the characters of a class with a minimum stand, and how many there are. Of
 // 8 characters from {a, b} with at least one b, each position is b with probability 2^7/(2^8-1).
 func TestEachPasswordIsAsLikely(t *testing.T) {
-	const draws = 20_000
+	const draws = 10_000
 	p := generate.Password{Length: 8, Classes: []generate.Class{{Characters: "a"}, {Characters: "b", Minimum: 1}}}
 	at := make([]int, 8)
 	single := 0

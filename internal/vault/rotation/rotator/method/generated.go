@@ -87,3 +87,12 @@ func (*generated) Finish(context.Context, rotator.Credential, rotator.Credential
 
 // Revoke does nothing.
 func (*generated) Revoke(context.Context, rotator.Credential, rotator.Credential) error { return nil }
+
+// RenewAt is renewBefore before the end of a certificate; other values have none.
+func (g *generated) RenewAt(current rotator.Credential) (at time.Time, ends bool, err error) {
+	if g.Certificate == nil {
+		return time.Time{}, false, nil
+	}
+	at, err = g.Certificate.RenewAt(current[generate.CertificateProperty])
+	return at, err == nil, err
+}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coffer-vault/coffer/internal/vault/rotation/generate"
 	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator"
@@ -138,5 +139,33 @@ func TestAuthorityIsRead(t *testing.T) {
 	})
 	if !errors.Is(err, generate.ErrSpec) {
 		t.Errorf("an authority that is none: %v", err)
+	}
+}
+
+func TestCertificatesAreRenewed(t *testing.T) {
+	t.Parallel()
+	open := func(settings string) (rotator.Rotator, rotator.Renewer) {
+		r, err := method.Methods{}.New(t.Context(), method.Generate, json.RawMessage(settings), nobody(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r, r.(rotator.Renewer)
+	}
+	r, renewer := open(`{"certificate":{"commonName":"db","lifetime":"3h","renewBefore":"1h"}}`)
+	before := time.Now().Truncate(time.Second) // as certificates do
+	next, err := r.Create(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, ends, err := renewer.RenewAt(next)
+	if err != nil || !ends || at.Before(before.Add(2*time.Hour)) || at.After(time.Now().Add(2*time.Hour)) {
+		t.Errorf("renewed at %v (%v), %v; want two hours after %v", at, ends, err, before)
+	}
+	if _, _, err := renewer.RenewAt(rotator.Credential{"certificate": "none"}); !errors.Is(err, generate.ErrSpec) {
+		t.Errorf("a certificate that is none: %v", err)
+	}
+	_, password := open(`{"password":{}}`)
+	if _, ends, err := password.RenewAt(nil); ends || err != nil {
+		t.Errorf("a password ends: %v, %v", ends, err)
 	}
 }

@@ -77,8 +77,8 @@ func (m *model) application() (stop func()) {
 	return func() {
 		close(done)
 		running.Wait()
-		if m.logins.Load() < rotations {
-			m.t.Errorf("the application logged in %d times only", m.logins.Load())
+		if m.logins.Load() == 0 {
+			m.t.Error("the application never logged in")
 		}
 	}
 }
