@@ -62,7 +62,7 @@ func (e *Engine) standingRotations(ctx context.Context) ([]standingRotation, err
 	if err != nil {
 		return nil, err
 	}
-	rows, err := e.store.NewestRotationRuns(ctx)
+	rows, err := e.store.NewestRotationRuns(ctx, e.now())
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func (r *standingRotation) due(now time.Time) (time.Time, bool) {
 		times[0] = r.since // what is written by hand in between does not move a line's times
 	}
 	if r.newest != nil {
-		times = append(times, r.newest.PlannedAt)
+		times = append(times, r.newest.PlannedAt, r.newest.DueAt)
 	}
 	last, ok := schedule.Last(now, times...)
 	if !ok {

@@ -124,11 +124,13 @@ func (t *Tx) ChangeRotationRun(r *RotationRun) {
 		r.ID, r.Ended, r.Revision, string(r.Record), r.MAC)
 }
 
-// NewestRotationRuns are the newest run of each rotation that has one, in the order of clusters and names.
-func (s *Store) NewestRotationRuns(ctx context.Context) ([]RotationRun, error) {
+// NewestRotationRuns are the newest run of each rotation that has one, in the order of clusters and names: the one that has not ended
+// or else, by when they were due and planned, the last. Times after now count for nothing: a clock was wrong.
+func (s *Store) NewestRotationRuns(ctx context.Context, now time.Time) ([]RotationRun, error) {
 	return s.runs(ctx, `SELECT `+runColumns+` FROM (SELECT DISTINCT cluster, name FROM rotation_runs) n, LATERAL (
-			SELECT * FROM rotation_runs r WHERE r.cluster = n.cluster AND r.name = n.name ORDER BY planned_at DESC, id LIMIT 1) r
-		ORDER BY r.cluster COLLATE "C", r.name COLLATE "C"`)
+			SELECT * FROM rotation_runs r WHERE r.cluster = n.cluster AND r.name = n.name
+			ORDER BY ended, greatest(CASE WHEN planned_at <= $1 THEN planned_at END, CASE WHEN due_at <= $1 THEN due_at END) DESC NULLS LAST, id LIMIT 1) r
+		ORDER BY r.cluster COLLATE "C", r.name COLLATE "C"`, now)
 }
 
 // RotationRuns are the newest runs of a rotation, at most limit, the newest first.

@@ -178,6 +178,39 @@ func (s *suite) all(paths int, version int64) {
 	}
 }
 
+// TestPlanAfterAWrongClock: a clock that ran a year ahead has had one rotation done before its time. When it is right again, that one is not
+// done a second time, and the next one is not put off.
+func TestPlanAfterAWrongClock(t *testing.T) {
+	clock := &setClock{now: time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)}
+	s := start(t, vaulttest.Config{Clock: clock.Now}, func(d *rotation.Definition) { d.Schedule.Cron = "0 3 * * *" })
+	done := func(version int64) {
+		t.Helper()
+		r := s.runner(s.Engine)
+		r.Clock = clock.Now
+		end := s.run(r)
+		s.all(1, version)
+		end()
+	}
+	clock.add(24 * time.Hour)
+	done(2)
+	clock.add(365 * 24 * time.Hour)
+	done(3) // it was due on the third
+	clock.add(-365 * 24 * time.Hour)
+	for _, at := range []int{3, 4} {
+		clock.add(24 * time.Hour)
+		if _, err := s.Engine.PlanRotations(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		standing, err := s.Engine.DefinedRotations(t.Context(), s.Admin, secret.Prefix{})
+		if err != nil || len(standing) != 1 {
+			t.Fatalf("%d rotations, %v", len(standing), err)
+		}
+		if planned := !standing[0].Newest.State.Ended(); planned != (at == 4) {
+			t.Errorf("on the %d. of March planned is %v, and the next is due at %v", at, planned, standing[0].Next)
+		}
+	}
+}
+
 type setClock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -252,7 +285,7 @@ func TestPlan(t *testing.T) {
 	line.Schedule.Cron, off.Suspended = "0 3 * * *", true
 	s.Put(t, line.Path, "v")
 	s.Put(t, off.Path, "v")
-	clock.add(time.Hour)
+	clock.add(24 * time.Hour) // of those by a line, no time before they were defined counts
 	all := []rotation.Definition{every, line, off, missing}
 	s.define(all...)
 	dueAt := func() map[string]time.Time {
@@ -281,7 +314,7 @@ func TestPlan(t *testing.T) {
 			t.Errorf("planned next at %v, %v; want %v", got, err, next)
 		}
 	}
-	at3 := time.Date(2026, 3, 2, 3, 0, 0, 0, time.UTC)
+	at3 := time.Date(2026, 3, 3, 3, 0, 0, 0, time.UTC)
 	want("at first", map[string]time.Time{thePath: begin.Add(48 * time.Hour), line.Path: at3})
 	plan(at3)
 	clock.add(18 * time.Hour) // one misses its time, and is planned as soon as somebody looks

@@ -261,12 +261,21 @@ func TestConsumerThatNeverAcknowledges(t *testing.T) {
 
 // TestOvertaken: a password that somebody else has written is left alone, whatever of the rotation is done.
 func TestOvertaken(t *testing.T) {
-	for _, call := range []string{"set", "test"} {
-		t.Run(call, func(t *testing.T) {
-			s := start(t, vaulttest.Config{})
+	for name, test := range map[string]struct {
+		call  string
+		fails bool // so that it is to be revoked
+	}{
+		"set": {"set", false}, "test": {"test", false}, "test that fails": {"test", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, vaulttest.Config{}, func(d *rotation.Definition) { d.Attempts = 1 })
 			s.system.before = func(name string) error {
-				if name == call {
-					s.Put(t, thePath, `{"user":"app","password":"by hand"}`)
+				if name != test.call {
+					return nil
+				}
+				s.Put(t, thePath, `{"user":"app","password":"by hand"}`)
+				if test.fails {
+					return errors.New("not now")
 				}
 				return nil
 			}
