@@ -316,6 +316,7 @@ func (c *Cache) read(ctx context.Context, path string, f *flight) {
 		c.entries.shrink(c.config.MaxEntries)
 	case isRefusal(err):
 		c.entries.dropAll() // nobody knows who the caller is
+		clear(c.late)
 	case c.client.withdrawn(err):
 		c.forget(path)
 	case held != nil:

@@ -38,6 +38,7 @@ func (c *Cache) interrupted(err error, again time.Duration) {
 		if c.entries != nil {
 			c.flights = map[string]*flight{} // answers under way are of the caller's before
 			c.entries.dropAll()
+			clear(c.late)
 		}
 		c.mu.Unlock()
 	}

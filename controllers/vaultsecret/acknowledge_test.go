@@ -78,6 +78,7 @@ func TestVaultSecretsAcknowledge(t *testing.T) {
 	w.acknowledges(database, w.consumer(object, 2, "Synced", 2, 2))
 
 	change(w, object, func(o *vaultv1alpha1.VaultSecret) { o.Spec.Suspend = true })
+	w.conditionIs(object, vaultv1alpha1.ConditionReady, vaultv1alpha1.ReasonSuspended)
 	w.rotate(database, `{"password":"three"}`)
 	w.acknowledges(database, w.consumer(object, 2, "Suspended", 2, 2))
 	change(w, object, func(o *vaultv1alpha1.VaultSecret) { o.Spec.Suspend, o.Spec.Path = false, "production/payments/other" })

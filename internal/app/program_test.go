@@ -287,6 +287,21 @@ func (p *program) isAway(t *testing.T, code sdk.Code, version int64) {
 	})
 }
 
+// isRefused waits until the program knows that its token is refused, and has no value any
+// more: that is no outage.
+func (p *program) isRefused(t *testing.T) {
+	t.Helper()
+	awaits(t, "the refusal to be said", func() error {
+		if _, err := p.cache.Get(t.Context(), watched); sdk.CodeOf(err) != sdk.CodeUnauthenticated {
+			return fmt.Errorf("the cache: %w", err)
+		}
+		if _, err := p.Get(t.Context(), watched); sdk.CodeOf(err) != sdk.CodeUnauthenticated {
+			return fmt.Errorf("reading: %w", err)
+		}
+		return nil
+	})
+}
+
 // rotation writes the next version of the path, as an administrator does.
 func rotation(t *testing.T, admin *sdk.Client, version int64) {
 	t.Helper()

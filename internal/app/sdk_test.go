@@ -57,7 +57,7 @@ func TestTheSDKGoesOn(t *testing.T) {
 	if err := cluster.Delete(t.Context(), bound); err != nil {
 		t.Fatal(err)
 	}
-	p.isAway(t, sdk.CodeUnauthenticated, version)
+	p.isRefused(t)
 	rotates()
 	swap(t, p.tokenFile, tokenFor(t, cluster, tenant, "api", nil))
 	p.has(t, version)
@@ -135,13 +135,13 @@ func TestFilesAreReloadedUnderAWatch(t *testing.T) {
 	if _, err := superuser.Exec(t.Context(), "ALTER ROLE "+pgx.Identifier{roles.OrdinaryName}.Sanitize()+" PASSWORD 'another'"); err != nil {
 		t.Fatal(err)
 	}
+	changed := time.Now() // no session of a later time has the former password
 	dsn, err := url.Parse(roles.Ordinary)
 	if err != nil {
 		t.Fatal("the role's address is no URL")
 	}
 	dsn.User = url.UserPassword(roles.OrdinaryName, "another")
 	swap(t, config.DatabaseFiles.URL, dsn.String())
-	changed := time.Now()
 	awaits(t, "sessions with the new password only", func() error {
 		var older, all int
 		err := superuser.QueryRow(t.Context(),

@@ -86,7 +86,7 @@ func (s *session) rotationShow() *cobra.Command {
 		Example: "  coffer rotation show production/payments/database",
 		Args:    onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "list"},
 	}
-	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
 		client, err := s.client(cmd.Context())
 		if err != nil {
@@ -96,10 +96,14 @@ func (s *session) rotationShow() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if output.value != formatTable {
+		switch output.value {
+		case formatTable:
+			return s.printRotation(shown)
+		case formatName:
+			return lines(s.out, []string{shown.Path})
+		default:
 			return marshal(s.out, output.value, shown)
 		}
-		return s.printRotation(shown)
 	})
 	return cmd
 }

@@ -28,9 +28,9 @@ func (s *session) runProcess() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [flags] -- COMMAND [ARGS...]",
 		Short: "Run a process with secrets as environment or files",
-		Long: `Run a process that has secrets in its environment, or in files. Nothing is written where it
-stays: the files are in a folder of their own, mode 0700, in memory where the machine has such a
-place, which goes when the process ends. Its name is in $COFFER_FILES of the process.
+		Long: `Run a process that has secrets in its environment, or in files. The files are in
+a folder of their own, mode 0700, which goes when the process ends: in memory, or in the folder for
+temporary files where the machine has no such place. Its name is in $COFFER_FILES of the process.
 
 --env PATH sets a variable for each property of the value, named like the property in capitals,
 with --prefix before it; --env NAME=PATH sets one to the whole value, and NAME=PATH#PROPERTY to a

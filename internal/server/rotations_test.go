@@ -22,7 +22,7 @@ func TestRotationsOverTheAPI(t *testing.T) {
 	c := e.client(t, admin)
 	written, err := c.Put(ctx, path, sdk.PutRequest{Value: []byte("v")})
 	must(t, err)
-	if _, err := c.RunRotation(ctx, path, sdk.RunRotationRequest{}); sdk.CodeOf(err) != sdk.CodeInvalid || !strings.Contains(err.Error(), "write a VaultRotation for it") {
+	if _, err := c.RunRotation(ctx, path, sdk.RunRotationRequest{}); sdk.CodeOf(err) != sdk.CodeInvalid || !strings.Contains(err.Error(), "no rotation is defined for the path") {
 		t.Errorf("run without one: %v", err)
 	}
 	_, err = e.Engine.ReplaceRotations(ctx, clusterName, []rotation.Definition{{

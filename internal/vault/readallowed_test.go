@@ -1,7 +1,6 @@
 package vault_test
 
 import (
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,10 +13,8 @@ import (
 // TestReadAllowed: a decision of Resolve's opens the version that it was about, and is
 // audited as a read of it; one that is no more about the question counts for nothing.
 func TestReadAllowed(t *testing.T) {
-	var ahead atomic.Int64
-	env := vaulttest.StartWith(t, vaulttest.Config{
-		NoRedis: true, Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
-	})
+	clock := &setClock{now: time.Now().UTC().Truncate(time.Second)}
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true, Clock: clock.Now})
 	reader, other := vaulttest.ServiceAccount("team", "api", "production"), vaulttest.ServiceAccount("team", "web", "production")
 	env.Allow(t, reader, "**", policy.Read)
 	env.Put(t, "a/b", "one")
@@ -36,7 +33,7 @@ func TestReadAllowed(t *testing.T) {
 		{name: "a version came meanwhile", caller: reader, asked: asked, want: "one", version: 1, meanwhile: func(t *testing.T) { env.Put(t, "a/b", "two") }},
 		{name: "it is old", caller: reader, asked: asked, want: "three", version: 3, meanwhile: func(t *testing.T) {
 			env.Put(t, "a/b", "three")
-			ahead.Add(int64(3 * time.Second))
+			clock.Set(clock.Now().Add(3 * time.Second))
 		}},
 		{name: "it was about somebody else", caller: other, asked: asked, err: secret.ErrDenied},
 		{name: "it was about another version", caller: reader, asked: ref(t, "a/b", 1), want: "one", version: 1},
@@ -67,30 +64,29 @@ func TestReadAllowed(t *testing.T) {
 
 // TestReadAllowedEndsWithTheRight: a decision that stops by itself does not last longer.
 func TestReadAllowedEndsWithTheRight(t *testing.T) {
-	var ahead atomic.Int64
-	env := vaulttest.StartWith(t, vaulttest.Config{
-		NoRedis: true, Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
-	})
+	clock := &setClock{now: time.Now().UTC().Truncate(time.Second)}
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true, Clock: clock.Now})
 	reader := vaulttest.ServiceAccount("team", "api", "production")
 	pattern, err := policy.ParsePattern("**")
 	must(t, err)
 	env.AllowRules(t, reader.Cluster, policy.Rule{
-		Effect: policy.Allow, Paths: []policy.Pattern{pattern}, Capabilities: []policy.Capability{policy.Read}, ExpiresAt: time.Now().Add(time.Hour),
+		Effect: policy.Allow, Paths: []policy.Pattern{pattern}, Capabilities: []policy.Capability{policy.Read}, ExpiresAt: clock.Now().Add(time.Hour),
 		Subjects: policy.Subjects{ServiceAccounts: []policy.ServiceAccount{{Namespace: "team", Name: "api"}}},
 	})
 	env.Put(t, "a/b", "one")
-	ahead.Store(int64(time.Hour - time.Second))
+	clock.Set(clock.Now().Add(time.Hour - time.Second))
 	asked := ref(t, "a/b", 0)
 	found, err := env.Engine.Resolve(t.Context(), reader, []secret.Ref{asked}, nil, 0)
 	must(t, err)
-	ahead.Add(int64(time.Second))
+	clock.Set(clock.Now().Add(time.Second))
 	_, err = env.Engine.ReadAllowed(t.Context(), reader, asked, found.Allowed[0])
 	wantError(t, err, secret.ErrDenied)
 }
 
 // TestReadAllowedAsksNothingAgain: what decided is not read a second time.
 func TestReadAllowedAsksNothingAgain(t *testing.T) {
-	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+	clock := &setClock{now: time.Now().UTC()}
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true, Clock: clock.Now})
 	reader := vaulttest.ServiceAccount("team", "api", "production")
 	env.Allow(t, reader, "**", policy.Read)
 	env.Put(t, "a/b", "one")

@@ -42,12 +42,14 @@ func newReaderLog() readerLog {
 }
 
 // due are the reads among entries that are to be written down, each once, without writers
-// and MACs. Those of an operator are not among them: it acknowledges what came of them.
+// and MACs. Those of an operator are not among them, since it acknowledges what came of them, nor those of a
+// rotation, which would wait for itself.
 func (l readerLog) due(entries []audit.Entry) []store.Reader {
 	var due map[store.ReaderKey]store.Reader
 	for i := range entries {
 		entry := &entries[i]
-		if entry.Action != audit.Read || entry.Decision != audit.Allowed || entry.Version == 0 || entry.Address == secret.OperatorAddress {
+		if entry.Action != audit.Read || entry.Decision != audit.Allowed || entry.Version == 0 ||
+			entry.Address == secret.OperatorAddress || entry.Address == secret.RotationAddress {
 			continue
 		}
 		key := store.ReaderKey{

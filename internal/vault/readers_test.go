@@ -102,8 +102,9 @@ func TestRepeatedReadsAreWrittenDownNowAndThen(t *testing.T) {
 	cached.Version, cached.State = 2, secret.StateCached
 	wantConsumers(t, env.Engine, env.Admin, "p/a", back, cached)
 	exec(t, env, `DELETE FROM readers WHERE version = 2`)
-	if got := count(t, env, "readers"); got != "1" {
-		t.Errorf("%s rows, want one", got)
+	// Each writer of the log has a row of its own.
+	if got := count(t, env, "(SELECT DISTINCT path, cluster, caller_kind, caller, version FROM readers) r"); got != "1" {
+		t.Errorf("%s readers, want one", got)
 	}
 }
 

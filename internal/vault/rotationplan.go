@@ -176,4 +176,4 @@ func definitionOf(caller secret.Caller, path secret.Path, defined []definedRotat
 }
 
 // errNoRotation answers who may ask about the path.
-var errNoRotation = fmt.Errorf("%w: the path has no rotation; write a VaultRotation for it", secret.ErrInvalid)
+var errNoRotation = fmt.Errorf("%w: no rotation is defined for the path; coffer rotate writes a new value by hand", secret.ErrInvalid)

@@ -52,12 +52,17 @@ func (e *Engine) ClaimRotation(ctx context.Context, lease time.Duration) (*Rotat
 	if err == nil {
 		return &RotationClaim{Run: run, row: row}, nil
 	}
+	if !errors.Is(err, secret.ErrTampered) {
+		// One of a later version of Coffer, whose replicas go on with it.
+		e.logger.WarnContext(ctx, "a rotation is left to others", "rotation", row.Name, "error", err)
+		return nil, e.store.ReleaseRotationRun(ctx, row, tamperedRunAgain)
+	}
 	// It is not believed, and looked at again now and then: somebody may put it right.
 	v := verdict{entry: newEntry(rotator, audit.RotationStep, row.Path, 0, audit.Failed, ruleRunMAC), err: err}
 	if err := e.record(ctx, v); !errors.Is(err, secret.ErrTampered) {
 		return nil, err
 	}
-	return nil, e.store.ReleaseRotationRun(ctx, row.ID, row.Epoch, tamperedRunAgain)
+	return nil, e.store.ReleaseRotationRun(ctx, row, tamperedRunAgain)
 }
 
 // tamperedRunAgain is when a run is looked at again that was not believed.
@@ -69,7 +74,7 @@ const tamperedRunAgain = 10 * time.Minute
 func (e *Engine) ReleaseRotation(ctx context.Context, c *RotationClaim, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), operationTimeout)
 	defer cancel()
-	return e.store.ReleaseRotationRun(ctx, c.row.ID, c.row.Epoch, wait)
+	return e.store.ReleaseRotationRun(ctx, c.row, wait)
 }
 
 // openRun reads a run that verifies.

@@ -121,13 +121,13 @@ func (k *keys) current(ctx context.Context) ([]jose.JSONWebKey, error) {
 // ask has the keys fetched, unless that was tried lately: then the outcome of that counts.
 // Who asks at one time shares a fetch, which outlives the request that began it.
 func (k *keys) ask(ctx context.Context) error {
-	k.mu.Lock()
-	lately, err := !k.askedAt.IsZero() && k.clock.Since(k.askedAt) < askAgain, k.err
-	k.mu.Unlock()
-	if lately {
+	if lately, err := k.lately(); lately {
 		return err
 	}
 	flight := k.flights.DoChan("", func() (any, error) {
+		if lately, err := k.lately(); lately { // another fetch has ended since it was looked at
+			return nil, err
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 		defer cancel()
 		return nil, k.refresh(ctx)
@@ -138,6 +138,13 @@ func (k *keys) ask(ctx context.Context) error {
 	case result := <-flight:
 		return result.Err
 	}
+}
+
+// lately reports whether the keys were asked for a moment ago, and what came of it.
+func (k *keys) lately() (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.askedAt.IsZero() && k.clock.Since(k.askedAt) < askAgain, k.err
 }
 
 func (k *keys) refresh(ctx context.Context) error {

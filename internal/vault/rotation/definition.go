@@ -17,7 +17,8 @@ var ErrInvalid = errors.New("invalid rotation")
 
 // Defaults and limits of Spec.
 const (
-	// DefaultGrace is longer than a reader in no cluster, such as the SDK's cache, keeps a value.
+	// DefaultGrace is for who has read the former credential a moment ago and not used it yet. What a cache may keep for longer
+	// counts as a consumer's.
 	DefaultGrace = 5 * time.Minute
 	DefaultWait  = 24 * time.Hour
 	// DefaultAttempts bounds how often a step is tried, over some minutes.
@@ -122,7 +123,7 @@ func (s *Spec) attempts() int {
 func (i Identity) Caller(cluster, id string) secret.Caller {
 	return secret.Caller{
 		Kind: secret.KindServiceAccount, Cluster: cluster, Namespace: i.Namespace, Name: i.ServiceAccount, UID: i.UID,
-		Environment: i.Environment, Address: "rotation", RequestID: id,
+		Environment: i.Environment, Address: secret.RotationAddress, RequestID: id,
 	}
 }
 

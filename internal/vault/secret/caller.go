@@ -21,6 +21,10 @@ const (
 // and of its own. A request never has it.
 const OperatorAddress = "operator"
 
+// RotationAddress is the Address of what a rotation asks, in the name of its service account.
+// A request never has it.
+const RotationAddress = "rotation"
+
 // Caller is who asks. Its fields come from places the caller cannot write: a
 // TokenReview answer, the signed claims of a token, or the metadata of a Kubernetes object.
 type Caller struct {

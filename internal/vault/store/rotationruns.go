@@ -86,10 +86,21 @@ func (t *Tx) InsertRotationStep(s *RotationStep) {
 // ClaimRotationRun takes the run that is to be looked at and that nobody works on, for lease; nil when there is none. What another
 // replica is about to take is passed over.
 func (s *Store) ClaimRotationRun(ctx context.Context, lease time.Duration) (*RotationRun, error) {
-	return oneRun(ctx, s.pool, "take a rotation", `UPDATE rotation_runs r SET epoch = epoch + 1, leased_until = clock_timestamp() + $1::interval
+	const doing = "take a rotation"
+	var id ID
+	var epoch int64
+	err := s.pool.QueryRow(ctx, `UPDATE rotation_runs SET epoch = epoch + 1, leased_until = clock_timestamp() + $1::interval
 		WHERE id = (SELECT id FROM rotation_runs WHERE NOT ended AND look_at <= clock_timestamp() AND leased_until <= clock_timestamp()
 			ORDER BY look_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-		RETURNING `+runColumns, lease)
+		RETURNING id, epoch`, lease).Scan(&id, &epoch)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, translate(doing, err)
+	}
+	// The newest step is asked for by a statement that begins after the row was had: it may have been changed meanwhile.
+	return oneRun(ctx, s.pool, doing, `SELECT `+runColumns+` FROM rotation_runs r WHERE id = $1 AND epoch = $2`, id, epoch)
 }
 
 // UpdateRotationRun writes the run of who took it, and holds it for lease on; a lease of 0 gives it back. It is looked at again after wait.
@@ -102,10 +113,12 @@ func (t *Tx) UpdateRotationRun(ctx context.Context, r *RotationRun, lease, wait 
 	return tag.RowsAffected() == 1, translate("write the rotation", err)
 }
 
-// ReleaseRotationRun gives a run back that nobody has taken since, as it is, to be looked at again after wait.
-func (s *Store) ReleaseRotationRun(ctx context.Context, id ID, epoch int64, wait time.Duration) error {
-	_, err := s.pool.Exec(ctx, `UPDATE rotation_runs SET leased_until = clock_timestamp(), look_at = clock_timestamp() + $3::interval
-		WHERE id = $1 AND epoch = $2`, id, epoch, wait)
+// ReleaseRotationRun gives a run back that nobody has taken since, as it is, to be looked at again after wait, or at once when somebody
+// changed it meanwhile.
+func (s *Store) ReleaseRotationRun(ctx context.Context, r *RotationRun, wait time.Duration) error {
+	_, err := s.pool.Exec(ctx, `UPDATE rotation_runs SET leased_until = clock_timestamp(),
+			look_at = CASE WHEN revision = $3 THEN clock_timestamp() + $4::interval ELSE look_at END
+		WHERE id = $1 AND epoch = $2`, r.ID, r.Epoch, r.Revision, wait)
 	return translate("give the rotation back", err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -180,12 +181,8 @@ const (
 // told is err as it may be shown: without what is in a credential, in one line, and not longer than people read.
 func (a *acting) told(err error) error {
 	text := err.Error()
-	for _, credential := range a.held {
-		for _, part := range credential {
-			if len(part) >= minHidden {
-				text = strings.ReplaceAll(text, part, "[redacted]")
-			}
-		}
+	for _, part := range a.hidden() {
+		text = strings.ReplaceAll(text, part, "[redacted]")
 	}
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -200,6 +197,19 @@ func (a *acting) told(err error) error {
 		return shown{text, rotation.ErrOvertaken}
 	}
 	return shown{text, nil}
+}
+
+// hidden are the parts of credentials that no message may have, the longest first: a shorter one may be within it.
+func (a *acting) hidden() (parts []string) {
+	for _, credential := range a.held {
+		for _, part := range credential {
+			if len(part) >= minHidden {
+				parts = append(parts, part)
+			}
+		}
+	}
+	slices.SortFunc(parts, func(x, y string) int { return len(y) - len(x) })
+	return parts
 }
 
 // shown is an error that may be shown.

@@ -35,7 +35,8 @@ func Run(t *testing.T, s System) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	m := &model{System: s, t: t, random: rand.New(rand.NewPCG(seed, 0)), current: s.First}
-	m.held.Store(&m.current)
+	first := s.First // m.current is another one by and by
+	m.held.Store(&first)
 	defer m.application()()
 	for n := range rotations {
 		m.rotate(rotator.WithRun(t.Context(), fmt.Sprintf("%x-%d", seed, n)))
