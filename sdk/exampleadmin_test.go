@@ -31,6 +31,14 @@ func answering(operation, answer string) (client *sdk.Client, end func()) {
 	return client, s.Close
 }
 
+func ExampleClient_Ready() {
+	client, end := answering("GET /readyz", ``)
+	defer end()
+
+	fmt.Println(client.Ready(context.Background()))
+	// Output: <nil>
+}
+
 func ExampleClient_Update() {
 	client, end := answering("PATCH /v1/secret", `{"path":"production/payments/database","version":7,"rotateAfterDays":30}`)
 	defer end()

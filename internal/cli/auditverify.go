@@ -10,6 +10,9 @@ import (
 	"github.com/coffer-vault/coffer/sdk"
 )
 
+// auditPath is what policies name the audit log as a whole.
+const auditPath = "sys/audit"
+
 func (s *session) auditVerify() *cobra.Command {
 	var files []string
 	cmd := &cobra.Command{
@@ -28,7 +31,7 @@ edited cannot be told so: the checksums need the vault's keys. Exports with a fi
 		Example: `  coffer audit verify
   coffer audit verify --file audit-01.jsonl --file audit-02.jsonl
   coffer audit verify -o json`,
-		Args: noArgs, Annotations: map[string]string{explainedBy: "audit", explainedPath: "sys/audit"},
+		Args: noArgs, Annotations: map[string]string{explainedBy: "audit", explainedPath: auditPath},
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML)
 	cmd.Flags().StringArrayVar(&files, "file", nil, "export to verify, in place of the vault's log; may be repeated for exports that go on from each other")
@@ -58,10 +61,18 @@ edited cannot be told so: the checksums need the vault's keys. Exports with a fi
 // reportVerification writes a report, as a table by asTable, and fails when it has findings.
 func (s *session) reportVerification(report sdk.AuditReport, format string, asTable func() error) error {
 	err := s.print(format, result{data: report, text: asTable})
-	if err == nil && len(report.Findings) > 0 {
-		err = &findingsError{"the audit log is not as it was written: " + count(int64(len(report.Findings))+report.More, "finding")}
+	if err != nil {
+		return err
 	}
-	return err
+	return findingsOf(report)
+}
+
+// findingsOf is a findingsError; nil for a log that is whole.
+func findingsOf(report sdk.AuditReport) error {
+	if len(report.Findings) == 0 {
+		return nil
+	}
+	return &findingsError{"the audit log is not as it was written: " + count(int64(len(report.Findings))+report.More, "finding")}
 }
 
 func (s *session) printVerification(r sdk.AuditReport) error {

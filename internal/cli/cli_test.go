@@ -98,6 +98,29 @@ func TestTables(t *testing.T) {
 				Root: sdk.KeyringRoot{Kind: "passphrase", State: sdk.RootCurrent}, Keys: []sdk.KeyringKey{{ID: 917264403, State: sdk.KeyPrimary, CreatedAt: now}},
 			})
 		},
+		"status": func(s *session) error {
+			return s.printStatus(installationStatus{
+				Server: "https://coffer.example", Client: "v0.1.0", Ready: true, Overdue: new(2),
+				You: &sdk.Identity{Kind: "ServiceAccount", Cluster: "east", Namespace: "operations", Name: "alice\x1b[2J", Environment: "production"},
+				Keyring: &sdk.KeyringStatus{
+					Root: sdk.KeyringRoot{Kind: "kms", State: sdk.RootMoving}, Findings: []string{"the row of key 917264403 is missing"},
+					Keys:     []sdk.KeyringKey{{ID: 2843671337, State: sdk.KeyEnabled, Versions: 12}, {ID: 917264403, State: sdk.KeyPrimary, Versions: 8}},
+					Replicas: []sdk.KeyringReplica{{Name: "coffer-7d9f-a"}},
+				},
+				Audit: &sdk.AuditReport{Rows: 1204, Writers: 3, Unchained: 4, More: 2, Findings: []sdk.AuditFinding{{Kind: "missing"}}},
+			})
+		},
+		"status-denied": func(s *session) error {
+			return s.printStatus(installationStatus{
+				Server: "https://coffer.example", Client: "v0.1.0", Ready: true, Overdue: new(0), You: &sdk.Identity{Kind: "User", Cluster: "east", Name: "alice"},
+				NotShown: map[string]string{partKeyring: "you may not see it; it needs read on sys/keyring", partAudit: "left out by --skip-verify"},
+			})
+		},
+		"status-away": func(s *session) error {
+			return s.printStatus(installationStatus{
+				Server: "https://coffer.example", Client: "v0.1.0", NotShown: map[string]string{partReady: "the server at https://coffer.example does not answer: timeout"},
+			})
+		},
 		"explain": func(s *session) error {
 			return s.printExplanation(sdk.Explanation{
 				Path: database.Path, Capability: "read", Subject: "payments/api", Environment: "staging",

@@ -41,7 +41,7 @@ func TestEveryCommandHasFormats(t *testing.T) {
 	}
 	withoutName := map[string]string{
 		"get": "the value is what is asked for", "audit": "an entry has no name", "audit verify": "a report has no name",
-		"explain": "an answer has no name", "restore": "a report has no name", "version": "-o raw is its name",
+		"explain": "an answer has no name", "restore": "a report has no name", "status": "a report has no name", "version": "-o raw is its name",
 	}
 	eachCommand(func(name string, cmd *cobra.Command) {
 		top, _, _ := strings.Cut(name, " ")
