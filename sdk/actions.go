@@ -25,6 +25,8 @@ func AuditActions() []string {
 		"destroy-versions",
 		"explain",
 		"policy",
+		"policy-list",
+		"policy-show",
 		"keyring-status",
 		"key-add",
 		"key-promote",

@@ -333,6 +333,7 @@ func TestQueries(t *testing.T) {
 		"GET /v1/secret/metadata?path=a%2Fb":  func() error { _, err := client.Metadata(ctx, "a/b"); return err },
 		"DELETE /v1/secret?path=a%2Fb":        func() error { return client.Delete(ctx, "a/b") },
 		"GET /v1/secrets?limit=1000&prefix=a": func() error { _, err := client.List(ctx, "a"); return err },
+		"GET /v1/policies/show?name=a%26b":    func() error { _, err := client.Policy(ctx, "a&b"); return err },
 		"GET /v1/rotation/overdue?prefix=a":   func() error { _, err := client.Overdue(ctx, "a"); return err },
 		"GET /v1/explain?capability=read&environment=production&namespace=payments&path=a%2Fb&serviceAccount=api": func() error {
 			_, err := client.Explain(ctx, sdk.ExplainQuery{

@@ -87,6 +87,34 @@ func ExampleClient_Explain() {
 	// Output: payments/api may read: false by VaultPolicy contractors rule 2 <nil>
 }
 
+func ExampleClient_Policies() {
+	client, end := answering("GET /v1/policies", `{"cluster":"east","revision":1769853600,"since":"2026-01-31T09:59:59Z","items":[{"name":"payments","rules":2}]}`)
+	defer end()
+
+	found, err := client.Policies(context.Background())
+	for _, p := range found.Items {
+		fmt.Println(p.Name, "has", p.Rules, "rules in force since", found.Since.Format("2 January"))
+	}
+	fmt.Println(err)
+	// Output:
+	// payments has 2 rules in force since 31 January
+	// <nil>
+}
+
+func ExampleClient_Policy() {
+	client, end := answering("GET /v1/policies/show", `{"name":"payments","rules":[{"index":1,"effect":"Allow","paths":["production/payments/**"],"capabilities":["read"],"subjects":{"groups":["sre"]}}]}`)
+	defer end()
+
+	found, err := client.Policy(context.Background(), "payments")
+	for _, r := range found.Rules {
+		fmt.Println("rule", r.Index, r.Effect, r.Capabilities, "on", r.Paths, "to", r.Subjects.Groups)
+	}
+	fmt.Println(err)
+	// Output:
+	// rule 1 Allow [read] on [production/payments/**] to [sre]
+	// <nil>
+}
+
 func ExampleAuditActions() {
 	fmt.Println(slices.Contains(sdk.AuditActions(), "rotate"))
 	// Output: true

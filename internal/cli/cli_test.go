@@ -98,6 +98,25 @@ func TestTables(t *testing.T) {
 				Root: sdk.KeyringRoot{Kind: "passphrase", State: sdk.RootCurrent}, Keys: []sdk.KeyringKey{{ID: 917264403, State: sdk.KeyPrimary, CreatedAt: now}},
 			})
 		},
+		"policies": func(s *session) error {
+			return s.printPolicies(sdk.PolicyList{
+				PolicySet: sdk.PolicySet{Cluster: "east", Revision: 1769853600, Since: now.Add(-2 * time.Hour)},
+				Items:     []sdk.PolicySummary{{Name: "contractors", Rules: 1}, {Name: "payments", Rules: 12}},
+			})
+		},
+		"policy": func(s *session) error {
+			return s.printPolicy(sdk.Policy{
+				PolicySet: sdk.PolicySet{Cluster: "east", Revision: 1769853600, Since: now.Add(-2 * time.Hour)}, Name: "payments",
+				Rules: []sdk.PolicyRule{
+					{
+						Index: 1, Effect: "Allow", Paths: []string{"production/payments/**", "*/stripe"}, Capabilities: []string{"read", "list"}, Environments: []string{"production"},
+						Subjects: sdk.PolicySubjects{ServiceAccounts: []sdk.PolicyServiceAccount{{Namespace: "payments", Name: "*"}, {Namespace: "batch", Name: "api", UID: "0ed1"}}},
+					},
+					{Index: 3, Effect: "Deny", Paths: []string{"**"}, Capabilities: []string{"read"}, Subjects: sdk.PolicySubjects{Users: []string{"alice"}, Groups: []string{"sre\t"}}, ExpiresAt: now},
+					{Index: 4, Effect: "Allow", Paths: []string{"**"}, Capabilities: []string{"audit"}, Subjects: sdk.PolicySubjects{Groups: []string{"auditors"}}, ExpiresAt: now.Add(time.Hour)},
+				},
+			})
+		},
 		"status": func(s *session) error {
 			return s.printStatus(installationStatus{
 				Server: "https://coffer.example", Client: "v0.1.0", Ready: true, Overdue: new(2),
@@ -107,7 +126,8 @@ func TestTables(t *testing.T) {
 					Keys:     []sdk.KeyringKey{{ID: 2843671337, State: sdk.KeyEnabled, Versions: 12}, {ID: 917264403, State: sdk.KeyPrimary, Versions: 8}},
 					Replicas: []sdk.KeyringReplica{{Name: "coffer-7d9f-a"}},
 				},
-				Audit: &sdk.AuditReport{Rows: 1204, Writers: 3, Unchained: 4, More: 2, Findings: []sdk.AuditFinding{{Kind: "missing"}}},
+				Policies: &policiesStatus{sdk.PolicySet{Cluster: "east", Revision: 1769853600, Since: now.Add(-2 * time.Hour)}, 12},
+				Audit:    &sdk.AuditReport{Rows: 1204, Writers: 3, Unchained: 4, More: 2, Findings: []sdk.AuditFinding{{Kind: "missing"}}},
 			})
 		},
 		"status-denied": func(s *session) error {

@@ -19,33 +19,42 @@ const verifyTime = 5 * time.Second
 
 // installationStatus is how an installation stands, as far as the caller may see it. What is nil was not shown.
 type installationStatus struct {
-	Server  string             `json:"server"`
-	Client  string             `json:"client"`
-	Ready   bool               `json:"ready"`
-	You     *sdk.Identity      `json:"you,omitempty"`
-	Overdue *int               `json:"overdue,omitempty"`
-	Keyring *sdk.KeyringStatus `json:"keyring,omitempty"`
-	Audit   *sdk.AuditReport   `json:"audit,omitempty"`
+	Server string        `json:"server"`
+	Client string        `json:"client"`
+	Ready  bool          `json:"ready"`
+	You    *sdk.Identity `json:"you,omitempty"`
+	// Policies are which are in force and since when, with their number.
+	Policies *policiesStatus    `json:"policies,omitempty"`
+	Overdue  *int               `json:"overdue,omitempty"`
+	Keyring  *sdk.KeyringStatus `json:"keyring,omitempty"`
+	Audit    *sdk.AuditReport   `json:"audit,omitempty"`
 	// NotShown says of each part, by its name here, why it is not there.
 	NotShown map[string]string `json:"notShown,omitempty"`
 }
 
+// policiesStatus is the policies in force, by their number.
+type policiesStatus struct {
+	sdk.PolicySet
+	Count int `json:"count"`
+}
+
 // The parts of an installationStatus that may be missing, as JSON names them.
 const (
-	partReady   = "ready"
-	partYou     = "you"
-	partOverdue = "overdue"
-	partKeyring = "keyring"
-	partAudit   = "audit"
+	partReady    = "ready"
+	partYou      = "you"
+	partPolicies = "policies"
+	partOverdue  = "overdue"
+	partKeyring  = "keyring"
+	partAudit    = "audit"
 )
 
 func (s *session) status() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show on one screen how the vault stands",
-		Long: `Show on one screen whether the vault is ready, who it takes you to be, how many secrets are overdue,
-which keys it has, and whether the audit log is whole. A part that you may not see says what it needs: read on
-sys/keyring, audit on sys/audit. That is no error; of the overdue secrets, those count that you may list.
+		Long: `Show on one screen whether the vault is ready, who it takes you to be, since when the VaultPolicies are in
+force, how many secrets are overdue, which keys it has, and whether the audit log is whole. A part that you may not
+see says what it needs: audit on sys/policies, read on sys/keyring, audit on sys/audit. That is no error; of the overdue secrets, those count that you may list.
 
 Exits 0 when the vault is ready, 6 when it is not or does not answer, 4 when it does not accept your token, and
 7 when the audit log is not as it was written. The log is verified for five seconds at most; what is longer, coffer audit
@@ -87,6 +96,7 @@ func statusOf(ctx context.Context, client *sdk.Client, skipVerify bool) (install
 	}
 	found.You = &me
 	parts := []statusPart{
+		{partPolicies, "audit", policiesPath, found.addPolicies},
 		{partOverdue, "list", "the paths", found.addOverdue},
 		{partKeyring, "read", keyringPath, found.addKeyring},
 	}
@@ -117,6 +127,14 @@ func statusOf(ctx context.Context, client *sdk.Client, skipVerify bool) (install
 type statusPart struct {
 	name, capability, path string
 	add                    func(context.Context, *sdk.Client) error
+}
+
+func (i *installationStatus) addPolicies(ctx context.Context, client *sdk.Client) error {
+	found, err := client.Policies(ctx)
+	if err == nil {
+		i.Policies = &policiesStatus{found.PolicySet, len(found.Items)}
+	}
+	return err
 }
 
 func (i *installationStatus) addOverdue(ctx context.Context, client *sdk.Client) error {

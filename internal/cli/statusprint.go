@@ -23,6 +23,7 @@ func (s *session) printStatus(i installationStatus) error {
 		}
 	}
 	add("You", partYou, i.You != nil, func() string { return describeCaller(*i.You) })
+	add("Policies", partPolicies, i.Policies != nil, func() string { return describePolicies(*i.Policies) })
 	add("Overdue", partOverdue, i.Overdue != nil, func() string { return describeOverdue(*i.Overdue) })
 	add("Keyring", partKeyring, i.Keyring != nil, func() string { return describeKeyring(*i.Keyring) })
 	add("Audit log", partAudit, i.Audit != nil, func() string { return describeAudit(*i.Audit) })
@@ -41,6 +42,10 @@ func describeCaller(me sdk.Identity) string {
 		about = append(about, "environment "+me.Environment)
 	}
 	return nameOf(me) + " (" + strings.Join(about, ", ") + ")"
+}
+
+func describePolicies(p policiesStatus) string {
+	return fmt.Sprintf("%d, in force since %s (revision %d)", p.Count, stamp(p.Since), p.Revision)
 }
 
 func describeOverdue(n int) string {

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"golang.org/x/time/rate"
 
@@ -202,6 +203,17 @@ func (s *strict) Explain(_ context.Context, _, _ secret.Caller, p secret.Path, c
 	return policy.Explanation{}, s.path(p)
 }
 
+func (*strict) Policies(context.Context, secret.Caller) (vault.PoliciesInForce, error) {
+	return vault.PoliciesInForce{}, secret.ErrDenied
+}
+
+func (s *strict) ShowPolicy(_ context.Context, _ secret.Caller, name string) (vault.PoliciesInForce, error) {
+	if name == "" || utf8.RuneCountInString(name) > 253 {
+		s.t.Errorf("a name of %d characters reached the vault", utf8.RuneCountInString(name))
+	}
+	return vault.PoliciesInForce{}, secret.ErrDenied
+}
+
 func (*strict) KeyringStatus(context.Context, secret.Caller) (vault.KeyringStatus, error) {
 	return vault.KeyringStatus{}, secret.ErrDenied
 }
@@ -238,6 +250,8 @@ func FuzzRequest(f *testing.F) {
 		{"GET", "/v1/audit?since=2026-01-31T08:00:00Z&before=9&decision=denied", ""},
 		{"GET", "/v1/explain?path=a/b&capability=read&user=x&group=a&group=b", ""},
 		{"GET", "/v1/consumers?path=a/b", ""},
+		{"GET", "/v1/policies", ""},
+		{"GET", "/v1/policies/show?name=a%00", ""},
 		{"GET", "/v1/rotation/overdue?prefix=%00", ""},
 		{"GET", "/v1/rotation?prefix=a", ""},
 		{"GET", "/v1/secret?path=a;b=%zz", ""},

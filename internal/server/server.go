@@ -71,6 +71,8 @@ type Vault interface {
 	ExportAudit(context.Context, secret.Caller, audit.ExportQuery) (audit.ExportPage, error)
 	Verification(context.Context, secret.Caller) (verify func(ctx context.Context, progress func(rows, remaining int64) error) (audit.Report, error), err error)
 	Explain(ctx context.Context, caller, subject secret.Caller, path secret.Path, capability policy.Capability, complete func(context.Context, secret.Caller) secret.Caller) (policy.Explanation, error)
+	Policies(context.Context, secret.Caller) (vault.PoliciesInForce, error)
+	ShowPolicy(ctx context.Context, caller secret.Caller, name string) (vault.PoliciesInForce, error)
 	KeyringStatus(context.Context, secret.Caller) (vault.KeyringStatus, error)
 	AddKey(context.Context, secret.Caller) (vault.KeyID, error)
 	PromoteKey(context.Context, secret.Caller, vault.KeyID) error
@@ -185,6 +187,7 @@ func (a *api) register(mux *http.ServeMux) []byte {
 	a.registerWatch(h)
 	a.registerAudit(h)
 	a.registerIdentity(h)
+	a.registerPolicies(h)
 	a.registerBackup(h)
 	a.registerKeyring(h)
 	description, err := json.MarshalIndent(h.OpenAPI(), "", "  ")

@@ -34,6 +34,7 @@ const (
 	ruleConflict      = "the expected version is not the current one"
 	ruleDeleted       = "the version is deleted"
 	ruleDestroyed     = "the version is destroyed"
+	ruleNoPolicy      = "no policy has the name"
 	ruleNoLabel       = "no version has the label"
 	ruleIsCurrent     = "the version is the current one"
 	ruleNotPossible   = "the path is not in a state for it"

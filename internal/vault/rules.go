@@ -47,12 +47,21 @@ func (neverSynced) Unwrap() error { return secret.ErrUnavailable }
 // denials. An older set than this engine has verified, put back by somebody, gets
 // errReplayed.
 func (e *Engine) rules(ctx context.Context, cluster string, head *store.PolicySetHead) ([]policy.Rule, error) {
+	set, err := e.ruleSet(ctx, cluster, head)
+	if err != nil {
+		return nil, err
+	}
+	return set.rules, nil
+}
+
+// ruleSet is rules with the policies that they are of.
+func (e *Engine) ruleSet(ctx context.Context, cluster string, head *store.PolicySetHead) (*ruleSet, error) {
 	if head == nil {
 		return nil, fmt.Errorf("cluster %q: %w", cluster, errNeverSynced)
 	}
 	known := e.knownPolicies(cluster)
 	if known != nil && known.set.Revision == head.Revision && bytes.Equal(known.set.MAC, head.MAC) {
-		return known.rules, nil
+		return known, nil
 	}
 	set, err := e.store.PolicySet(ctx, cluster)
 	if err != nil {
@@ -68,7 +77,7 @@ func (e *Engine) rules(ctx context.Context, cluster string, head *store.PolicySe
 	// older: head may just be from before another operation's newer one.
 	if known != nil && set.Revision < known.set.Revision {
 		if slices.EqualFunc(known.set.Policies, set.Policies, samePolicy) {
-			return known.rules, nil // whatever became of the numbers, it is what was in force
+			return known, nil // whatever became of the numbers, it is what was in force
 		}
 		return nil, fmt.Errorf("cluster %q, revision %d after %d: %w", cluster, set.Revision, known.set.Revision, errReplayed)
 	}
@@ -84,8 +93,8 @@ func (e *Engine) knownPolicies(cluster string) *ruleSet {
 }
 
 // rememberPolicies keeps set, which was verified or written, unless a newer one
-// was meanwhile. It returns the rules of set.
-func (e *Engine) rememberPolicies(cluster string, set *store.PolicySet) ([]policy.Rule, error) {
+// was meanwhile. It returns set with its rules.
+func (e *Engine) rememberPolicies(cluster string, set *store.PolicySet) (*ruleSet, error) {
 	loaded := &ruleSet{set: *set}
 	for _, p := range set.Policies {
 		parsed, err := unmarshalRules(p)
@@ -99,7 +108,7 @@ func (e *Engine) rememberPolicies(cluster string, set *store.PolicySet) ([]polic
 	if known := e.policies[cluster]; known == nil || known.set.Revision <= set.Revision {
 		e.policies[cluster] = loaded
 	}
-	return loaded.rules, nil
+	return loaded, nil
 }
 
 // unmarshalRules refuses what it does not know: a newer replica may have written a

@@ -56,6 +56,10 @@ const (
 	DestroyVersions  Action = "destroy-versions"
 	// Policy is a replaced set of VaultPolicies.
 	Policy Action = "policy"
+	// PolicyList and PolicyShow are looks at the policies in force; Path is sys/policies, and Version
+	// the revision of the set that was shown.
+	PolicyList Action = "policy-list"
+	PolicyShow Action = "policy-show"
 	// Consumers is a list of who has which version of a path.
 	Consumers Action = "consumers"
 	// Acknowledge is what an operator says of the consumers in its cluster. It has a row
@@ -99,7 +103,7 @@ const (
 func Actions() []Action {
 	return []Action{
 		Read, List, Metadata, Versions, Check, Overdue, Put, Rotate, Patch, Update, Rollback, Promote, Delete, Undelete, Destroy,
-		DeleteVersions, UndeleteVersions, DestroyVersions, Explain, Policy, KeyringStatus, KeyAdd, KeyPromote, KeyRetire, KeyDestroy,
+		DeleteVersions, UndeleteVersions, DestroyVersions, Explain, Policy, PolicyList, PolicyShow, KeyringStatus, KeyAdd, KeyPromote, KeyRetire, KeyDestroy,
 		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Watch, Consumers, Acknowledge, Anchor, Checkpoint,
 		RotationList, RotationShow, RotationRun, RotationApprove, RotationCancel, RotationFail, RotationStep, RotationSync,
 	}
