@@ -96,14 +96,9 @@ func (s *session) rotationShow() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		switch output.value {
-		case formatTable:
-			return s.printRotation(shown)
-		case formatName:
-			return lines(s.out, []string{shown.Path})
-		default:
-			return marshal(s.out, output.value, shown)
-		}
+		return s.print(output.value, result{
+			data: shown, names: []string{shown.Path}, text: func() error { return s.printRotation(shown) },
+		})
 	})
 	return cmd
 }
