@@ -17,7 +17,7 @@ func reading(kind secret.ConsumerKind, namespace, name, state string, version in
 
 // TestReadersCountForAWhile: with what they read last for the window, and with what they
 // read before that for as long as a cache may have it. What an operator reads it
-// acknowledges itself, and who was refused has nothing.
+// acknowledges itself, a rotation would wait for itself, and who was refused has nothing.
 func TestReadersCountForAWhile(t *testing.T) {
 	clock := &setClock{now: time.Now().UTC().Truncate(time.Second)}
 	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true, Clock: clock.Now})
@@ -36,6 +36,9 @@ func TestReadersCountForAWhile(t *testing.T) {
 		must(t, err)
 	}
 	get(operator, 1)
+	rotation := operator
+	rotation.Address = secret.RotationAddress
+	get(rotation, 1)
 	_, err := read(t, env.Engine, vaulttest.ServiceAccount("orders", "worker", "production"), ref(t, "p/a", 1))
 	wantError(t, err, secret.ErrDenied)
 	wantConsumers(t, env.Engine, env.Admin, "p/a")
