@@ -133,12 +133,12 @@ func (s *site) since(t *testing.T, mark int64) (events []event) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	text, err := io.ReadAll(io.NewSectionReader(file, mark, 1<<40))
+	from := max(mark-1, 0)
+	text, err := io.ReadAll(io.NewSectionReader(file, from, 1<<40))
 	if err != nil {
 		t.Fatal(err)
 	}
-	text = text[:bytes.LastIndexByte(text, '\n')+1] // the last line may be under way
-	for line := range bytes.Lines(text) {
+	for line := range bytes.Lines(wholeLines(text, from == 0)) {
 		var e event
 		if err := json.Unmarshal(line, &e); err != nil {
 			t.Fatalf("the worker's log: %v", err)
@@ -148,6 +148,16 @@ func (s *site) since(t *testing.T, mark int64) (events []event) {
 		}
 	}
 	return events
+}
+
+// wholeLines are the lines of text, a part of a log that is being written, without what is under way: the last line, and,
+// unless text is from the log's start, all up to the first line's end. A file's size can be seen within a line, since the
+// kernel moves it on at the end of each page that the line touches.
+func wholeLines(text []byte, fromStart bool) []byte {
+	if !fromStart {
+		text = text[bytes.IndexByte(text, '\n')+1:]
+	}
+	return text[:bytes.LastIndexByte(text, '\n')+1]
 }
 
 // await waits until what the worker noted after mark is enough.
