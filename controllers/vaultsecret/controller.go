@@ -3,7 +3,6 @@ package vaultsecret
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -69,7 +68,7 @@ type Options struct {
 	// that the vault does not know the cluster yet, and takes no Secret away. nil
 	// stands for always.
 	PoliciesInForce func() bool
-	// Workers reconcile at the same time; a multiple of the cores when 0.
+	// Workers reconcile at the same time; 64 when 0.
 	Workers int
 	// Registerer takes the metrics; controller-runtime's when nil.
 	Registerer prometheus.Registerer
@@ -99,6 +98,10 @@ type Reconciler struct {
 	metrics *instruments
 	own     *ownWrites
 }
+
+// usualWorkers is not about cores: a worker mostly waits for the network, and the more of them wait at a time, the more reads
+// of the vault and audit rows share a statement and a commit. With 128 the API server is no quicker.
+const usualWorkers = 64
 
 // Setup adds the reconciler to mgr, whose cache must have been made with
 // CacheByObject.
@@ -177,7 +180,7 @@ func NewClient(mgr ctrl.Manager) (client.Client, error) {
 func (r *Reconciler) setupController(mgr ctrl.Manager, opts Options) error {
 	workers := opts.Workers
 	if workers == 0 {
-		workers = max(16, 8*runtime.GOMAXPROCS(0)) // a worker mostly waits for the network
+		workers = usualWorkers
 	}
 	backoff := opts.Backoff
 	if backoff == nil {
