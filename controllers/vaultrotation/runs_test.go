@@ -27,7 +27,9 @@ func TestStatusFollowsARun(t *testing.T) {
 		t.Fatalf("before it ran: %+v", object.Status.LastRun)
 	}
 	w.ask(object, "2026-11-27T12:00:00Z")
-	w.runIs(object, rotation.Propagating, func(r *vaultv1alpha1.RotationRun) bool { return r.Consumers == "1/3" && r.ConsumersMoved == 1 && r.ConsumersTotal == 3 })
+	w.runIs(object, rotation.Propagating, func(r *vaultv1alpha1.RotationRun) bool {
+		return r.Consumers == "1/3" && r.ConsumersMoved == 1 && r.ConsumersTotal == 3
+	})
 	if c := w.reasonIs(object, vaultv1alpha1.ReasonRotating); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "1 of 3 consumers") {
 		t.Errorf("Ready is %s: %s", c.Status, c.Message)
 	}

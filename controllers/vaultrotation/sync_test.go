@@ -195,11 +195,15 @@ func TestInvalidSpec(t *testing.T) {
 		change func(*vaultv1alpha1.VaultRotationSpec)
 		want   string
 	}{
-		"zone":     {func(s *vaultv1alpha1.VaultRotationSpec) { s.Schedule.TimeZone = "Europe/Berlon" }, "the time zone \"Europe/Berlon\" is not known"},
-		"cron":     {func(s *vaultv1alpha1.VaultRotationSpec) { *s.Schedule = vaultv1alpha1.RotationSchedule{Cron: "0 0 31 2 *"} }, "is never due"},
+		"zone": {func(s *vaultv1alpha1.VaultRotationSpec) { s.Schedule.TimeZone = "Europe/Berlon" }, "the time zone \"Europe/Berlon\" is not known"},
+		"cron": {func(s *vaultv1alpha1.VaultRotationSpec) {
+			*s.Schedule = vaultv1alpha1.RotationSchedule{Cron: "0 0 31 2 *"}
+		}, "is never due"},
 		"every":    {func(s *vaultv1alpha1.VaultRotationSpec) { s.Schedule.Every = "10s" }, "give at least 1m"},
 		"reserved": {func(s *vaultv1alpha1.VaultRotationSpec) { s.Path = "sys/keyring" }, "a path of the vault itself"},
-		"settings": {func(s *vaultv1alpha1.VaultRotationSpec) { s.Method.Generate.Password.Exclude = "abcdefghijklmnopqrstuvwxyz" }, "nothing is rotated: "},
+		"settings": {func(s *vaultv1alpha1.VaultRotationSpec) {
+			s.Method.Generate.Password.Exclude = "abcdefghijklmnopqrstuvwxyz"
+		}, "nothing is rotated: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			object := w.rotation(name, test.change)
@@ -210,4 +214,3 @@ func TestInvalidSpec(t *testing.T) {
 		})
 	}
 }
-
