@@ -47,7 +47,7 @@ func ready(it *item, now time.Time) metav1.Condition {
 func readyWhile(run *rotation.Run, denied bool) metav1.Condition {
 	path := run.Definition.Path
 	switch {
-	case waitsForSomebody(run):
+	case run.NeedsSomebody():
 		return notReady(vaultv1alpha1.ReasonWaitsForApproval, fmt.Sprintf(
 			"%s: coffer rotation approve %s, or coffer rotation cancel %s", waitsFor(run), path, path))
 	case run.FailedIn != "":
@@ -60,11 +60,6 @@ func readyWhile(run *rotation.Run, denied bool) metav1.Condition {
 		return isReady(vaultv1alpha1.ReasonRotating, fmt.Sprintf("%s: %s", run.State, waitsFor(run)))
 	}
 	return isReady(vaultv1alpha1.ReasonRotating, string(run.State))
-}
-
-// waitsForSomebody reports whether a run goes on only when somebody says so.
-func waitsForSomebody(run *rotation.Run) bool {
-	return (run.Held() || run.Asked) && !run.Approved && run.Stop == ""
 }
 
 func waitsFor(run *rotation.Run) string { return cut(run.WaitsFor(), maxReason) }

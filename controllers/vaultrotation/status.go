@@ -7,6 +7,7 @@ import (
 	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,7 +24,12 @@ func (r *Reconciler) writeStatuses(ctx context.Context, set *rotations, policies
 		if s := it.standing; s != nil && s.Denied && !policiesInForce {
 			continue // it may be allowed in a moment
 		}
-		errs = append(errs, r.writeStatus(ctx, it))
+		err := r.writeStatus(ctx, it)
+		if apierrors.IsConflict(err) {
+			set.raced = true
+			continue
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

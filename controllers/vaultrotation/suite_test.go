@@ -128,6 +128,11 @@ func (r *readers) Consumers(context.Context, secret.Path, int64) (total, moved i
 	return int(r.total.Load()), int(r.moved.Load()), nil
 }
 
+// ConsumersBack is the same: a test says who has moved.
+func (r *readers) ConsumersBack(ctx context.Context, path secret.Path, version int64) (total, moved int, err error) {
+	return r.Consumers(ctx, path, version)
+}
+
 // world is the cluster of a test, with a vault of its own.
 type world struct {
 	t         *testing.T
@@ -360,12 +365,9 @@ func (w *world) version() int64 {
 func (w *world) run() {
 	w.t.Helper()
 	w.eventually(func() string {
-		if _, err := w.vault.Engine.RunRotation(context.Background(), w.caller, vaulttest.Path(w.t, path), false); err != nil {
+		if _, err := w.vault.Engine.RunRotation(context.Background(), w.caller, vaulttest.Path(w.t, path), rotation.Request{}); err != nil {
 			return err.Error() // not defined yet
 		}
 		return ""
 	})
 }
-
-// causeOfRequest is the cause of a run that an annotation asked for.
-const causeOfRequest = "hand"
