@@ -76,7 +76,7 @@ func setStatus(it *item, now time.Time) {
 	status.NextRun, status.Overdue = nil, false
 	if s := it.standing; s != nil {
 		status.LastRun = runOf(s.Newest)
-		status.Overdue = overdue(s, now)
+		status.Overdue = longAgo(s.OverdueSince, now)
 		if !s.Next.IsZero() {
 			next := metav1.NewTime(s.Next.Truncate(time.Second))
 			status.NextRun = &next

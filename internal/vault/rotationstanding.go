@@ -45,7 +45,7 @@ func (e *Engine) StandingRotations(ctx context.Context, cluster string) ([]rotat
 func standingOf(status RotationStatus, allowed bool) rotation.Standing {
 	s := rotation.Standing{Name: status.Definition.Name, Denied: !allowed}
 	if allowed {
-		s.Next = status.Next
+		s.Next, s.OverdueSince = status.Next, status.OverdueSince
 	}
 	// A run that has made a version was allowed to.
 	if status.Newest != nil && (allowed || status.Newest.To != 0) {
