@@ -2,15 +2,11 @@ package issuers_test
 
 import (
 	"fmt"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/coffer-vault/coffer/internal/authn/issuers"
 	"github.com/coffer-vault/coffer/internal/testkit/oidcissuer"
@@ -19,16 +15,8 @@ import (
 // TestFetchesAreCounted: an issuer has its series from the start, and none when the file does not name it any more.
 func TestFetchesAreCounted(t *testing.T) {
 	ci, cloud := oidcissuer.Start(t), oidcissuer.Start(t)
-	registry, now := prometheus.NewRegistry(), clocktesting.NewFakePassiveClock(time.Now())
-	e := &env{path: filepath.Join(t.TempDir(), "issuers.yaml"), clock: now}
-	e.write(t, ci.Config()+cloud.Entry("cloud:"))
-	var err error
-	e.File, err = issuers.Open(issuers.Options{
-		File: e.path, Audience: "coffer", Clock: now, Logger: slog.New(slog.DiscardHandler), Registerer: registry,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	registry := prometheus.NewRegistry()
+	e := openCounted(t, ci.Config()+cloud.Entry("cloud:"), registry)
 	want := func(when string, series ...string) {
 		t.Helper()
 		got := map[string]bool{}
@@ -59,9 +47,7 @@ func TestFetchesAreCounted(t *testing.T) {
 	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
-	if err := os.WriteFile(e.path, []byte(ci.Config()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	e.write(t, ci.Config())
 	e.pass(time.Second)
 	e.wantGood(t, ci.Token(t, "x", nil))
 	want("when one is taken out", ci.URL+" failed 0", ci.URL+" fetched 1")
