@@ -41,6 +41,7 @@ func AuditActions() []string {
 		"watch",
 		"consumers",
 		"acknowledge",
+		"consumers-forget",
 		"anchor",
 		"checkpoint",
 		"rotation-list",

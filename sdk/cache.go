@@ -315,8 +315,7 @@ func (c *Cache) read(ctx context.Context, path string, f *flight) {
 		c.entries.put(path, &entry{secret: withCopy(found), readAt: f.readAt})
 		c.entries.shrink(c.config.MaxEntries)
 	case isRefusal(err):
-		c.entries.dropAll() // nobody knows who the caller is
-		clear(c.late)
+		c.dropCaller()
 	case c.client.withdrawn(err):
 		c.forget(path)
 	case held != nil:
@@ -339,6 +338,14 @@ func (c *Cache) keepLate(path string, f *flight) {
 		c.entries.put(path, &entry{secret: withCopy(f.secret), readAt: f.readAt, changed: true})
 		c.entries.shrink(c.config.MaxEntries)
 	}
+}
+
+// dropCaller drops all, also what reads under way are about to bring: the token is refused, so nobody knows who the caller is, and those
+// were asked for by who it was. c.mu is held.
+func (c *Cache) dropCaller() {
+	c.flights = map[string]*flight{}
+	c.entries.dropAll()
+	clear(c.late)
 }
 
 // forget drops what is known of path, and what reads under way are about to bring. c.mu is

@@ -254,6 +254,60 @@ func TestCacheDropsWhenATokenOfAFileIsRefused(t *testing.T) {
 	}
 }
 
+// TestCacheDropsALateAnswerAfterARefusal: what was asked for while the token was good, and is answered when it is refused, is not kept,
+// whether an event has overtaken it or not.
+func TestCacheDropsALateAnswerAfterARefusal(t *testing.T) {
+	for noticed, notice := range map[string]func(t *testing.T, c *sdk.Cache, s *standIn){
+		"by a read": func(t *testing.T, c *sdk.Cache, _ *standIn) {
+			if _, err := c.Get(t.Context(), "a/c"); sdk.CodeOf(err) != sdk.CodeUnauthenticated {
+				t.Errorf("a read: %v", err)
+			}
+		},
+		"by the watch": func(t *testing.T, _ *sdk.Cache, s *standIn) {
+			s.hangUp()
+			wait(t, 3*time.Second)
+		},
+	} {
+		for which, happens := range map[string]func(s *standIn){
+			"an answer under way":                  func(*standIn) {},
+			"an answer that rights have overtaken": func(s *standIn) { s.tell(sdk.EventPolicy, "") },
+			"an answer that a rotation overtook":   func(s *standIn) { s.tell(sdk.EventRotate, "a/b") },
+		} {
+			t.Run(which+", noticed "+noticed, func(t *testing.T) {
+				file := filepath.Join(t.TempDir(), "token")
+				must(t, os.WriteFile(file, []byte("old"), 0o600))
+				synctest.Test(t, func(t *testing.T) {
+					s := newStandIn()
+					s.put("a/b", "one")
+					c := sdk.NewCache(s.client(t, sdk.Config{TokenFile: file}), sdk.CacheConfig{})
+					defer c.Close()
+					synctest.Wait()
+					gate := make(chan struct{})
+					s.gate = gate
+					var early sync.WaitGroup
+					early.Go(func() {
+						if found, err := c.Get(t.Context(), "a/b"); err != nil || found.Text() != "one" {
+							t.Errorf("who asked before: %v, %v", found, err)
+						}
+					})
+					synctest.Wait()
+					happens(s)
+					synctest.Wait()
+					s.open()
+					s.renew("new")
+					notice(t, c, s)
+					close(gate)
+					early.Wait()
+					s.away(noServer)
+					if found, err := c.Get(t.Context(), "a/b"); err == nil || found.Value != nil {
+						t.Errorf("the late answer is kept: %v, %v", found, err)
+					}
+				})
+			})
+		}
+	}
+}
+
 func TestCacheAsksOnceForAll(t *testing.T) {
 	withCache(t, sdk.CacheConfig{}, func(t *testing.T, c *cached) {
 		c.server.put("a/b", "one")

@@ -36,9 +36,7 @@ func (c *Cache) interrupted(err error, again time.Duration) {
 	if isRefusal(err) {
 		c.mu.Lock()
 		if c.entries != nil {
-			c.flights = map[string]*flight{} // answers under way are of the caller's before
-			c.entries.dropAll()
-			clear(c.late)
+			c.dropCaller()
 		}
 		c.mu.Unlock()
 	}

@@ -55,3 +55,27 @@ func (c *Client) Consumers(ctx context.Context, path string) ([]Consumer, error)
 	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/consumers", query: url.Values{"path": {path}}, repeatable: true}, &out)
 	return out.Items, err
 }
+
+// ForgetConsumersRequest names a cluster that is no more.
+type ForgetConsumersRequest struct {
+	Cluster string `json:"cluster" minLength:"1" maxLength:"253" doc:"Name of the cluster, as consumers have it; not the one that is asked" example:"west"`
+	// DryRun forgets nothing, and says what would be forgotten.
+	DryRun bool `json:"dryRun,omitempty" doc:"Only say what would be forgotten"`
+}
+
+// ForgottenConsumers says what was known of the cluster.
+type ForgottenConsumers struct {
+	Consumers int `json:"consumers" doc:"How many VaultSecrets had versions"`
+	Paths     int `json:"paths" doc:"Of how many paths"`
+	// SeenAt is zero when nothing was known of the cluster.
+	SeenAt time.Time `json:"seenAt,omitzero" doc:"When the cluster's operator last told of a change; absent when nothing was known of the cluster"`
+}
+
+// ForgetConsumers removes what the operator of a cluster told of its VaultSecrets, for all paths: of a cluster that is no more, so that no
+// rotation waits for them. An operator that is still there tells all anew within some minutes. It needs the delete capability on
+// sys/consumers.
+func (c *Client) ForgetConsumers(ctx context.Context, r ForgetConsumersRequest) (ForgottenConsumers, error) {
+	var out ForgottenConsumers
+	err := c.call(ctx, call{method: http.MethodPost, route: "/v1/consumers/forget", body: r, repeatable: true}, &out)
+	return out, err
+}

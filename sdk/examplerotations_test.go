@@ -102,3 +102,12 @@ func ExampleClient_CancelRotation() {
 	fmt.Println("the rotation is", run.State, err)
 	// Output: the rotation is failed <nil>
 }
+
+func ExampleClient_ForgetConsumers() {
+	client, end := answering("POST /v1/consumers/forget", `{"consumers":12,"paths":3,"seenAt":"2026-03-01T00:00:00Z"}`)
+	defer end()
+
+	would, err := client.ForgetConsumers(context.Background(), sdk.ForgetConsumersRequest{Cluster: "west", DryRun: true})
+	fmt.Println(would.Consumers, "consumers of", would.Paths, "paths, last heard of on", would.SeenAt.Format("2 January"), err)
+	// Output: 12 consumers of 3 paths, last heard of on 1 March <nil>
+}

@@ -122,7 +122,7 @@ func setupAPI(ctx context.Context, mgr manager.Manager, engine *vault.Engine, c 
 	}
 	authenticator := authn.New(authn.Options{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Audience: c.TokenAudience, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
-		Namespaces: c.knownNamespaces(), Issuers: known,
+		Namespaces: c.knownNamespaces(), Issuers: known, Registerer: metrics.Registry,
 	})
 	ending := make(chan struct{})
 	handler := server.New(server.Config{
@@ -142,7 +142,7 @@ func openIssuers(c Config, logger *slog.Logger) (*issuers.File, error) {
 	if c.OIDCConfig == "" {
 		return nil, nil
 	}
-	return issuers.Open(issuers.Options{File: c.OIDCConfig, Audience: c.TokenAudience, Logger: logger})
+	return issuers.Open(issuers.Options{File: c.OIDCConfig, Audience: c.TokenAudience, Logger: logger, Registerer: metrics.Registry})
 }
 
 // setupCertificate returns the supplied certificate, reloaded when its files

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -68,6 +69,8 @@ type Options struct {
 	Namespaces []string
 	// Issuers are those whose tokens are believed besides; none when nil.
 	Issuers *issuers.File
+	// Registerer takes the metrics; none when nil.
+	Registerer prometheus.Registerer
 	// Clock is the real one when nil.
 	Clock clock.PassiveClock
 }
@@ -82,6 +85,7 @@ type Authenticator struct {
 	namespaces         []string
 	issuers            *issuers.File
 	clock              clock.PassiveClock
+	metrics            metrics
 
 	// The caches are keyed by the SHA-256 of the token, so that memory holds no token
 	// for longer than its request. They are apart so that garbage cannot push
@@ -100,7 +104,7 @@ func New(o Options) *Authenticator {
 	}
 	return &Authenticator{
 		client: o.Client, reader: o.Reader, audience: o.Audience, cluster: o.Cluster, defaultEnvironment: o.DefaultEnvironment, namespaces: o.Namespaces,
-		issuers: o.Issuers, clock: o.Clock,
+		issuers: o.Issuers, clock: o.Clock, metrics: newMetrics(o.Registerer),
 		accepted: cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
 		refused:  cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
 		known:    cache.NewLRUExpireCacheWithClock(cacheEntries, o.Clock),
@@ -162,10 +166,13 @@ func (a *Authenticator) cached(key [sha256.Size]byte) (secret.Caller, bool) {
 func (a *Authenticator) identify(ctx context.Context, token string) (_ secret.Caller, believed time.Duration, _ error) {
 	if a.issuers != nil {
 		if issuer := a.issuers.For(ctx, token); issuer != nil {
-			return a.ofIssuer(ctx, issuer, token)
+			caller, believed, err := a.ofIssuer(ctx, issuer, token)
+			a.metrics.checked(issuer.URL(), err)
+			return caller, believed, err
 		}
 	}
 	caller, err := a.review(ctx, token)
+	a.metrics.checked(ofKubernetes, err)
 	return caller, acceptedFor, err
 }
 

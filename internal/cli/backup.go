@@ -76,8 +76,15 @@ Needs the read capability on sys/backup.`,
 		if err != nil {
 			return err
 		}
+		show := s.showBytes("backing up", -1)
 		made := backedUp{File: out}
-		err = writeNew(out, func(w io.Writer) error { return client.Backup(cmd.Context(), all, io.MultiWriter(w, &made)) })
+		err = writeNew(out, func(w io.Writer) error {
+			written := &shownWriter{Writer: w, show: show}
+			err := client.Backup(cmd.Context(), all, written)
+			made.Bytes = written.done
+			return err
+		})
+		show.end()
 		if err != nil {
 			return err
 		}
@@ -90,12 +97,6 @@ Needs the read capability on sys/backup.`,
 type backedUp struct {
 	File  string `json:"file"`
 	Bytes int64  `json:"bytes"`
-}
-
-// Write implements io.Writer: it counts.
-func (b *backedUp) Write(p []byte) (int, error) {
-	b.Bytes += int64(len(p))
-	return len(p), nil
 }
 
 func readRecipients(given []string, file string) ([]string, error) {
@@ -175,14 +176,19 @@ func (s *session) restoreFile(ctx context.Context, identity, file string, reques
 		return fmt.Errorf("read the backup: %w", err)
 	}
 	defer func() { _ = backup.Close() }()
-	request.Identities, request.File = identities, backup
+	done, passes := "verified", []string{"verifying"}
+	if request.DatabaseURL != "" {
+		done, passes = "restored", append(passes, "restoring")
+	}
+	shown, err := s.showReading(backup, passes...)
+	if err != nil {
+		return fmt.Errorf("read the backup: %w", err)
+	}
+	request.Identities, request.File = identities, shown
 	restored, err := s.restore(ctx, request)
+	shown.show.end()
 	if err != nil {
 		return err
-	}
-	done := "verified"
-	if request.DatabaseURL != "" {
-		done = "restored"
 	}
 	return s.print(output, result{data: restoration{done, restored}, text: func() error {
 		if _, err := fmt.Fprintf(s.out, "%s the backup of %s\n", done, stamp(restored.CreatedAt)); err != nil {

@@ -22,6 +22,7 @@ in memory (Cached).`,
 		Example: "  coffer consumers production/payments/database",
 		Args:    onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "audit"},
 	}
+	cmd.AddCommand(s.forgetConsumers())
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
 		client, err := s.client(cmd.Context())
@@ -35,6 +36,78 @@ in memory (Cached).`,
 		return s.printConsumers(found, output.value)
 	})
 	return cmd
+}
+
+// consumersPath is what policies call the record of consumers.
+const consumersPath = "sys/consumers"
+
+// forgottenConsumers is what consumers forget did.
+type forgottenConsumers struct {
+	Cluster string `json:"cluster"`
+	sdk.ForgottenConsumers
+}
+
+func (s *session) forgetConsumers() *cobra.Command {
+	var (
+		cluster     string
+		yes, dryRun bool
+	)
+	cmd := &cobra.Command{
+		Use:   "forget --cluster NAME",
+		Short: "Forget who has which version in a cluster that is no more",
+		Long: `Forget who has which version of all secrets in a cluster that is no more. Its VaultSecrets
+stay in the list of consumers otherwise, since nobody says that they are gone, and rotations wait
+for them. An operator that is still there tells all anew within five minutes; a rotation does not
+wait for its VaultSecrets until then. The cluster that serves you is not forgotten.
+
+You are asked to confirm by typing the name, unless --yes is given. --dry-run shows how many
+VaultSecrets would be forgotten, and when the cluster last told of a change. Needs the delete
+capability on sys/consumers.`,
+		Example: `  coffer consumers forget --cluster west --dry-run
+  coffer consumers forget --cluster west`,
+		Args: noArgs, Annotations: map[string]string{explainedBy: "delete", explainedPath: consumersPath},
+	}
+	cmd.Flags().StringVar(&cluster, "cluster", "", "name of the cluster, as coffer consumers shows it")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	addDryRun(cmd, &dryRun, "be forgotten")
+	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
+	cmd.RunE = s.ask(func(cmd *cobra.Command, _ []string) error {
+		if cluster == "" {
+			return usagef("--cluster is missing: name the cluster that is no more")
+		}
+		if !yes && !dryRun {
+			if err := s.confirmChange("forgets all consumers in cluster "+cluster, cluster); err != nil {
+				return err
+			}
+		}
+		client, err := s.client(cmd.Context())
+		if err != nil {
+			return err
+		}
+		ctx, cancel := s.limit(cmd)
+		defer cancel()
+		found, err := client.ForgetConsumers(ctx, sdk.ForgetConsumersRequest{Cluster: cluster, DryRun: dryRun})
+		if err != nil {
+			return err
+		}
+		return s.print(output.value, result{data: forgottenConsumers{cluster, found}, names: []string{cluster}, text: func() error {
+			return s.sayForgotten(cluster, found, dryRun)
+		}})
+	})
+	return cmd
+}
+
+func (s *session) sayForgotten(cluster string, found sdk.ForgottenConsumers, dryRun bool) error {
+	if found.Consumers == 0 {
+		_, err := fmt.Fprintf(s.out, "No consumers in cluster %s are known.\n", cluster)
+		return err
+	}
+	what := fmt.Sprintf("%s of %s in cluster %s", count(int64(found.Consumers), "VaultSecret"), count(int64(found.Paths), "path"), cluster)
+	if dryRun {
+		return s.wouldDo("%s, which last told of a change on %s, would be forgotten", what, stamp(found.SeenAt))
+	}
+	_, err := fmt.Fprintln(s.out, what+" forgotten")
+	return err
 }
 
 func (s *session) printConsumers(found []sdk.Consumer, output string) error {

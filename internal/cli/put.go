@@ -26,6 +26,7 @@ type writeFlags struct {
 	expectVersion  int64
 	pending        bool
 	idempotencyKey string
+	dryRun         bool
 }
 
 func (w *writeFlags) bind(cmd *cobra.Command) {
@@ -38,6 +39,7 @@ func (w *writeFlags) bind(cmd *cobra.Command) {
 	flags.BoolVar(&w.pending, "pending", false, "write a version that is not current until it is promoted")
 	flags.StringVar(&w.idempotencyKey, "idempotency-key", "", "makes repeated commands one write: for a day, the same key writes no second version")
 	w.properties.bind(cmd)
+	addDryRun(cmd, &w.dryRun, "be destroyed, as --max-versions has it")
 	cmd.MarkFlagsMutuallyExclusive("file", "generate")
 	for _, flag := range []string{"property", "property-literal"} {
 		cmd.MarkFlagsMutuallyExclusive(flag, "file")
@@ -101,7 +103,9 @@ are asked for it, without echo. A value that is a JSON object of strings, such a
 --property makes such a value, of exactly the properties that are named.
 
 Description, tags, reminder and access stay as they are unless a flag changes them.
-Needs the write capability, and share to change who may read.`,
+With --max-versions, now or before, the oldest versions beyond it are destroyed, but none that
+has a label; --dry-run reads no value and shows those versions, for which it needs the list or
+the read capability besides. Needs the write capability, and share to change who may read.`,
 		Example: `  printf %s "$PASSWORD" | coffer put production/payments/database \
     --allow-service payments/api --allow-environment production
   coffer put production/payments/database --file database.json --rotate-after-days 90
@@ -112,6 +116,9 @@ Needs the write capability, and share to change who may read.`,
 	flags.bind(cmd)
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
+		if flags.dryRun {
+			return s.showWrite(cmd, args[0], &flags, "write", output.value)
+		}
 		return s.write(cmd, args[0], &flags, output.value, (*sdk.Client).Put)
 	})
 	return cmd
@@ -126,7 +133,8 @@ func (s *session) rotate() *cobra.Command {
 are written and the workloads that use them roll.
 
 The value comes as with put, or is made with --generate. With --pending, nothing is told
-and get prints what it did, until coffer promote. Needs the rotate capability.
+and get prints what it did, until coffer promote. --dry-run shows the versions that would be
+destroyed because of --max-versions, as with put. Needs the rotate capability.
 
 With --now, the value is made and set as the secret's rotation is defined, as by coffer rotation run.`,
 		Example: `  coffer rotate production/payments/session-key --generate
@@ -138,6 +146,9 @@ With --now, the value is made and set as the secret's rotation is defined, as by
 	now, request := s.bindNow(cmd)
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	byHand := s.ask(func(cmd *cobra.Command, args []string) error {
+		if flags.dryRun {
+			return s.showWrite(cmd, args[0], &flags, "rotate", output.value)
+		}
 		return s.write(cmd, args[0], &flags, output.value, (*sdk.Client).Rotate)
 	})
 	asDefined := s.do(func(cmd *cobra.Command, args []string) error {

@@ -172,7 +172,7 @@ func (s *session) bindNow(cmd *cobra.Command) (now *bool, request *sdk.RunRotati
 	now, request = new(bool), &sdk.RunRotationRequest{}
 	cmd.Flags().BoolVar(now, "now", false, "rotate as the secret's rotation is defined, whatever its schedule says")
 	cmd.Flags().BoolVar(&request.RevokeOld, "revoke-old", false, "with --now: retire the former credential without waiting for consumers")
-	for _, flag := range []string{"file", "generate", "property", "property-literal", "pending", "expect-version", "idempotency-key"} {
+	for _, flag := range []string{"file", "generate", "property", "property-literal", "pending", "expect-version", "idempotency-key", "dry-run"} {
 		cmd.MarkFlagsMutuallyExclusive("now", flag)
 	}
 	return now, request

@@ -10,6 +10,7 @@ func (s *session) update() *cobra.Command {
 	var (
 		flags  metadataFlags
 		noTags bool
+		dryRun bool
 		expect int64
 	)
 	cmd := &cobra.Command{
@@ -17,7 +18,9 @@ func (s *session) update() *cobra.Command {
 		Short: "Change what stands beside the value of a secret",
 		Long: `Change description, tags, reminder, maximum of versions or who may read a secret, without a
 new version. What no flag names stays. A lowered maximum takes effect with the next
-write. Needs the share capability to change who may read, and write for all else.`,
+write; --dry-run shows the versions that it would then destroy, for which it needs the list or
+the read capability besides. Needs the share capability to change who may read, and write for
+all else.`,
 		Example: `  coffer update production/payments/database --description 'main database' --tag team=payments
   coffer update production/payments/database --allow-service payments/api --allow-environment production`,
 		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "write"},
@@ -26,6 +29,7 @@ write. Needs the share capability to change who may read, and write for all else
 	cmd.Flags().BoolVar(&noTags, "no-tags", false, "take all tags away")
 	cmd.Flags().Int64Var(&expect, "expect-version", 0, "update only when this is the current version")
 	cmd.MarkFlagsMutuallyExclusive("tag", "no-tags")
+	addDryRun(cmd, &dryRun, "be destroyed by the next write, as --max-versions has it")
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
 		m, err := flags.read(cmd)
@@ -44,6 +48,9 @@ write. Needs the share capability to change who may read, and write for all else
 		client, err := s.client(cmd.Context())
 		if err != nil {
 			return err
+		}
+		if dryRun {
+			return s.showUpdate(cmd.Context(), client, args[0], m, output.value)
 		}
 		now, err := client.Update(cmd.Context(), args[0], m)
 		if err != nil {

@@ -10,10 +10,15 @@ import (
 	"github.com/coffer-vault/coffer/sdk"
 )
 
-type consumersOutput struct{ Body sdk.ConsumerList }
+type (
+	consumersOutput struct{ Body sdk.ConsumerList }
+	forgetInput     struct{ Body sdk.ForgetConsumersRequest }
+	forgottenOutput struct{ Body sdk.ForgottenConsumers }
+)
 
 func (a *api) registerConsumers(h huma.API) {
 	huma.Register(h, operation(http.MethodGet, "/v1/consumers", "listConsumers", "List who has which version of a secret"), a.consumers)
+	huma.Register(h, operation(http.MethodPost, "/v1/consumers/forget", "forgetConsumers", "Forget who has which version in a cluster that is no more"), a.forgetConsumers)
 }
 
 func (a *api) consumers(ctx context.Context, in *pathInput) (*consumersOutput, error) {
@@ -37,4 +42,12 @@ func consumerOf(c secret.Consumer) sdk.Consumer {
 		Kind: string(c.Kind), Cluster: c.Cluster, Namespace: c.Namespace, Name: c.Name, UID: c.UID, Version: c.Version,
 		Workloads: c.Workloads, RolledOut: c.Rolled, State: c.State, Since: c.Since, SeenAt: c.SeenAt,
 	}
+}
+
+func (a *api) forgetConsumers(ctx context.Context, in *forgetInput) (*forgottenOutput, error) {
+	forgotten, err := a.vault.ForgetConsumers(ctx, callerOf(ctx), in.Body.Cluster, in.Body.DryRun)
+	if err != nil {
+		return nil, a.fail(ctx, "forget consumers", err)
+	}
+	return &forgottenOutput{sdk.ForgottenConsumers{Consumers: forgotten.Consumers, Paths: forgotten.Paths, SeenAt: forgotten.SeenAt}}, nil
 }

@@ -126,6 +126,13 @@ func (s *strict) Consumers(_ context.Context, _ secret.Caller, p secret.Path) ([
 	return nil, s.path(p)
 }
 
+func (s *strict) ForgetConsumers(_ context.Context, _ secret.Caller, cluster string, _ bool) (vault.ForgottenConsumers, error) {
+	if cluster == "" || utf8.RuneCountInString(cluster) > 253 {
+		s.t.Errorf("a cluster of %d characters reached the vault", utf8.RuneCountInString(cluster))
+	}
+	return vault.ForgottenConsumers{}, secret.ErrDenied
+}
+
 func (s *strict) DeleteVersions(_ context.Context, _ secret.Caller, p secret.Path, versions ...int64) error {
 	if len(versions) == 0 || len(versions) > 1000 {
 		s.t.Errorf("%d versions reached the vault", len(versions))
@@ -250,6 +257,7 @@ func FuzzRequest(f *testing.F) {
 		{"GET", "/v1/audit?since=2026-01-31T08:00:00Z&before=9&decision=denied", ""},
 		{"GET", "/v1/explain?path=a/b&capability=read&user=x&group=a&group=b", ""},
 		{"GET", "/v1/consumers?path=a/b", ""},
+		{"POST", "/v1/consumers/forget", `{"cluster":"a\u0000","dryRun":true}`},
 		{"GET", "/v1/policies", ""},
 		{"GET", "/v1/policies/show?name=a%00", ""},
 		{"GET", "/v1/rotation/overdue?prefix=%00", ""},

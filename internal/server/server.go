@@ -52,6 +52,7 @@ type Vault interface {
 	Versions(context.Context, secret.Caller, secret.Path) ([]secret.Version, error)
 	DeletedVersions(context.Context, secret.Caller, secret.Path) ([]secret.Version, error)
 	Consumers(context.Context, secret.Caller, secret.Path) ([]secret.Consumer, error)
+	ForgetConsumers(ctx context.Context, caller secret.Caller, cluster string, dryRun bool) (vault.ForgottenConsumers, error)
 	Rollback(ctx context.Context, caller secret.Caller, to secret.Ref, expected *int64) (secret.Metadata, error)
 	Promote(ctx context.Context, caller secret.Caller, path secret.Path, expected *int64) (secret.Metadata, error)
 	Undelete(context.Context, secret.Caller, secret.Path) (secret.Metadata, error)

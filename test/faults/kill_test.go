@@ -63,6 +63,7 @@ var flows = []flow{
 	{"root-rewrap", "root", 1, steps},
 	{"checkpoint", "retain", 1, steps},
 	{"acknowledge", "acknowledge", 1, steps},
+	{"consumers-forget", "acknowledge,forget", 1, steps},
 	{"rotation-sync", "rotation", 1, committed},
 	{"rotation-run", "rotation", 1, committed},
 	{"rotation-step", "rotation", 1, steps},

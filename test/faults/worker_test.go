@@ -94,7 +94,7 @@ func (e event) writes() bool {
 
 // aboutNoPath reports whether the operation is one that nothing is predicted about, but what all have in common.
 func (e event) aboutNoPath() bool {
-	return slices.Contains([]string{"policy", "keys", "retain", "root", "acknowledge", "rotation", "rotation-approved", "rotation-cancelled", "rotation-failed", heard}, e.Op)
+	return slices.Contains([]string{"policy", "keys", "retain", "root", "acknowledge", "forget", "rotation", "rotation-approved", "rotation-cancelled", "rotation-failed", heard}, e.Op)
 }
 
 // action is the operation's name in the audit log.
@@ -292,6 +292,8 @@ func (w *worker) do(ctx context.Context, e *event) error {
 		err = w.replaceRoot(ctx)
 	case "acknowledge":
 		err = w.acknowledge(ctx)
+	case "forget":
+		_, err = w.engine.ForgetConsumers(ctx, caller, acknowledgedCluster, false)
 	default:
 		err = fmt.Errorf("no operation %q", e.Op)
 	}
@@ -336,14 +338,17 @@ func (w *worker) acknowledge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.engine.Acknowledge(ctx, cluster, []secret.Acknowledgement{
+	return w.engine.Acknowledge(ctx, acknowledgedCluster, []secret.Acknowledgement{
 		{Kind: secret.ConsumerVaultSecret, Namespace: "payments", Name: "moves", State: "Synced", Sources: []secret.HeldVersion{{Path: path, Version: int64(w.n) + 1}}},
 		{Kind: secret.ConsumerVaultSecret, Namespace: "payments", Name: "stays", State: "Synced", Sources: []secret.HeldVersion{{Path: path, Version: 1}}},
 	})
 }
 
-// acknowledgedPath is what is acknowledged.
-const acknowledgedPath = "other/acknowledged"
+// acknowledgedPath is what is acknowledged, in a cluster that is not the callers', so that it can be forgotten.
+const (
+	acknowledgedPath    = "other/acknowledged"
+	acknowledgedCluster = "elsewhere"
+)
 
 // keys is a whole rotation of the keyring. It also ends those that were cut off.
 func (w *worker) keys(ctx context.Context, caller secret.Caller) error {

@@ -21,6 +21,20 @@ var situations = map[string][]struct {
 			`coffer_engine_operation_seconds_count{pod="a",operation="read",result="denied"} _x20 1+1x20`,
 		}},
 	},
+	"CofferIssuerUnreachable": {
+		{"of one replica", true, []string{
+			`coffer_issuer_key_fetches_total{pod="a",issuer="https://ci.example",result="failed"} 0x5 1+1x20`,
+			`coffer_issuer_key_fetches_total{pod="a",issuer="https://ci.example",result="fetched"} 7x25`,
+		}},
+		{"it answers again", false, []string{
+			`coffer_issuer_key_fetches_total{pod="a",issuer="https://ci.example",result="failed"} 0+1x20 20x10`,
+			`coffer_issuer_key_fetches_total{pod="a",issuer="https://ci.example",result="fetched"} 7x20 8x10`,
+		}},
+		{"no tokens come", false, []string{
+			`coffer_issuer_key_fetches_total{pod="a",issuer="https://ci.example",result="failed"} 3x40`,
+			`coffer_issuer_key_fetches_total{pod="a",issuer="https://ci.example",result="fetched"} 7x40`,
+		}},
+	},
 	"CofferNamespaceLeftOut": {
 		{"for a quarter of an hour", true, []string{`coffer_namespaces_left_out{pod="a",watch_namespace="shop",reason="NotFound"} 1x20`}},
 		{"of one of two replicas", true, []string{

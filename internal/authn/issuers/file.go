@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/utils/clock"
 )
 
@@ -28,6 +29,8 @@ type Options struct {
 	// Logger hears of a file that cannot be used, and at the level debug of tokens that are
 	// refused. It is slog.Default when nil.
 	Logger *slog.Logger
+	// Registerer takes the metrics; none when nil.
+	Registerer prometheus.Registerer
 	// Clock is the real one when nil.
 	Clock clock.PassiveClock
 }
@@ -37,6 +40,7 @@ type Options struct {
 // a watch would stay with the old one. It is safe for concurrent use.
 type File struct {
 	options Options
+	metrics metrics
 	now     atomic.Pointer[map[string]*Issuer] // by URL
 
 	mu      sync.Mutex        // of looking at the file
@@ -53,7 +57,7 @@ func Open(o Options) (*File, error) {
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
 	}
-	f := &File{options: o, looked: o.Clock.Now()}
+	f := &File{options: o, metrics: newMetrics(o.Registerer), looked: o.Clock.Now()}
 	f.now.Store(&map[string]*Issuer{})
 	if _, err := f.read(); err != nil {
 		return nil, err
@@ -126,7 +130,13 @@ func (f *File) read() (changed bool, err error) {
 			after[c.Issuer.URL] = known
 			continue
 		}
-		after[c.Issuer.URL] = newIssuer(c, f.options.Clock, f.options.Logger)
+		f.metrics.begin(c.Issuer.URL)
+		after[c.Issuer.URL] = newIssuer(c, f.options.Clock, f.options.Logger, f.metrics)
+	}
+	for url := range before {
+		if after[url] == nil {
+			f.metrics.end(url)
+		}
 	}
 	f.now.Store(&after)
 	f.sum = sum

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"slices"
 	"time"
 
@@ -51,17 +50,17 @@ type Issuer struct {
 	logger *slog.Logger
 }
 
-func newIssuer(c issuerConfig, now clock.PassiveClock, logger *slog.Logger) *Issuer {
-	client := newClient(c.roots)
-	return newIssuerOver(c, client, now, logger)
-}
-
-func newIssuerOver(c issuerConfig, client *http.Client, now clock.PassiveClock, logger *slog.Logger) *Issuer {
-	url := c.Issuer.URL
+func newIssuer(c issuerConfig, now clock.PassiveClock, logger *slog.Logger, m metrics) *Issuer {
+	client, url := newClient(c.roots), c.Issuer.URL
 	return &Issuer{config: c, clock: now, logger: logger, keys: &keys{clock: now, fetch: func(ctx context.Context) ([]jose.JSONWebKey, error) {
-		return fetchKeys(ctx, client, url)
+		found, err := fetchKeys(ctx, client, url)
+		m.fetched(url, err)
+		return found, err
 	}}}
 }
+
+// URL is that of the issuer, as the file has it.
+func (i *Issuer) URL() string { return i.config.Issuer.URL }
 
 // Verify returns whose token it is.
 //

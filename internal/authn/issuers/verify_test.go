@@ -16,6 +16,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/client_golang/prometheus"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/coffer-vault/coffer/internal/authn/issuers"
@@ -31,13 +32,16 @@ type env struct {
 	log   *testkit.Output
 }
 
-func open(t *testing.T, content string) *env {
+func open(t *testing.T, content string) *env { return openCounted(t, content, nil) }
+
+// openCounted is open with metrics.
+func openCounted(t *testing.T, content string, registerer prometheus.Registerer) *env {
 	t.Helper()
 	e := &env{path: filepath.Join(t.TempDir(), "issuers.yaml"), clock: clocktesting.NewFakePassiveClock(time.Now()), log: &testkit.Output{}}
 	e.write(t, content)
 	var err error
 	e.File, err = issuers.Open(issuers.Options{
-		File: e.path, Audience: "coffer", Clock: e.clock,
+		File: e.path, Audience: "coffer", Clock: e.clock, Registerer: registerer,
 		Logger: slog.New(slog.NewTextHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -65,6 +65,8 @@ const (
 	// Acknowledge is what an operator says of the consumers in its cluster. It has a row
 	// only where that puts right what was found changed.
 	Acknowledge Action = "acknowledge"
+	// ConsumersForget removes what the operator of a cluster acknowledged; Path is sys/consumers.
+	ConsumersForget Action = "consumers-forget"
 	// KeyringStatus, KeyAdd and the others are about the keys of the vault; Path is
 	// sys/keyring, and the rule of what was done names the key.
 	KeyringStatus Action = "keyring-status"
@@ -104,7 +106,7 @@ func Actions() []Action {
 	return []Action{
 		Read, List, Metadata, Versions, Check, Overdue, Put, Rotate, Patch, Update, Rollback, Promote, Delete, Undelete, Destroy,
 		DeleteVersions, UndeleteVersions, DestroyVersions, Explain, Policy, PolicyList, PolicyShow, KeyringStatus, KeyAdd, KeyPromote, KeyRetire, KeyDestroy,
-		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Watch, Consumers, Acknowledge, Anchor, Checkpoint,
+		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Watch, Consumers, Acknowledge, ConsumersForget, Anchor, Checkpoint,
 		RotationList, RotationShow, RotationRun, RotationApprove, RotationCancel, RotationFail, RotationStep, RotationSync,
 	}
 }

@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/coffer-vault/coffer/sdk"
+)
+
+// showWrite shows which versions a put or a rotation would destroy. It fails where that would, but reads no value, so that a value
+// which is refused is not seen.
+func (s *session) showWrite(cmd *cobra.Command, path string, flags *writeFlags, capability, output string) error {
+	changes, err := flags.metadata.read(cmd)
+	if err != nil {
+		return err
+	}
+	if cmd.Flags().Changed("expect-version") {
+		changes.ExpectedVersion = &flags.expectVersion
+	}
+	client, err := s.client(cmd.Context())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.limit(cmd)
+	defer cancel()
+	if err := mayChange(ctx, client, path, changes, capability, cmd.Name()); err != nil {
+		return err
+	}
+	now, surplus, err := surplusOf(ctx, client, path, changes)
+	mayBeNew := capability == "write" && (changes.ExpectedVersion == nil || *changes.ExpectedVersion == 0)
+	if mayBeNew && sdk.CodeOf(err) == sdk.CodeNotFoundOrDenied {
+		now, surplus, err = sdk.Metadata{}, nil, nil // a path that is not there, or one of which the caller may not know
+	}
+	if err == nil {
+		err = asExpected(cmd.Name(), path, now.Version, changes.ExpectedVersion)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.printVersions(surplus, output); err != nil {
+		return err
+	}
+	return s.wouldDo("%s would be written, and %s destroyed", path, count(int64(len(surplus)), "version"))
+}
+
+// showUpdate shows which versions the write after an update would destroy. It fails where the update would.
+func (s *session) showUpdate(ctx context.Context, client *sdk.Client, path string, changes sdk.UpdateRequest, output string) error {
+	capability := "write"
+	if changes.Description == nil && changes.Tags == nil && changes.RotateAfterDays == nil && changes.MaxVersions == nil {
+		capability = "share"
+	}
+	if err := mayChange(ctx, client, path, changes, capability, "update"); err != nil {
+		return err
+	}
+	now, surplus, err := surplusOf(ctx, client, path, changes)
+	if err == nil {
+		err = asExpected("update", path, now.Version, changes.ExpectedVersion)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.printVersions(surplus, output); err != nil {
+		return err
+	}
+	return s.wouldDo("%s would be updated, and %s destroyed by the next write", path, count(int64(len(surplus)), "version"))
+}
+
+// mayChange fails as the server does for who may not write, or may not change who reads.
+func mayChange(ctx context.Context, client *sdk.Client, path string, changes sdk.UpdateRequest, capability, verb string) error {
+	if err := mayDo(ctx, client, path, capability, verb); err != nil || changes.Access == nil || capability == "share" {
+		return err
+	}
+	return mayDo(ctx, client, path, "share", verb)
+}
+
+func asExpected(verb, path string, now int64, expected *int64) error {
+	if expected == nil || *expected == now {
+		return nil
+	}
+	return &sdk.Error{
+		Code: sdk.CodeConflict, Detail: fmt.Sprintf("%s %s: the current version is not the expected one: expected %d, it is %d", verb, path, *expected, now),
+	}
+}
+
+// surplusOf describes a secret as it is, and lists the versions that a write destroys once the changes are made.
+func surplusOf(ctx context.Context, client *sdk.Client, path string, changes sdk.UpdateRequest) (sdk.Metadata, []sdk.Version, error) {
+	now, err := client.Metadata(ctx, path)
+	if err != nil {
+		return sdk.Metadata{}, nil, err
+	}
+	found, err := client.Versions(ctx, path)
+	if err != nil {
+		return sdk.Metadata{}, nil, err
+	}
+	keep := now.MaxVersions
+	if changes.MaxVersions != nil {
+		keep = *changes.MaxVersions
+	}
+	return now, surplusVersions(found, keep), nil
+}
+
+// surplusVersions are those of found, newest first, that a write destroys when that many are kept, 0 for all: the oldest, but none that
+// has a label.
+func surplusVersions(found []sdk.Version, keep int) []sdk.Version {
+	if keep == 0 {
+		return nil
+	}
+	var unlabelled []sdk.Version
+	kept := 1 // the one that is written
+	for _, v := range found {
+		if v.State == sdk.VersionDestroyed {
+			continue
+		}
+		kept++
+		if len(v.Labels) == 0 {
+			unlabelled = append(unlabelled, v)
+		}
+	}
+	n := max(0, min(kept-keep, len(unlabelled)))
+	return unlabelled[len(unlabelled)-n:]
+}
