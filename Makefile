@@ -88,7 +88,7 @@ generate: $(CONTROLLER_GEN) ## Write generated Go code and the API and CLI refer
 	$(GO) generate ./...
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's ClusterRole, for kustomize and, with the admission policy and the alerts, for the chart.
+manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's ClusterRole, for kustomize and, with the admission policies and the alerts, for the chart.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=coffer-manager $(RBAC_PACKAGES) output:rbac:artifacts:config=config/rbac
 	mkdir -p charts/coffer/files/crds
@@ -97,6 +97,7 @@ manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's ClusterRole, fo
 	cp config/admission/policy.yaml charts/coffer/files/admission.yaml
 	cp config/admission/cluster_policy.yaml charts/coffer/files/admission_cluster.yaml
 	cp config/admission/rotation_policy.yaml charts/coffer/files/admission_rotation.yaml
+	cp config/injection/policy.yaml charts/coffer/files/injection.yaml
 	mkdir -p charts/coffer/files/limited
 	cp config/limited/*.yaml charts/coffer/files/limited/
 	cp config/prometheus/prometheusrule.yaml charts/coffer/files/prometheusrule.yaml

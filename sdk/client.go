@@ -13,6 +13,7 @@ import (
 type Client struct {
 	base      *url.URL
 	http      *http.Client
+	ownHTTP   bool // http was made by New
 	token     *tokenSource
 	retries   int
 	userAgent string
@@ -26,7 +27,8 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.HTTPClient == nil {
+	ownHTTP := c.HTTPClient == nil
+	if ownHTTP {
 		if c.HTTPClient, err = newHTTPClient(c.CACert); err != nil {
 			return nil, err
 		}
@@ -35,7 +37,19 @@ func New(c Config) (*Client, error) {
 	if c.Token == "" {
 		token.file = c.TokenFile
 	}
-	return &Client{base: base, http: c.HTTPClient, token: token, retries: c.Retries, userAgent: c.UserAgent, hooks: c.Hooks}, nil
+	return &Client{
+		base: base, http: c.HTTPClient, ownHTTP: ownHTTP, token: token, retries: c.Retries, userAgent: c.UserAgent, hooks: c.Hooks,
+	}, nil
+}
+
+// Close closes the connections that no call is on. They are all that a Client holds: calls
+// and watches end with their contexts, and a Cache with its own Close. A program that uses
+// its Client until it ends need not call it. The connections of a Config.HTTPClient are
+// left to whoever made that.
+func (c *Client) Close() {
+	if c.ownHTTP {
+		c.http.CloseIdleConnections()
+	}
 }
 
 // Address is the server's URL.

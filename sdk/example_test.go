@@ -35,6 +35,23 @@ func ExampleNew() {
 	// Output: tester <nil>
 }
 
+func ExampleClient_Close() {
+	t := &testkit.Example{}
+	defer t.Close()
+	server := coffertest.NewServer(t)
+	server.Setenv(t)
+
+	client, err := sdk.New(sdk.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close() // in a program that goes on without it
+	_, err = client.Whoami(context.Background())
+	fmt.Println(err)
+	// Output: <nil>
+}
+
 func ExampleClient_Whoami() {
 	_, client, end := inPod()
 	defer end()
@@ -204,6 +221,14 @@ func ExampleSecret_Text() {
 	key := sdk.Secret{Metadata: sdk.Metadata{Path: "production/payments/stripe", Version: 1}, Value: []byte("sk_test")}
 	fmt.Println(len(key.Text()), "bytes of", key) // key itself prints without the value
 	// Output: 7 bytes of production/payments/stripe@1
+}
+
+func ExampleSecret_Bytes() {
+	key := sdk.Secret{Metadata: sdk.Metadata{Path: "production/payments/signing", Version: 1}, Value: []byte{1, 2, 3}}
+	kept := key.Bytes()
+	clear(key.Value)
+	fmt.Println(len(kept), "bytes of", key, "are kept:", kept[2] == 3)
+	// Output: 3 bytes of production/payments/signing@1 are kept: true
 }
 
 func ExampleSecret_Decode() {

@@ -15,8 +15,12 @@ var (
 )
 
 // Text returns the value as text, such as a password. It is a copy, which cannot be
-// cleared: use Value where that matters.
+// cleared: use Value where that matters. It is not named String, since fmt and loggers call
+// that by themselves: String prints no value.
 func (s Secret) Text() string { return string(s.Value) }
+
+// Bytes returns a copy of the value, for who keeps it when Value is cleared.
+func (s Secret) Bytes() []byte { return bytes.Clone(s.Value) }
 
 // Property returns one property of a value that is a JSON object, such as
 // {"user":"app","password":"…"}: text as it is, anything else as the JSON that it is. A

@@ -39,7 +39,8 @@ func (s *tokenSource) get() (string, error) {
 func (s *tokenSource) read() (string, error) {
 	content, err := os.ReadFile(s.file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("there is no token: %s does not exist; set %s or %s, or mount a token for Coffer's audience", s.file, EnvToken, EnvTokenFile)
+		return "", fmt.Errorf("there is no token: %s does not exist; set %s or %s, or give the pod one: the label vault.coffer.dev/inject: \"true\", in a namespace with vault.coffer.dev/injection: enabled",
+			s.file, EnvToken, EnvTokenFile)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the token: %w", err)

@@ -3,6 +3,15 @@ package v1alpha1
 // EnvironmentLabel on a Namespace names its environment, such as "production".
 const EnvironmentLabel = "vault.coffer.dev/environment"
 
+// InjectionLabel on a Namespace, with the value InjectionEnabled, asks for the ConfigMap
+// coffer-ca, and lets pods of the namespace be given what the SDK needs when they ask for
+// it: by InjectLabel with the value "true".
+const (
+	InjectionLabel   = "vault.coffer.dev/injection"
+	InjectionEnabled = "enabled"
+	InjectLabel      = "vault.coffer.dev/inject"
+)
+
 // Annotations on Secrets and pod templates.
 const (
 	// ChecksumAnnotation on a Secret is the keyed checksum of its content.

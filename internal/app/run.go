@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 
 	"github.com/go-logr/logr"
@@ -23,6 +24,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/controllers/capublisher"
 	"github.com/coffer-vault/coffer/controllers/vaultsecret"
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/address"
@@ -133,6 +135,7 @@ func newScheme() *runtime.Scheme {
 
 func cacheOptions(engine *vault.Engine, c Config) cache.Options {
 	options := cache.Options{ByObject: vaultsecret.CacheByObject(engine), DefaultTransform: vaultsecret.CacheTransform}
+	maps.Copy(options.ByObject, capublisher.CacheByObject(c.knownNamespaces()))
 	if c.limited() {
 		options.DefaultNamespaces = map[string]cache.Config{}
 		for _, name := range c.WatchNamespaces {

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/controllers/capublisher"
 )
 
 // limited says that this operator works in WatchNamespaces only, with rights that are
@@ -115,6 +116,7 @@ func neededRights() []authorizationv1.ResourceAttributes {
 	for _, cached := range []authorizationv1.ResourceAttributes{
 		{Group: vaultv1alpha1.GroupVersion.Group, Resource: "vaultsecrets"}, {Resource: "secrets"}, {Resource: "serviceaccounts"},
 		{Group: "apps", Resource: "deployments"}, {Group: "apps", Resource: "statefulsets"}, {Group: "apps", Resource: "daemonsets"},
+		{Resource: "configmaps", Name: capublisher.ConfigMapName},
 	} {
 		for _, verb := range []string{"list", "watch"} {
 			cached.Verb = verb

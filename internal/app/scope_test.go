@@ -201,6 +201,7 @@ coffer_namespaces_left_out{reason="`+reason+`",watch_namespace="`+name+`"} 1
 	for _, test := range []struct{ resource, says string }{
 		{"pods", "may not list pods"}, {"secrets", "may not create secrets"}, {"vaultsecrets/status", "may not update vaultsecrets/status"},
 		{"serviceaccounts", "may not list serviceaccounts"}, {"deployments", "may not list deployments"},
+		{"configmaps", "may not list configmaps"},
 	} {
 		unbind := bindRoleWithout(t, cluster, outside, test.resource)
 		eventually(t, "the missing right to "+test.resource, nil, func() error {

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -20,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/controllers/capublisher"
 	"github.com/coffer-vault/coffer/controllers/clustervaultsecret"
 	"github.com/coffer-vault/coffer/controllers/vaultpolicy"
 	"github.com/coffer-vault/coffer/controllers/vaultrotation"
@@ -32,11 +34,8 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator/method"
 )
 
-// Names of the Secret and the ConfigMap of the self-managed certificate.
-const (
-	apiTLSSecret = "coffer-api-tls"
-	caConfigMap  = "coffer-ca"
-)
+// apiTLSSecret is the Secret of the self-managed certificate.
+const apiTLSSecret = "coffer-api-tls"
 
 // readinessLimit bounds a readiness probe's question to the engine; it is below
 // the probe's own timeout in config/manager.
@@ -65,6 +64,9 @@ func setupControllers(mgr manager.Manager, engine *vault.Engine, c Config) error
 	}); err != nil {
 		return fmt.Errorf("prepare the VaultPolicy controller: %w", err)
 	}
+	if err := capublisher.Setup(mgr, capublisher.Options{Namespace: c.Namespace, Supplied: c.APITLSDir != ""}); err != nil {
+		return fmt.Errorf("prepare the publisher of the API's authority: %w", err)
+	}
 	return fillCaches(mgr, engine, c)
 }
 
@@ -74,7 +76,7 @@ func setupControllers(mgr manager.Manager, engine *vault.Engine, c Config) error
 // nothing to send but the end of the list (a watch that begins with a list ends that with a bookmark).
 func fillCaches(mgr manager.Manager, engine *vault.Engine, c Config) error {
 	kinds := slices.Collect(maps.Keys(vaultsecret.CacheByObject(engine)))
-	kinds = append(kinds, &vaultv1alpha1.VaultPolicy{})
+	kinds = append(kinds, &vaultv1alpha1.VaultPolicy{}, capublisher.Metadata())
 	if !c.limited() {
 		kinds = append(kinds, &vaultv1alpha1.ClusterVaultSecret{}, &vaultv1alpha1.VaultRotation{})
 	}
@@ -148,21 +150,24 @@ func openIssuers(c Config, logger *slog.Logger) (*issuers.File, error) {
 // setupCertificate returns the supplied certificate, reloaded when its files
 // change, or the self-managed one.
 func setupCertificate(ctx context.Context, mgr manager.Manager, c Config, logger *slog.Logger) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
+	// The manager's own client reads through a cache that is not running yet, and
+	// that need not hold the Secret and what the ConfigMap holds.
+	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme()})
+	if err != nil {
+		return nil, err
+	}
 	if c.APITLSDir != "" {
 		watcher, err := certwatcher.New(filepath.Join(c.APITLSDir, servercert.CertKey), filepath.Join(c.APITLSDir, servercert.KeyKey))
 		if err != nil {
 			return nil, fmt.Errorf("read the API's certificate (--api-tls-dir): %w", err)
 		}
-		return watcher.GetCertificate, mgr.Add(watcher)
-	}
-	// The manager's own client reads through a cache that is not running yet, and
-	// that need not hold this Secret.
-	direct, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme()})
-	if err != nil {
-		return nil, err
+		authority := &servercert.SuppliedAuthority{
+			Dir: c.APITLSDir, Namespace: c.Namespace, ConfigMapName: capublisher.ConfigMapName, Client: direct, Logger: logger,
+		}
+		return watcher.GetCertificate, errors.Join(mgr.Add(watcher), mgr.Add(authority))
 	}
 	source, err := servercert.New(ctx, servercert.Options{
-		Namespace: c.Namespace, SecretName: apiTLSSecret, ConfigMapName: caConfigMap,
+		Namespace: c.Namespace, SecretName: apiTLSSecret, ConfigMapName: capublisher.ConfigMapName,
 		Names:  servercert.ParseNames(apiHosts(c)),
 		Client: direct, Now: time.Now, Logger: logger,
 	})

@@ -129,21 +129,7 @@ func (s *Source) ensureSecret(ctx context.Context) (bundle, error) {
 }
 
 func (s *Source) publish(ctx context.Context, caCert []byte) error {
-	key := client.ObjectKey{Namespace: s.opts.Namespace, Name: s.opts.ConfigMapName}
-	var published corev1.ConfigMap
-	err := s.opts.Client.Get(ctx, key, &published)
-	switch {
-	case apierrors.IsNotFound(err):
-		published.ObjectMeta = metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}
-		published.Data = map[string]string{CACertKey: string(caCert)}
-		return s.opts.Client.Create(ctx, &published)
-	case err != nil:
-		return err
-	case published.Data[CACertKey] == string(caCert):
-		return nil
-	}
-	published.Data = map[string]string{CACertKey: string(caCert)}
-	return s.opts.Client.Update(ctx, &published)
+	return publish(ctx, s.opts.Client, client.ObjectKey{Namespace: s.opts.Namespace, Name: s.opts.ConfigMapName}, caCert)
 }
 
 func (o Options) validate() error {

@@ -9,7 +9,7 @@ import (
 // TestTheReadmesProgramIsTheOneThatRuns: its text is that of the program that the end-to-end
 // tests run in a pod.
 func TestTheReadmesProgramIsTheOneThatRuns(t *testing.T) {
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(read(t, root+"/README.md"), -1)
+	blocks := regexp.MustCompile("(?s)```go\n(package main\n.*?)```").FindAllStringSubmatch(read(t, root+"/README.md"), -1)
 	if len(blocks) != 1 {
 		t.Fatalf("README.md has %d Go programs, want one", len(blocks))
 	}

@@ -10,21 +10,24 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
 
 // exampleImage is the program of README.md, hack/sdkexample, in the node's image store.
 const exampleImage = "coffer.local/sdkexample:dev"
 
-// TestAProgramFollowsARotation runs the program of README.md with a projected token: one
+// TestAProgramFollowsARotation runs the program of README.md in a pod that has a label and nothing else: one
 // pod, without a restart, has the value of before a rotation and the one after it.
 func TestAProgramFollowsARotation(t *testing.T) {
 	e := newEnvironment(t)
 	path := e.path("followed")
 	values := []string{randomValue(), randomValue()}
 	e.put(t, path, values[0])
-	e.copyAuthority(t)
 	pod := e.examplePod(path)
+	e.injecting(t, pod)
 	must(t, e.client.Create(t.Context(), pod))
 	e.waitForFingerprints(t, pod, 1)
 	coffer(t, values[1], "rotate", path)
@@ -45,36 +48,31 @@ func TestAProgramFollowsARotation(t *testing.T) {
 	}
 }
 
-// copyAuthority puts the authority beside the workload, as docs/guides/sdk.md says.
-func (e *environment) copyAuthority(t *testing.T) {
-	t.Helper()
-	var published corev1.ConfigMap
-	must(t, e.client.Get(t.Context(), client.ObjectKey{Namespace: installation, Name: "coffer-ca"}, &published))
-	must(t, e.client.Create(t.Context(), &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: published.Name}, Data: published.Data,
-	}))
-}
-
-// examplePod follows path, with the volume of docs/guides/sdk.md and no other configuration.
+// examplePod follows path. It has a label, and no other configuration.
 func (e *environment) examplePod(path string) *corev1.Pod {
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "follower"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "follower", Labels: map[string]string{vaultv1alpha1.InjectLabel: "true"}},
 		Spec: corev1.PodSpec{
 			ServiceAccountName: "api", AutomountServiceAccountToken: new(false), TerminationGracePeriodSeconds: new(int64(1)),
 			Containers: []corev1.Container{{
 				Name: "app", Image: exampleImage, ImagePullPolicy: corev1.PullNever, Env: []corev1.EnvVar{{Name: "SECRET_PATH", Value: path}},
-				VolumeMounts: []corev1.VolumeMount{{Name: "coffer", MountPath: "/var/run/secrets/coffer.dev", ReadOnly: true}},
 			}},
-			Volumes: []corev1.Volume{{Name: "coffer", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
-				Sources: []corev1.VolumeProjection{
-					{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: "coffer", ExpirationSeconds: new(int64(3600)), Path: "token"}},
-					{ConfigMap: &corev1.ConfigMapProjection{
-						LocalObjectReference: corev1.LocalObjectReference{Name: "coffer-ca"}, Items: []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}},
-					}},
-				},
-			}}}},
 		},
 	}
+}
+
+// injecting labels the namespace, and waits until pods like this one are given a volume: the
+// API server learns of the label through a watch.
+func (e *environment) injecting(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: e.namespace}}
+	label := `{"metadata": {"labels": {"` + vaultv1alpha1.InjectionLabel + `": "` + vaultv1alpha1.InjectionEnabled + `"}}}`
+	must(t, e.client.Patch(t.Context(), namespace, client.RawPatch(types.MergePatchType, []byte(label))))
+	eventually(t, "pods to be given a volume", func(ctx context.Context) (bool, error) {
+		tried := pod.DeepCopy()
+		err := e.client.Create(ctx, tried, client.DryRunAll)
+		return len(tried.Spec.Volumes) > 0, err
+	})
 }
 
 var fingerprintLine = regexp.MustCompile(`(?m)^version (\d+) has the fingerprint ([0-9a-f]{16})$`)

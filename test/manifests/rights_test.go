@@ -41,6 +41,8 @@ func TestManagerHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 		{"take its lease", right{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Name: "coffer.vault.coffer.dev", Namespace: own}, true},
 		{"publish its authority", right{Verb: "update", Resource: "configmaps", Name: "coffer-ca", Namespace: own}, true},
 		{"renew its certificate", right{Verb: "update", Resource: "secrets", Name: "coffer-api-tls", Namespace: own}, true},
+		{"publish its authority elsewhere", right{Verb: "update", Resource: "configmaps", Name: "coffer-ca", Namespace: other}, true},
+		{"watch where it is published", right{Verb: "watch", Resource: "configmaps", Name: "coffer-ca"}, true},
 		{"record an event of its own", right{Verb: "create", Group: "events.k8s.io", Resource: "events", Namespace: own}, true},
 
 		{"make tokens of service accounts", right{Verb: "create", Resource: "serviceaccounts", Subresource: "token", Namespace: other}, false},
@@ -53,6 +55,9 @@ func TestManagerHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 		{"enter pods", right{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: other}, false},
 		{"delete workloads", right{Verb: "delete", Group: "apps", Resource: "deployments", Namespace: other}, false},
 		{"read ConfigMaps elsewhere", right{Verb: "get", Resource: "configmaps", Namespace: other}, false},
+		{"watch all ConfigMaps", right{Verb: "watch", Resource: "configmaps"}, false},
+		{"write other ConfigMaps elsewhere", right{Verb: "update", Resource: "configmaps", Name: "other", Namespace: other}, false},
+		{"delete other ConfigMaps elsewhere", right{Verb: "delete", Resource: "configmaps", Name: "other", Namespace: other}, false},
 		{"read other ConfigMaps here", right{Verb: "get", Resource: "configmaps", Name: "other", Namespace: own}, false},
 		{"take other leases", right{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Name: "other", Namespace: own}, false},
 		{"give itself rights", right{Verb: "update", Group: "rbac.authorization.k8s.io", Resource: "clusterroles"}, false},

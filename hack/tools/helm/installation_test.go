@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,9 +20,10 @@ import (
 )
 
 const (
-	root      = "../../.."
-	release   = "coffer"
-	namespace = "coffer-system"
+	root        = "../../.."
+	release     = "coffer"
+	namespace   = "coffer-system"
+	kubeVersion = "v1.37.0"
 )
 
 // objects are the installed objects by kind and name.
@@ -154,6 +156,85 @@ func TestAdmissionCanBeLeftOut(t *testing.T) {
 	}
 }
 
+// TestInjectionFollowsTheValues: it can be left out, is left out where the API server has no
+// such policies, and says where the release's own API is, to whom its tokens are.
+func TestInjectionFollowsTheValues(t *testing.T) {
+	const policy, binding = "MutatingAdmissionPolicy coffer-injection", "MutatingAdmissionPolicyBinding coffer-injection"
+	variables := func(chart objects) map[string]any {
+		found := map[string]any{}
+		for _, v := range nested(t, chart[policy], "spec", "variables").([]any) {
+			found[v.(dict)["name"].(string)] = v.(dict)["expression"]
+		}
+		return found
+	}
+	rest := renderChart(t, nil)
+	delete(rest, policy)
+	delete(rest, binding)
+	for name, without := range map[string]objects{
+		"turned off":      renderChart(t, dict{"injection": dict{"enabled": false}}),
+		"Kubernetes 1.35": renderChartFor(t, "v1.35.4", namespace, nil),
+	} {
+		if diff := cmp.Diff(rest, without); diff != "" {
+			t.Errorf("%s: the rest differs (-with +without):\n%s", name, diff)
+		}
+	}
+	if renderChartFor(t, "v1.36.0", namespace, nil)[policy] == nil {
+		t.Error("it is not installed on Kubernetes 1.36")
+	}
+
+	other := variables(renderChartFor(t, "v1.37.0", "vault", dict{"tokenAudience": "vault", "service": dict{"port": 8443}}))
+	if other["audience"] != `"vault"` || other["address"] != `"https://coffer.vault.svc:8443"` {
+		t.Errorf("the audience is %s and the address %s", other["audience"], other["address"])
+	}
+	limited := renderChart(t, dict{"watchNamespaces": []any{"payments", "checkout", "payments"}})
+	want := dict{"namespaceSelector": dict{"matchExpressions": []any{
+		dict{"key": "kubernetes.io/metadata.name", "operator": "In", "values": []any{"checkout", "payments"}},
+	}}}
+	if diff := cmp.Diff(want, nested(t, limited[binding], "spec", "matchResources")); diff != "" {
+		t.Errorf("what the policy is bound to (-want +got):\n%s", diff)
+	}
+}
+
+// TestInjectionCanBePatchedOut builds what docs/operations.md says for clusters without such policies.
+func TestInjectionCanBePatchedOut(t *testing.T) {
+	page, err := os.ReadFile(root + "/docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, patch, found := strings.Cut(string(page), "```yaml\npatches:\n")
+	patch, _, _ = strings.Cut(patch, "```")
+	if !found {
+		t.Fatal("docs/operations.md has no patches")
+	}
+	fs := filesys.MakeFsOnDisk()
+	dir := t.TempDir()
+	abs, _, err := fs.CleanedAbs(root + "/config/default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := filepath.Rel(dir, abs.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.WriteFile(dir+"/kustomization.yaml", []byte("resources: ["+base+"]\npatches:\n"+patch)); err != nil {
+		t.Fatal(err)
+	}
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(fs, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := built.AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := buildKustomization(t, "config/default")
+	delete(want, "MutatingAdmissionPolicy coffer-injection")
+	delete(want, "MutatingAdmissionPolicyBinding coffer-injection")
+	if diff := cmp.Diff(want, parse(t, string(manifest))); diff != "" {
+		t.Errorf("the rest differs (-config/default +patched):\n%s", diff)
+	}
+}
+
 // TestNamespaceCanBeChanged builds what the documented overlay does: every
 // namespaced object and every reference follows.
 func TestNamespaceCanBeChanged(t *testing.T) {
@@ -186,7 +267,13 @@ func TestNamespaceCanBeChanged(t *testing.T) {
 
 func renderChart(t *testing.T, values map[string]any) objects {
 	t.Helper()
-	manifest, err := template(t, values)
+	return renderChartFor(t, kubeVersion, namespace, values)
+}
+
+// renderChartFor renders it for a cluster of another version, or for another namespace.
+func renderChartFor(t *testing.T, kubeVersion, namespace string, values map[string]any) objects {
+	t.Helper()
+	manifest, err := templateFor(t, kubeVersion, namespace, values)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,6 +282,11 @@ func renderChart(t *testing.T, values map[string]any) objects {
 
 func template(t *testing.T, values map[string]any) (string, error) {
 	t.Helper()
+	return templateFor(t, kubeVersion, namespace, values)
+}
+
+func templateFor(t *testing.T, kubeVersion, namespace string, values map[string]any) (string, error) {
+	t.Helper()
 	chart, err := loader.Load(root + "/charts/coffer")
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +294,11 @@ func template(t *testing.T, values map[string]any) (string, error) {
 	install := action.NewInstall(&action.Configuration{Log: t.Logf})
 	install.DryRun, install.ClientOnly = true, true
 	install.ReleaseName, install.Namespace = release, namespace
-	install.KubeVersion = &chartutil.KubeVersion{Version: "v1.37.0", Major: "1", Minor: "37"}
+	version, err := chartutil.ParseKubeVersion(kubeVersion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	install.KubeVersion = version
 	result, err := install.Run(chart, values)
 	if err != nil {
 		return "", err

@@ -65,7 +65,11 @@ func (e *Environment) Deploy(ctx context.Context, t Target) error {
 	}); err != nil {
 		return err
 	}
-	overlay, err := e.writeOverlay(t.Image)
+	admission, err := kubectl("", "get", "--raw", "/apis/admissionregistration.k8s.io/v1")
+	if err != nil {
+		return err
+	}
+	overlay, err := e.writeOverlay(t.Image, patchesFor(admission))
 	if err != nil {
 		return err
 	}
@@ -122,10 +126,24 @@ func (e *Environment) ensureConfig(t Target, kubectl kubectlFunc) error {
 	return nil
 }
 
-// writeOverlay makes a kustomization of config/default with the image.
-func (e *Environment) writeOverlay(image string) (string, error) {
+// withoutInjection is the patch of docs/operations.md for clusters before Kubernetes 1.36.
+var withoutInjection = map[string]any{
+	"target": map[string]string{"kind": "MutatingAdmissionPolicy.*"},
+	"patch":  "$patch: delete\napiVersion: admissionregistration.k8s.io/v1\nkind: MutatingAdmissionPolicy\nmetadata: {name: coffer-injection}\n",
+}
+
+// patchesFor are for a cluster whose admission API has these resources.
+func patchesFor(admissionResources string) []any {
+	if strings.Contains(admissionResources, `"mutatingadmissionpolicies"`) {
+		return nil
+	}
+	return []any{withoutInjection}
+}
+
+// writeOverlay makes a kustomization of config/default with the image and patches.
+func (e *Environment) writeOverlay(image string, patches []any) (string, error) {
 	text, err := yaml.Marshal(map[string]any{
-		"resources": []string{"../../config/default"}, "images": []any{replacement(image)},
+		"resources": []string{"../../config/default"}, "images": []any{replacement(image)}, "patches": patches,
 	})
 	if err != nil {
 		return "", fmt.Errorf("encoding the kustomization: %w", err)

@@ -81,6 +81,17 @@ func TestReplacementOfTheImage(t *testing.T) {
 	}
 }
 
+func TestPatchesForOlderClusters(t *testing.T) {
+	for resources, want := range map[string]int{
+		`{"resources":[{"name":"mutatingadmissionpolicies"},{"name":"validatingadmissionpolicies"}]}`: 0,
+		`{"resources":[{"name":"validatingadmissionpolicies"}]}`:                                      1,
+	} {
+		if got := patchesFor(resources); len(got) != want {
+			t.Errorf("%s: %d patches, want %d", resources, len(got), want)
+		}
+	}
+}
+
 func TestDeploySaysAllThatIsMissing(t *testing.T) {
 	err := inScratch(t).Deploy(t.Context(), Target{})
 	for _, name := range []string{"KUBECONFIG", "IMG"} {
