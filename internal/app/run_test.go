@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/controllers/capublisher"
 	"github.com/coffer-vault/coffer/internal/servercert"
 	"github.com/coffer-vault/coffer/internal/testkit"
 	"github.com/coffer-vault/coffer/internal/testkit/kube"
@@ -205,7 +206,7 @@ func apiClientOf(t *testing.T, cluster client.Client, address, namespace, name s
 	}
 	var published corev1.ConfigMap
 	eventually(t, "the CA to be published", nil, func() error {
-		return cluster.Get(t.Context(), client.ObjectKey{Namespace: testNamespace, Name: caConfigMap}, &published)
+		return cluster.Get(t.Context(), client.ObjectKey{Namespace: testNamespace, Name: capublisher.ConfigMapName}, &published)
 	})
 	caFile := filepath.Join(t.TempDir(), "ca.crt")
 	if err := os.WriteFile(caFile, []byte(published.Data[servercert.CACertKey]), 0o600); err != nil {

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/coffer-vault/coffer/controllers/capublisher"
 	"github.com/coffer-vault/coffer/internal/servercert"
 	"github.com/coffer-vault/coffer/internal/testkit"
 	"github.com/coffer-vault/coffer/internal/testkit/authority"
@@ -97,7 +98,7 @@ func published(t *testing.T, cluster client.Client) string {
 	t.Helper()
 	var found corev1.ConfigMap
 	awaits(t, "the authority to be published", func() error {
-		return cluster.Get(t.Context(), client.ObjectKey{Namespace: testNamespace, Name: caConfigMap}, &found)
+		return cluster.Get(t.Context(), client.ObjectKey{Namespace: testNamespace, Name: capublisher.ConfigMapName}, &found)
 	})
 	return found.Data[servercert.CACertKey]
 }
