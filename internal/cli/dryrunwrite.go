@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +29,7 @@ func (s *session) showWrite(cmd *cobra.Command, path string, flags *writeFlags, 
 	if err := mayChange(ctx, client, path, changes, capability, cmd.Name()); err != nil {
 		return err
 	}
-	now, surplus, err := surplusOf(ctx, client, path, changes)
+	now, surplus, err := surplusOf(ctx, client, path, changes, flags.pending)
 	mayBeNew := capability == "write" && (changes.ExpectedVersion == nil || *changes.ExpectedVersion == 0)
 	if mayBeNew && sdk.CodeOf(err) == sdk.CodeNotFoundOrDenied {
 		now, surplus, err = sdk.Metadata{}, nil, nil // a path that is not there, or one of which the caller may not know
@@ -54,7 +55,7 @@ func (s *session) showUpdate(ctx context.Context, client *sdk.Client, path strin
 	if err := mayChange(ctx, client, path, changes, capability, "update"); err != nil {
 		return err
 	}
-	now, surplus, err := surplusOf(ctx, client, path, changes)
+	now, surplus, err := surplusOf(ctx, client, path, changes, false)
 	if err == nil {
 		err = asExpected("update", path, now.Version, changes.ExpectedVersion)
 	}
@@ -84,8 +85,9 @@ func asExpected(verb, path string, now int64, expected *int64) error {
 	}
 }
 
-// surplusOf describes a secret as it is, and lists the versions that a write destroys once the changes are made.
-func surplusOf(ctx context.Context, client *sdk.Client, path string, changes sdk.UpdateRequest) (sdk.Metadata, []sdk.Version, error) {
+// surplusOf describes a secret as it is, and lists the versions that a write, of a pending version or not, destroys once the changes are
+// made.
+func surplusOf(ctx context.Context, client *sdk.Client, path string, changes sdk.UpdateRequest, pending bool) (sdk.Metadata, []sdk.Version, error) {
 	now, err := client.Metadata(ctx, path)
 	if err != nil {
 		return sdk.Metadata{}, nil, err
@@ -98,14 +100,18 @@ func surplusOf(ctx context.Context, client *sdk.Client, path string, changes sdk
 	if changes.MaxVersions != nil {
 		keep = *changes.MaxVersions
 	}
-	return now, surplusVersions(found, keep), nil
+	return now, surplusVersions(found, keep, pending), nil
 }
 
 // surplusVersions are those of found, newest first, that a write destroys when that many are kept, 0 for all: the oldest, but none that
-// has a label.
-func surplusVersions(found []sdk.Version, keep int) []sdk.Version {
+// has a label afterwards. What is current becomes the previous one, whose own label goes; a pending version takes the label of another.
+func surplusVersions(found []sdk.Version, keep int, pending bool) []sdk.Version {
 	if keep == 0 {
 		return nil
+	}
+	loses := sdk.LabelPrevious
+	if pending {
+		loses = sdk.LabelPending
 	}
 	var unlabelled []sdk.Version
 	kept := 1 // the one that is written
@@ -114,7 +120,7 @@ func surplusVersions(found []sdk.Version, keep int) []sdk.Version {
 			continue
 		}
 		kept++
-		if len(v.Labels) == 0 {
+		if !slices.ContainsFunc(v.Labels, func(label string) bool { return label != loses }) {
 			unlabelled = append(unlabelled, v)
 		}
 	}
