@@ -26,3 +26,9 @@ func Prune(ctx context.Context, e *Engine, within time.Duration) { e.pruneOnce(c
 
 // CheckExported compares the database with the exported heads.
 func CheckExported(ctx context.Context, e *Engine) error { return e.checkExported(ctx) }
+
+// LeakReportOf is LeakReport of so many rows of the audit log at most, by no caller.
+func LeakReportOf(ctx context.Context, e *Engine, report LeakReport, most int) (LeakReport, error) {
+	err := e.searchLeak(ctx, &report, most)
+	return report, err
+}
