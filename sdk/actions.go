@@ -40,6 +40,8 @@ func AuditActions() []string {
 		"verify",
 		"watch",
 		"consumers",
+		"leak-report",
+		"leak",
 		"acknowledge",
 		"consumers-forget",
 		"anchor",

@@ -111,3 +111,26 @@ func ExampleClient_ForgetConsumers() {
 	fmt.Println(would.Consumers, "consumers of", would.Paths, "paths, last heard of on", would.SeenAt.Format("2 January"), err)
 	// Output: 12 consumers of 3 paths, last heard of on 1 March <nil>
 }
+
+func ExampleClient_LeakReport() {
+	client, end := answering("GET /v1/leak", `{"path":"production/aws/key","version":3,"readers":[{"caller":"payments/api","via":"api","times":12}],"refused":[{"caller":"other/api","action":"read","times":1}],"holders":[{"kind":"ServiceAccount"}]}`)
+	defer end()
+
+	report, err := client.LeakReport(context.Background(), "production/aws/key", sdk.LeakQuery{Version: 3})
+	for _, r := range report.Readers {
+		fmt.Printf("%s read it %d times\n", r.Caller, r.Times)
+	}
+	fmt.Println(len(report.Refused), "was refused, and", len(report.Holders), "has it still;", err)
+	// Output:
+	// payments/api read it 12 times
+	// 1 was refused, and 1 has it still; <nil>
+}
+
+func ExampleClient_Leak() {
+	client, end := answering("POST /v1/leak", `{"run":{"state":"planned","revokeOld":true}}`)
+	defer end()
+
+	done, err := client.Leak(context.Background(), "production/aws/key", sdk.LeakRequest{Version: 3, Reason: "in a public repository"})
+	fmt.Println("the rotation is", done.Run.State, err)
+	// Output: the rotation is planned <nil>
+}

@@ -68,6 +68,17 @@ const (
 	ConditionSynced = "Synced"
 	// ConditionRolledOut: every workload that uses the Secret runs with it.
 	ConditionRolledOut = "RolledOut"
+	// ConditionRotationDue is True when the current version of a path is older than the reminder on it allows. It is there when a path has a
+	// reminder, and has no part in ConditionReady.
+	ConditionRotationDue = "RotationDue"
+)
+
+// Reasons of ConditionRotationDue.
+const (
+	// ReasonRotationOverdue: a path is to be rotated.
+	ReasonRotationOverdue = "RotationOverdue"
+	// ReasonRotationNotDue: none is yet.
+	ReasonRotationNotDue = "RotationNotDue"
 )
 
 // Reasons of the conditions.

@@ -356,7 +356,8 @@ const (
 
 // VaultSecretStatus is what the operator last saw and did.
 type VaultSecretStatus struct {
-	// Conditions are Ready, Synced and RolledOut.
+	// Conditions are Ready, Synced and RolledOut, and where a path has a reminder
+	// RotationDue.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -70,6 +70,7 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 		}
 	}
 	conclude(s, f)
+	setRotationDue(s, f, r.Clock.Now())
 	if err := r.writeStatus(ctx, s); err != nil {
 		if apierrors.IsConflict(err) {
 			return r.again()
@@ -89,6 +90,7 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	r.metrics.finished(s, f)
 	logOutcome(ctx, s, f)
 	r.recordEvents(s, f)
+	r.recordRotationDue(s)
 	return r.result(s, f, err)
 }
 
@@ -160,7 +162,7 @@ func (r *Reconciler) result(s *scope, f *failure, err error) (ctrl.Result, error
 	if interval > 0 {
 		after = wait.Jitter(interval, refreshJitter)
 	}
-	wakes := []time.Duration{s.rolled.Wake, untilRightsChange(s.until, r.Clock.Now())}
+	wakes := []time.Duration{s.rolled.Wake, untilRightsChange(s.until, r.Clock.Now()), untilRotationDue(s, r.Clock.Now())}
 	if s.overtaken {
 		wakes = append(wakes, conflictDelay)
 	}

@@ -49,16 +49,13 @@ func TestTables(t *testing.T) {
 		"describe":       func(s *session) error { return s.printDescription(database) },
 		"describe-plain": func(s *session) error { return s.printDescription(plain) },
 		"overdue": func(s *session) error {
-			return s.printOverdue([]sdk.Overdue{{
-				Path: database.Path, Version: 12, RotateAfterDays: 90, RotatedAt: database.CreatedAt, DaysOverdue: 10,
-			}}, formatTable, "")
+			return s.printRotations(entriesToShow()[:1], formatTable, "Nothing is overdue", "")
 		},
-		"rotation-status": func(s *session) error {
-			return s.printRotationStatus(rotationsToShow(), formatTable, "")
-		},
-		"rotation-status-none": func(s *session) error { return s.printRotationStatus(nil, formatTable, "staging/") },
-		"rotation-show":        func(s *session) error { return s.printRotation(rotationsToShow()[0]) },
-		"overdue-none":         func(s *session) error { return s.printOverdue(nil, formatTable, "") },
+		"rotation-list":      func(s *session) error { return s.printRotations(entriesToShow(), formatTable, "", "") },
+		"rotation-list-yaml": func(s *session) error { return s.printRotations(entriesToShow()[:3], formatYAML, "", "") },
+		"rotation-list-none": func(s *session) error { return s.printRotations(nil, formatTable, "Nothing is rotated", "staging/") },
+		"rotation-show":      func(s *session) error { return s.printRotation(rotationsToShow()[0]) },
+		"overdue-none":       func(s *session) error { return s.printRotations(nil, formatTable, "Nothing is overdue", "") },
 		"audit": func(s *session) error {
 			return s.printAudit([]sdk.AuditEntry{
 				{At: now, Caller: "intruder/api", Action: "read", Path: database.Path, Decision: "denied", Address: "10.0.0.9"},
@@ -167,6 +164,19 @@ func TestTables(t *testing.T) {
 }
 
 // rotationsToShow are one that waits for somebody, one by a line, and those that are due by no time.
+// entriesToShow are a reminder that is overdue, a rotation of each kind, and one that did not begin when it was due.
+func entriesToShow() []rotationEntry {
+	reminder := sdk.Rotation{
+		Path: "production/payments/api-key", Version: 12, RotateAfterDays: 90, RotatedAt: now.Add(-100 * 24 * time.Hour), DueAt: now.Add(-10 * 24 * time.Hour), Overdue: true,
+	}
+	entries := []rotationEntry{reminderEntry(&reminder, now)}
+	late := sdk.RotationStatus{Path: "production/web/session", Method: "uuid", Every: "1d", Next: now.Add(-3 * time.Hour), Runs: []sdk.RotationRun{}}
+	for _, r := range append(rotationsToShow(), late) {
+		entries = append(entries, definedEntry(&r, now))
+	}
+	return entries
+}
+
 func rotationsToShow() []sdk.RotationStatus {
 	return []sdk.RotationStatus{
 		{Path: "production/payments/database", Cluster: "default", Name: "payments/database", Method: "postgres", Every: "30d", Runs: []sdk.RotationRun{{

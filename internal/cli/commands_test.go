@@ -41,7 +41,7 @@ func TestEveryCommandHasFormats(t *testing.T) {
 	}
 	withoutName := map[string]string{
 		"get": "the value is what is asked for", "audit": "an entry has no name", "audit verify": "a report has no name",
-		"explain": "an answer has no name", "restore": "a report has no name", "status": "a report has no name", "version": "-o raw is its name",
+		"explain": "an answer has no name", "leak": "a report has no name", "restore": "a report has no name", "status": "a report has no name", "version": "-o raw is its name",
 	}
 	eachCommand(func(name string, cmd *cobra.Command) {
 		top, _, _ := strings.Cut(name, " ")
@@ -114,7 +114,7 @@ func TestEveryCommandIsScripted(t *testing.T) {
 func TestDryRuns(t *testing.T) {
 	has := map[string]bool{}
 	eachCommand(func(name string, cmd *cobra.Command) { has[name] = cmd.Flags().Lookup("dry-run") != nil })
-	for _, name := range []string{"delete", "destroy", "import", "promote", "put", "rotate", "update", "consumers forget", "keyring rotate", "keyring rewrap", "keyring destroy"} {
+	for _, name := range []string{"delete", "destroy", "import", "leak", "promote", "put", "rotate", "update", "consumers forget", "keyring rotate", "keyring rewrap", "keyring destroy"} {
 		if !has[name] {
 			t.Errorf("%s has no --dry-run", name)
 		}

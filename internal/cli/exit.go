@@ -32,7 +32,7 @@ const ExitCodes = `Exit codes:
   3  not found, or denied
   4  not authenticated
   5  conflict: the version is not the expected one, an import found other values, or the keyring does not
-     allow it now
+     allow it now, or somebody is not on the new value after a leak
   6  the vault is not available
   7  the audit log is not as it was written
   8  scan found likely credentials`
@@ -67,6 +67,9 @@ func exitCode(err error) int {
 		return exitCredentials
 	}
 	if _, left := errors.AsType[*leftError](err); left {
+		return exitConflict
+	}
+	if _, behind := errors.AsType[*behindError](err); behind {
 		return exitConflict
 	}
 	if _, missing := errors.AsType[*missingError](err); missing {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -74,28 +73,8 @@ func (s *session) rotation() *cobra.Command {
 		Use: "rotation", Short: "See what is to be rotated, and rotate it", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd := &cobra.Command{
-		Use:     "overdue [PREFIX]",
-		Short:   "List secrets whose rotation is overdue",
-		Long:    "List the secrets that you may list whose current version is older than --rotate-after-days said.",
-		Example: "  coffer rotation overdue production",
-		Args:    atMostOnePrefix,
-	}
-	listsBelow(s, cmd, (*sdk.Client).Overdue, s.printOverdue)
-	parent.AddCommand(s.rotationList(), cmd, s.rotationStatus(), s.rotationShow(), s.rotationRun(), s.rotationApprove(), s.rotationCancel())
+	parent.AddCommand(s.rotationList(), s.rotationOverdue(), s.rotationShow(), s.rotationRun(), s.rotationApprove(), s.rotationCancel())
 	return parent
-}
-
-func (s *session) rotationList() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "list [PREFIX]",
-		Short:   "List secrets with a reminder, and when their rotation is due",
-		Long:    "List the secrets that you may list for which --rotate-after-days was given, overdue or not.",
-		Example: "  coffer rotation list production",
-		Args:    atMostOnePrefix,
-	}
-	listsBelow(s, cmd, (*sdk.Client).Rotations, s.printRotations)
-	return cmd
 }
 
 // listsBelow has cmd list what find finds below a prefix.
@@ -112,38 +91,6 @@ func listsBelow[T any](s *session, cmd *cobra.Command, find func(*sdk.Client, co
 			return err
 		}
 		return show(found, output.value, prefix)
-	})
-}
-
-func (s *session) printRotations(found []sdk.Rotation, output, prefix string) error {
-	return printAll(s, output, found, func(r sdk.Rotation) string { return r.Path }, func() error {
-		if len(found) == 0 {
-			return s.nothing("Nothing has a reminder", prefix)
-		}
-		rows := make([][]string, len(found))
-		for i, r := range found {
-			due := r.DueAt.UTC().Format(time.DateOnly)
-			if r.Overdue {
-				due += " (overdue)"
-			}
-			rows[i] = []string{r.Path, fmt.Sprint(r.Version), s.age(r.RotatedAt), fmt.Sprintf("%dd", r.RotateAfterDays), due}
-		}
-		return table(s.out, []string{"PATH", "VERSION", "AGE", "EVERY", "DUE"}, rows)
-	})
-}
-
-func (s *session) printOverdue(found []sdk.Overdue, output, prefix string) error {
-	return printAll(s, output, found, func(o sdk.Overdue) string { return o.Path }, func() error {
-		if len(found) == 0 {
-			return s.nothing("Nothing is overdue", prefix)
-		}
-		rows := make([][]string, len(found))
-		for i, o := range found {
-			rows[i] = []string{
-				o.Path, fmt.Sprint(o.Version), s.age(o.RotatedAt), fmt.Sprintf("%dd", o.RotateAfterDays), fmt.Sprintf("%dd", o.DaysOverdue),
-			}
-		}
-		return table(s.out, []string{"PATH", "VERSION", "AGE", "EVERY", "OVERDUE"}, rows)
 	})
 }
 

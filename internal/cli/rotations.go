@@ -11,41 +11,6 @@ import (
 	"github.com/coffer-vault/coffer/sdk"
 )
 
-func (s *session) rotationStatus() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "status [PREFIX]",
-		Short:   "List the rotations that are defined, and how far they are",
-		Long:    "List the rotations that are defined for secrets that you may list, each with its newest run.",
-		Example: "  coffer rotation status production",
-		Args:    atMostOnePrefix,
-	}
-	listsBelow(s, cmd, (*sdk.Client).DefinedRotations, s.printRotationStatus)
-	return cmd
-}
-
-func (s *session) printRotationStatus(found []sdk.RotationStatus, output, prefix string) error {
-	switch output {
-	case formatName:
-		return lines(s.out, namesOf(found, func(r sdk.RotationStatus) string { return r.Path }))
-	case formatTable:
-		if len(found) == 0 {
-			return s.nothing("No rotation is defined", prefix)
-		}
-		rows := make([][]string, len(found))
-		for i, r := range found {
-			state, since, moved := "", "", ""
-			if len(r.Runs) > 0 {
-				run := r.Runs[0]
-				state, since, moved = run.State, s.age(run.EnteredAt), movedOf(run)
-			}
-			rows[i] = []string{r.Path, r.Method, scheduleOf(r), dueOf(r.Next), state, since, moved}
-		}
-		return table(s.out, []string{"PATH", "METHOD", "SCHEDULE", "DUE", "STATE", "SINCE", "MOVED"}, rows)
-	default:
-		return marshal(s.out, output, orEmpty(found))
-	}
-}
-
 // scheduleOf is how people wrote it.
 func scheduleOf(r sdk.RotationStatus) string {
 	text := r.Cron

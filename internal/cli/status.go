@@ -70,7 +70,7 @@ verify does. Leave that out with --skip-verify where you ask often.`,
 		if err != nil {
 			return err
 		}
-		found, failed := statusOf(cmd.Context(), client, *skipVerify)
+		found, failed := statusOf(cmd.Context(), client, *skipVerify, s.now())
 		if err := s.print(output.value, result{data: found, text: func() error { return s.printStatus(found) }}); err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ verify does. Leave that out with --skip-verify where you ask often.`,
 
 // statusOf asks for one part after the other. Its error is that of the first part that failed for another reason than that
 // the caller may not see it; findings in the audit log are one.
-func statusOf(ctx context.Context, client *sdk.Client, skipVerify bool) (installationStatus, error) {
+func statusOf(ctx context.Context, client *sdk.Client, skipVerify bool, now time.Time) (installationStatus, error) {
 	found := installationStatus{Server: client.Address(), Client: version.String(), NotShown: map[string]string{}}
 	// Without these two, no other part is worth its retries.
 	if err := client.Ready(ctx); err != nil {
@@ -97,7 +97,7 @@ func statusOf(ctx context.Context, client *sdk.Client, skipVerify bool) (install
 	found.You = &me
 	parts := []statusPart{
 		{partPolicies, "audit", policiesPath, found.addPolicies},
-		{partOverdue, "list", "the paths", found.addOverdue},
+		{partOverdue, "list", "the paths", func(ctx context.Context, client *sdk.Client) error { return found.addOverdue(ctx, client, now) }},
 		{partKeyring, "read", keyringPath, found.addKeyring},
 	}
 	if skipVerify {
@@ -137,8 +137,8 @@ func (i *installationStatus) addPolicies(ctx context.Context, client *sdk.Client
 	return err
 }
 
-func (i *installationStatus) addOverdue(ctx context.Context, client *sdk.Client) error {
-	late, err := client.Overdue(ctx, "")
+func (i *installationStatus) addOverdue(ctx context.Context, client *sdk.Client, now time.Time) error {
+	late, err := overdueRotations(ctx, client, "", now)
 	if err == nil {
 		i.Overdue = new(len(late))
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,6 +61,9 @@ type installation struct {
 	caCert string
 	// kubeconfig is a file, for the administrator of the cluster.
 	kubeconfig string
+
+	mu        sync.Mutex
+	rotations []rotation.Definition // that scripts defined
 }
 
 func install(t *testing.T) *installation {
@@ -187,10 +191,14 @@ func (i *installation) rotates(ts *testscript.TestScript, neg bool, args []strin
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: rotates PATH")
 	}
-	_, err := i.vault.Engine.ReplaceRotations(context.Background(), "default", []rotation.Definition{{
-		Name: "test", As: rotation.Identity{Namespace: "operations", ServiceAccount: "api"},
+	// Others' stay: scripts run side by side.
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.rotations = append(i.rotations, rotation.Definition{
+		Name: args[0], As: rotation.Identity{Namespace: "operations", ServiceAccount: "api"},
 		Spec: rotation.Spec{Path: args[0], Method: rotation.Method{Kind: "test"}},
-	}})
+	})
+	_, err := i.vault.Engine.ReplaceRotations(context.Background(), "default", i.rotations)
 	ts.Check(err)
 }
 

@@ -155,6 +155,20 @@ func (s *strict) List(_ context.Context, _ secret.Caller, _ secret.Prefix, _ sec
 	return nil, nil
 }
 
+func (s *strict) LeakReport(_ context.Context, _ secret.Caller, q vault.LeakQuery) (vault.LeakReport, error) {
+	if q.Version < 0 {
+		s.t.Errorf("version %d reached the vault", q.Version)
+	}
+	return vault.LeakReport{}, s.path(q.Path)
+}
+
+func (s *strict) Leak(_ context.Context, _ secret.Caller, path secret.Path, version int64, _ string) (*rotation.Run, error) {
+	if version < 0 {
+		s.t.Errorf("version %d reached the vault", version)
+	}
+	return nil, s.path(path)
+}
+
 func (*strict) DefinedRotations(context.Context, secret.Caller, secret.Prefix) ([]vault.RotationStatus, error) {
 	return nil, nil
 }
@@ -258,6 +272,8 @@ func FuzzRequest(f *testing.F) {
 		{"GET", "/v1/explain?path=a/b&capability=read&user=x&group=a&group=b", ""},
 		{"GET", "/v1/consumers?path=a/b", ""},
 		{"POST", "/v1/consumers/forget", `{"cluster":"a\u0000","dryRun":true}`},
+		{"GET", "/v1/leak?path=a/b&version=2&since=2026-01-31T08:00:00Z", ""},
+		{"POST", "/v1/leak?path=a/b", `{"version":2,"reason":"in a log"}`},
 		{"GET", "/v1/policies", ""},
 		{"GET", "/v1/policies/show?name=a%00", ""},
 		{"GET", "/v1/rotation/overdue?prefix=%00", ""},

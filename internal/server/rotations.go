@@ -42,10 +42,7 @@ func (a *api) definedRotations(ctx context.Context, in *prefixInput) (*rotations
 	}
 	out := sdk.RotationStatusList{Items: make([]sdk.RotationStatus, len(found))}
 	for i := range found {
-		out.Items[i] = rotationStatusOf(&found[i])
-		if newest := found[i].Newest; newest != nil {
-			out.Items[i].Runs = append(out.Items[i].Runs, rotationRunOf(newest))
-		}
+		out.Items[i] = rotationListedOf(&found[i])
 	}
 	return &rotationsOutput{out}, nil
 }
@@ -98,6 +95,15 @@ func (a *api) changeRotation(ctx context.Context, verb, name string, change func
 		return nil, a.fail(ctx, verb+" "+name, err)
 	}
 	return &rotationRunOutput{rotationRunOf(&run)}, nil
+}
+
+// rotationListedOf is s with its newest run.
+func rotationListedOf(s *vault.RotationStatus) sdk.RotationStatus {
+	out := rotationStatusOf(s)
+	if s.Newest != nil {
+		out.Runs = append(out.Runs, rotationRunOf(s.Newest))
+	}
+	return out
 }
 
 // rotationStatusOf is s without its runs.

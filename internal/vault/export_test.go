@@ -41,3 +41,9 @@ func RewriteRun(ctx context.Context, e *Engine, path string, rewrite func(record
 		return nil
 	})
 }
+
+// LeakReportOf is LeakReport of so many rows of the audit log at most, by no caller.
+func LeakReportOf(ctx context.Context, e *Engine, report LeakReport, most int) (LeakReport, error) {
+	err := e.searchLeak(ctx, &report, most)
+	return report, err
+}

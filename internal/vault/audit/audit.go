@@ -62,6 +62,10 @@ const (
 	PolicyShow Action = "policy-show"
 	// Consumers is a list of who has which version of a path.
 	Consumers Action = "consumers"
+	// LeakReport is a look at who had a version of a path. Leak is that somebody says that it is leaked, with the
+	// reason in the rule, and has the rotation of the path begin or go on without waiting.
+	LeakReport Action = "leak-report"
+	Leak       Action = "leak"
 	// Acknowledge is what an operator says of the consumers in its cluster. It has a row
 	// only where that puts right what was found changed.
 	Acknowledge Action = "acknowledge"
@@ -106,7 +110,7 @@ func Actions() []Action {
 	return []Action{
 		Read, List, Metadata, Versions, Check, Overdue, Put, Rotate, Patch, Update, Rollback, Promote, Delete, Undelete, Destroy,
 		DeleteVersions, UndeleteVersions, DestroyVersions, Explain, Policy, PolicyList, PolicyShow, KeyringStatus, KeyAdd, KeyPromote, KeyRetire, KeyDestroy,
-		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Watch, Consumers, Acknowledge, ConsumersForget, Anchor, Checkpoint,
+		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Watch, Consumers, LeakReport, Leak, Acknowledge, ConsumersForget, Anchor, Checkpoint,
 		RotationList, RotationShow, RotationRun, RotationApprove, RotationCancel, RotationFail, RotationStep, RotationSync,
 	}
 }

@@ -234,6 +234,17 @@ func (r Run) Fail(reason string) (Run, error) {
 	return r, nil
 }
 
+// Leaked has the run, which replaces a version that is leaked, wait for nobody.
+//
+// Errors: ErrNotNow.
+func (r Run) Leaked() (Run, error) {
+	if r.Stop != "" || !r.State.stoppable() && r.State != Retiring {
+		return r, fmt.Errorf("%w: it goes back to the former credential; wait for its end, and then rotate", ErrNotNow)
+	}
+	r.RevokeOld, r.Asked = true, false
+	return r, nil
+}
+
 // enter is r in another state.
 func (r Run) enter(s State, now time.Time) Run {
 	r.State, r.EnteredAt, r.Attempts, r.Problem = s, now, 0, ""

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -94,4 +95,20 @@ func (s *Store) Audit(ctx context.Context, q audit.Query) ([]audit.Entry, error)
 		return e, err
 	})
 	return entries, translate("read the audit log", err)
+}
+
+// AuditOfLeak reads up to limit rows of the times since on that say who read a path, or was refused something there, with ids below
+// before, the highest id first.
+func (s *Store) AuditOfLeak(ctx context.Context, path string, since time.Time, before int64, limit int) ([]audit.Row, error) {
+	return s.auditRows(ctx, `SELECT `+auditRowColumns+` FROM audit
+		WHERE path = $1 AND at >= $2 AND id < $3 AND (action = 'read' OR decision = 'denied') ORDER BY id DESC LIMIT $4`, path, since, before, limit)
+}
+
+// AuditBegins is when the oldest row of the log was written; zero when there is none.
+func (s *Store) AuditBegins(ctx context.Context) (time.Time, error) {
+	var at *time.Time
+	if err := s.pool.QueryRow(ctx, `SELECT min(at) FROM audit`).Scan(&at); err != nil || at == nil {
+		return time.Time{}, translate("read the audit log", err)
+	}
+	return at.UTC(), nil
 }
