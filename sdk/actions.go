@@ -51,5 +51,6 @@ func AuditActions() []string {
 		"rotation-fail",
 		"rotation-step",
 		"rotation-sync",
+		"notification-test",
 	}
 }
