@@ -21,7 +21,7 @@ func TestFileIsChecked(t *testing.T) {
 		{"", "write apiVersion"},
 		{"kind: Secret\napiVersion: v1\n", `it is a "Secret" of "v1"`},
 		{fileHead + "sink: []", `unknown field "sink"`},
-		{slack("chanel: x"), `unknown field "sinks[0].chanel"`},
+		{slack("chanel: x"), `unknown field "chanel"`},
 		{fileHead + "overdueEveryDays: -1", "overdueEveryDays: it is -1"},
 		{fileHead + "reach: {networks: [10.0.0.0]}", "no '/'"},
 		{fileHead + "sinks:\n" + strings.Repeat("  - {name: a, kind: slack, urlFile: u}\n", 33), "name at most 32"},

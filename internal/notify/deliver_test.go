@@ -93,11 +93,11 @@ func TestRequests(t *testing.T) {
 		}
 	})
 	for name, c := range map[string]struct{ fields, url, want string }{
-		"no file":               {"", "", "its URL cannot be used"},
-		"no URL":                {"", "s3cret-place", "it is no address such as"},
-		"a CA of another":       {"", "SERVER", "authority that is not known here"},
-		"a key that is none":    {"signingKeyFile: url", "SERVER", "its signing key cannot be used"},
-		"a header of no file":   {"headerFiles: {X-Team: none}", "SERVER", "the file of its header X-Team cannot be read"},
+		"no file":             {"", "", "its URL cannot be used"},
+		"no URL":              {"", "s3cret-place", "it is no address such as"},
+		"a CA of another":     {"", "SERVER", "authority that is not known here"},
+		"a key that is none":  {"signingKeyFile: url", "SERVER", "its signing key cannot be used"},
+		"a header of no file": {"headerFiles: {X-Team: none}", "SERVER", "the file of its header X-Team cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			hook := receive(t, nil)

@@ -102,7 +102,7 @@ func (a *advance) write(ctx context.Context, tx *store.Tx, record func(audit.Ent
 		tx.InsertRotationStep(e.sealStep(row.ID, &run, run.Detail(), a.now))
 		record(itself.entry(&run, fmt.Sprintf("%s: %s to %s", run.Definition.Name, before.State, run.State)))
 	}
-	return e.tell(tx, notification.OfRun(before, &run, a.now)...)
+	return e.tell(tx, notification.OfRun(before, &run, "", a.now)...)
 }
 
 // rotationActor is who does something with a run.

@@ -138,7 +138,7 @@ func (e *Engine) rewriteRun(
 		tx.ChangeRotationRun(row)
 		tx.InsertRotationStep(e.sealStep(row.ID, &run, fmt.Sprintf("%s by %s", by.action, by.caller), e.now()))
 		record(by.entry(&run, fmt.Sprintf("%s: %s", run.Definition.Name, before.State)))
-		return e.tell(tx, notification.OfRun(&before, &run, e.now())...)
+		return e.tell(tx, notification.OfRun(&before, &run, by.caller.String(), e.now())...)
 	})
 	return run, err
 }

@@ -147,7 +147,7 @@ func (e *Engine) planRun(ctx context.Context, by rotationActor, d *definedRotati
 			return err
 		}
 		record(by.entry(&run, fmt.Sprintf("%s: planned, %s", d.definition.Name, run.Detail())))
-		return e.tell(tx, notification.OfRun(nil, &run, run.EnteredAt)...)
+		return e.tell(tx, notification.OfRun(nil, &run, "", run.EnteredAt)...)
 	})
 	if err != nil || !inserted {
 		return nil, err

@@ -102,7 +102,7 @@ func (e *Event) Summary() string {
 	case SecretOverdue:
 		return fmt.Sprintf("%s is overdue by %d days: its version %d was to be replaced on %s.", e.Path, e.DaysOverdue, e.FromVersion, e.due())
 	case SecretLeaked:
-		return fmt.Sprintf("%s is declared leaked%s.", e.Path, e.asked())
+		return fmt.Sprintf("%s is declared leaked%s: its former credential is retired without waiting for anybody.", e.Path, e.declared())
 	case Test:
 		return fmt.Sprintf("A test%s: notifications of Coffer arrive here.", e.asked())
 	}
@@ -114,6 +114,13 @@ func (e *Event) asked() string {
 		return ""
 	}
 	return " (asked for by " + e.By + ")"
+}
+
+func (e *Event) declared() string {
+	if e.By == "" {
+		return ""
+	}
+	return " by " + e.By
 }
 
 func (e *Event) because() string {

@@ -1,6 +1,7 @@
 package notification
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -8,10 +9,16 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/rotation"
 )
 
-// OfRun are the events of a run that became after at now; before is nil when it is new.
-func OfRun(before, after *rotation.Run, now time.Time) (events []Event) {
+// OfRun are the events of a run that became after at now; before is nil when it is new. by is who changed it; empty when it went on by
+// itself.
+func OfRun(before, after *rotation.Run, by string, now time.Time) (events []Event) {
 	if before == nil {
 		before = &rotation.Run{}
+	}
+	if after.RevokeOld && !before.RevokeOld {
+		event := ofRun(SecretLeaked, after, now)
+		event.By = cmp.Or(by, after.By)
+		events = append(events, event)
 	}
 	if before.State != after.State {
 		if t, told := entered(before.State, after.State); told {

@@ -17,6 +17,7 @@ func TestOfRun(t *testing.T) {
 	in := func(s rotation.State) rotation.Run { return rotation.Run{ID: "r", Steps: 3, State: s} }
 	with := func(r rotation.Run, change func(*rotation.Run)) rotation.Run { change(&r); return r }
 	waits := func(r *rotation.Run) { r.Asked, r.Moved, r.Total = true, 1, 2 }
+	leaked := func(r *rotation.Run) { r.RevokeOld = true }
 	tried := func(n int) func(*rotation.Run) {
 		return func(r *rotation.Run) { r.Attempts, r.Problem = n, "it is down" }
 	}
@@ -26,6 +27,9 @@ func TestOfRun(t *testing.T) {
 		want          string
 	}{
 		{"new", rotation.Run{}, in(rotation.Planned), "r-3-started"},
+		{"new, since it is leaked", rotation.Run{}, with(in(rotation.Planned), leaked), "r-3-leaked r-3-started"},
+		{"leaked meanwhile", in(rotation.Propagating), with(in(rotation.Propagating), leaked), "r-3-leaked"},
+		{"leaked, and done", with(in(rotation.Retiring), leaked), with(in(rotation.Done), leaked), "r-3-done"},
 		{"created", in(rotation.Planned), in(rotation.Created), ""},
 		{"set", in(rotation.Created), in(rotation.Set), ""},
 		{"tested", in(rotation.Set), in(rotation.Tested), ""},
@@ -51,7 +55,7 @@ func TestOfRun(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []string
-			for _, e := range OfRun(&c.before, &c.after, time.Now()) {
+			for _, e := range OfRun(&c.before, &c.after, "user:bob", time.Now()) {
 				got = append(got, e.ID)
 			}
 			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
@@ -79,7 +83,7 @@ func TestEventSaysHowTheRunIs(t *testing.T) {
 		ID: "r", Steps: 9, Cluster: "eu", State: rotation.RolledBack, From: 7, To: 8, Moved: 2, Total: 3, Reason: "two pods crash", By: "user:alice",
 		Definition: rotation.Definition{Name: "payments/database", Spec: rotation.Spec{Path: "production/payments/database"}},
 	}
-	got := OfRun(&rotation.Run{State: rotation.Revoking}, &run, now)
+	got := OfRun(&rotation.Run{State: rotation.Revoking}, &run, "", now)
 	want := []Event{{
 		ID: "r-9-rolledback", Type: RotationRolledBack, Time: now, Cluster: "eu", Path: "production/payments/database", Rotation: "payments/database", Run: "r",
 		State: "rolledBack", FromVersion: 7, ToVersion: 8, Consumers: &Consumers{Moved: 2, Total: 3}, Reason: "two pods crash", By: "user:alice",
