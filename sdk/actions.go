@@ -54,5 +54,6 @@ func AuditActions() []string {
 		"rotation-fail",
 		"rotation-step",
 		"rotation-sync",
+		"notification-test",
 	}
 }

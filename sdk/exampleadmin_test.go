@@ -180,6 +180,21 @@ func ExampleClient_Backup() {
 	// Output: true <nil>
 }
 
+func ExampleClient_TestNotifications() {
+	client, end := answering("POST /v1/notifications/test", `{"sinks":[{"sink":"chat","kind":"slack","delivered":true},{"sink":"siem","kind":"webhook","delivered":false,"detail":"it did not answer in time"}]}`)
+	defer end()
+
+	answers, err := client.TestNotifications(context.Background(), "")
+	for _, a := range answers {
+		fmt.Println(a.Sink, a.Delivered, a.Detail)
+	}
+	fmt.Println(err)
+	// Output:
+	// chat true
+	// siem false it did not answer in time
+	// <nil>
+}
+
 func ExampleClient_KeyringStatus() {
 	client, end := answering("GET /v1/keyring", `{"root":{"kind":"kms","state":"current"},"keys":[{"id":17,"state":"primary","versions":120}],"replicas":[]}`)
 	defer end()

@@ -75,7 +75,10 @@ type Config struct {
 	// OIDCConfig is a file that names OpenID Connect issuers, and may change while this
 	// process runs; there are none when it is empty.
 	OIDCConfig string
-	LogLevel   slog.Level
+	// NotificationsConfig is a file that names the sinks of notifications, and may change
+	// while this process runs; nothing is told when it is empty.
+	NotificationsConfig string
+	LogLevel            slog.Level
 	// AuditLog is where the audit rows that this process writes are printed: auditStdout, or
 	// nowhere when empty.
 	AuditLog string
@@ -176,6 +179,7 @@ func (c *Config) bind(fs *flag.FlagSet) {
 	fs.StringVar(&c.APITLSDir, "api-tls-dir", "", "folder with a supplied tls.crt and tls.key; self-managed when empty")
 	fs.StringVar(&c.TokenAudience, "token-audience", "coffer", "audience that bearer tokens must be issued for")
 	fs.StringVar(&c.OIDCConfig, "oidc-config", "", "file that names OpenID Connect issuers whose tokens are believed besides those of Kubernetes; read again when it changes")
+	fs.StringVar(&c.NotificationsConfig, "notifications-config", "", "file that names whom to tell of rotations and of overdue and leaked secrets: chats, webhooks, receivers of CloudEvents; read again when it changes")
 	fs.StringVar(&c.AuditLog, "audit-log", "", "stdout: print each audit row that this replica writes as a JSON line on standard output, once it is durable; nowhere when empty")
 	fs.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 }

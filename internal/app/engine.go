@@ -35,6 +35,8 @@ type EngineConfig struct {
 	AuditTail io.Writer
 	// ReaderWindow is how long who read a version over the API counts as one that has it; vault.DefaultReaderWindow when 0.
 	ReaderWindow time.Duration
+	// Notify has events kept for who delivers them.
+	Notify bool
 }
 
 // OpenEngine connects to the vault, migrates its database and opens its keyring,
@@ -44,7 +46,7 @@ func OpenEngine(ctx context.Context, c EngineConfig) (*vault.Engine, func(), err
 	engine, closeEngine, err := vault.Open(ctx, vault.Options{
 		DatabaseURL: c.DatabaseURL, DatabaseFiles: c.DatabaseFiles, RedisURL: c.RedisURL, RedisFiles: c.RedisFiles, Root: c.Root, CacheBytes: c.CacheBytes, Logger: c.Logger, Registerer: c.Registerer,
 		AuditHeads: c.AuditHeads, OwnerURL: c.Owner.URL, OwnerFiles: c.Owner.Files, AuditRetention: c.AuditRetentionMonths,
-		AuditTail: c.AuditTail, ReaderWindow: c.ReaderWindow,
+		AuditTail: c.AuditTail, ReaderWindow: c.ReaderWindow, Notify: c.Notify,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the vault: %w", err)

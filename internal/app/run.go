@@ -107,7 +107,7 @@ func openConfigured(ctx context.Context, c Config, heads vault.HeadsExporter, lo
 		return OpenEngine(ctx, EngineConfig{
 			DatabaseURL: database.URL, DatabaseFiles: database.Files, RedisURL: redis.URL, RedisFiles: redis.Files, Root: root, CacheBytes: uint64(c.CacheSize.Value()),
 			Logger: logger, Registerer: metrics.Registry, AuditHeads: heads, Owner: owner, AuditRetentionMonths: c.AuditRetentionMonths,
-			AuditTail: tail, ReaderWindow: c.ReaderWindow,
+			AuditTail: tail, ReaderWindow: c.ReaderWindow, Notify: c.NotificationsConfig != "",
 		})
 	})
 	if err != nil {

@@ -28,6 +28,7 @@ import (
 	"github.com/coffer-vault/coffer/controllers/vaultsecret"
 	"github.com/coffer-vault/coffer/internal/authn"
 	"github.com/coffer-vault/coffer/internal/authn/issuers"
+	"github.com/coffer-vault/coffer/internal/notify"
 	"github.com/coffer-vault/coffer/internal/server"
 	"github.com/coffer-vault/coffer/internal/servercert"
 	"github.com/coffer-vault/coffer/internal/vault"
@@ -127,8 +128,13 @@ func setupAPI(ctx context.Context, mgr manager.Manager, engine *vault.Engine, c 
 		Namespaces: c.knownNamespaces(), Issuers: known, Registerer: metrics.Registry,
 	})
 	ending := make(chan struct{})
+	notifier, err := setupNotifier(mgr, engine, c, logger)
+	if err != nil {
+		return err
+	}
 	handler := server.New(server.Config{
 		Vault: engine, Authenticator: authenticator, Logger: logger, Registerer: metrics.Registry, Ending: ending,
+		Notifications: notify.Tester{Vault: engine, Notifier: notifier},
 	})
 	api := &apiServer{
 		handler: handler, getCertificate: getCertificate, listener: listener, logger: logger, timeouts: apiTimeouts, drain: drainDelay, ending: ending,
@@ -145,6 +151,19 @@ func openIssuers(c Config, logger *slog.Logger) (*issuers.File, error) {
 		return nil, nil
 	}
 	return issuers.Open(issuers.Options{File: c.OIDCConfig, Audience: c.TokenAudience, Logger: logger, Registerer: metrics.Registry})
+}
+
+// setupNotifier returns nil when no file is given.
+func setupNotifier(mgr manager.Manager, engine *vault.Engine, c Config, logger *slog.Logger) (*notify.Notifier, error) {
+	if c.NotificationsConfig == "" {
+		return nil, nil
+	}
+	config, err := notify.Open(c.NotificationsConfig, logger)
+	if err != nil {
+		return nil, err
+	}
+	notifier := notify.New(notify.Options{Vault: engine, Config: config, Logger: logger, Registerer: metrics.Registry})
+	return notifier, mgr.Add(notifier)
 }
 
 // setupCertificate returns the supplied certificate, reloaded when its files

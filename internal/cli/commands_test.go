@@ -36,7 +36,7 @@ func eachCommand(visit func(name string, cmd *cobra.Command)) {
 func TestEveryCommandHasFormats(t *testing.T) {
 	without := map[string]string{
 		"completion": "a script for a shell", "help": "for people",
-		"context": "its commands have", "keyring": "its commands have", "policy": "its commands have", "rotation": "its commands have",
+		"context": "its commands have", "keyring": "its commands have", "notifications": "its commands have", "policy": "its commands have", "rotation": "its commands have",
 		"run": "what it prints is the process's",
 	}
 	withoutName := map[string]string{
@@ -74,7 +74,7 @@ func TestEveryCommandHasFormats(t *testing.T) {
 func TestEveryCommandIsScripted(t *testing.T) {
 	asksNoVault := []string{
 		"completion", "completion bash", "completion fish", "completion powershell", "completion zsh", "context", "context list", "context show", "context use",
-		"help", "keyring", "logout", "policy", "restore", "rotation", "scan", "version",
+		"help", "keyring", "logout", "notifications", "policy", "restore", "rotation", "scan", "version",
 	}
 	otherwise := map[string]string{
 		"completion bash 2": "cobra's own", "completion fish 2": "cobra's own", "completion powershell 2": "cobra's own", "completion zsh 2": "cobra's own", "help 2": "cobra's own",

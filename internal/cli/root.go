@@ -40,7 +40,7 @@ exist and one that you may not use give the same answer.
 		cmd.GroupID = "secrets"
 		root.AddCommand(cmd)
 	}
-	for _, cmd := range []*cobra.Command{s.status(), s.audit(), s.rotation(), s.explain(), s.policy(), s.consumers(), s.leak(), s.keyring(), s.backup(), s.restoreBackup()} {
+	for _, cmd := range []*cobra.Command{s.status(), s.audit(), s.rotation(), s.explain(), s.policy(), s.consumers(), s.leak(), s.keyring(), s.notifications(), s.backup(), s.restoreBackup()} {
 		cmd.GroupID = "oversight"
 		root.AddCommand(cmd)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -27,6 +28,7 @@ import (
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/internal/authn"
+	"github.com/coffer-vault/coffer/internal/notify"
 	"github.com/coffer-vault/coffer/internal/server"
 	"github.com/coffer-vault/coffer/internal/testkit"
 	"github.com/coffer-vault/coffer/internal/vault"
@@ -77,12 +79,35 @@ func install(t *testing.T) *installation {
 		Vault:         vault.Engine,
 		Authenticator: authn.New(authn.Options{Client: c, Reader: c, Audience: "coffer", Cluster: "default"}),
 		Logger:        slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Notifications: notifications(t, vault.Engine),
 		Rate:          10000, Burst: 10000, // what limits a caller is the server's own test
 	}))
 	t.Cleanup(s.Close)
 	caCert := filepath.Join(t.TempDir(), "ca.crt")
 	must(t, os.WriteFile(caCert, pemOf(s.Certificate().Raw), 0o600))
 	return &installation{vault: vault, kube: c, url: s.URL, caCert: caCert, kubeconfig: writeKubeconfig(t, config)}
+}
+
+// notifications go to a chat, and to a hook that takes none.
+func notifications(t *testing.T, engine *vault.Engine) notify.Tester {
+	t.Helper()
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/chat" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	t.Cleanup(receiver.Close)
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	must(t, os.WriteFile(file, fmt.Appendf(nil, `apiVersion: vault.coffer.dev/v1alpha1
+kind: NotificationConfiguration
+reach: {networks: [127.0.0.0/8], http: true}
+sinks:
+  - {name: chat, kind: slack, url: "%[1]s/chat"}
+  - {name: hook, kind: webhook, url: "%[1]s/hook"}
+`, receiver.URL), 0o600))
+	config, err := notify.Open(file, slog.New(slog.DiscardHandler))
+	must(t, err)
+	return notify.Tester{Vault: engine, Notifier: notify.New(notify.Options{Vault: engine, Config: config})}
 }
 
 // writeKubeconfig makes the file that a person with the rights of config has. Its context

@@ -295,6 +295,7 @@ func FuzzRequest(f *testing.F) {
 		{"POST", "/v1/secret/versions/destroy?path=a/b", `{"versions":null}`},
 		{"POST", "/v1/keyring/keys/4294967296/promote", ""},
 		{"DELETE", "/v1/keyring/keys/-1", ""},
+		{"POST", "/v1/notifications/test?sink=a", ""},
 		{"GET", "/v1/watch?prefix=a/&path=a/b&path=c", ""},
 		{"GET", "/v1/watch?path=..&path=", ""},
 	}

@@ -58,7 +58,7 @@ func TestOpenAPIDescribesEveryOperation(t *testing.T) {
 		"DELETE /v1/keyring/keys/{id}", "DELETE /v1/secret", "GET /v1/audit", "GET /v1/consumers", "GET /v1/explain", "GET /v1/keyring", "GET /v1/leak", "GET /v1/policies", "GET /v1/policies/show", "GET /v1/rotation", "GET /v1/rotation/overdue", "GET /v1/rotations", "GET /v1/rotations/show", "GET /v1/secret",
 		"GET /v1/secret/metadata", "GET /v1/secret/versions", "GET /v1/secrets", "GET /v1/watch", "GET /v1/whoami", "PATCH /v1/secret", "PATCH /v1/secret/properties", "POST /v1/audit/export", "POST /v1/audit/verify", "POST /v1/backup", "POST /v1/consumers/forget", "POST /v1/keyring/keys",
 		"POST /v1/keyring/keys/{id}/promote", "POST /v1/keyring/keys/{id}/retire", "POST /v1/keyring/rewrap", "POST /v1/leak",
-		"POST /v1/rotations/approve", "POST /v1/rotations/cancel", "POST /v1/rotations/run",
+		"POST /v1/notifications/test", "POST /v1/rotations/approve", "POST /v1/rotations/cancel", "POST /v1/rotations/run",
 		"POST /v1/secret/destroy", "POST /v1/secret/promote", "POST /v1/secret/rollback", "POST /v1/secret/rotate", "POST /v1/secret/undelete",
 		"POST /v1/secret/versions/delete", "POST /v1/secret/versions/destroy", "POST /v1/secret/versions/undelete", "PUT /v1/secret",
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
+	"github.com/coffer-vault/coffer/internal/vault/notification"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/rotation"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
@@ -97,10 +98,18 @@ type Authenticator interface {
 	ServiceAccountUID(ctx context.Context, namespace, name string) (string, error)
 }
 
+// Notifications sends tests to who is told of what happens; notify.Tester is one.
+type Notifications interface {
+	// Test sends one to the sink of that name, or to all when it is empty.
+	Test(ctx context.Context, caller secret.Caller, sink string) ([]notification.Answer, error)
+}
+
 // Config is what a server works with. Vault and Authenticator are needed.
 type Config struct {
 	Vault         Vault
 	Authenticator Authenticator
+	// Notifications may be nil, when nobody is told of anything.
+	Notifications Notifications
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
 	// Registerer takes the metrics; none when nil.
@@ -118,6 +127,7 @@ type Config struct {
 type api struct {
 	vault         Vault
 	authenticator Authenticator
+	notifications Notifications
 	limiters      *limiters[*rate.Limiter]  // of requests, by caller
 	checks        *limiters[*addressChecks] // of tokens, by address
 	turns         *turns
@@ -143,7 +153,7 @@ func New(c Config) http.Handler {
 		c.Burst = defaultBurst
 	}
 	a := &api{
-		vault: c.Vault, authenticator: c.Authenticator,
+		vault: c.Vault, authenticator: c.Authenticator, notifications: c.Notifications,
 		limiters: newLimiters(func() *rate.Limiter { return rate.NewLimiter(c.Rate, c.Burst) }),
 		checks:   newLimiters(newAddressChecks), turns: newTurns(), bodies: newBodies(), holder: newHolder(), logger: c.Logger,
 		watches: newWatches(c.Watches), ending: c.Ending, metrics: newMetrics(c.Registerer),
@@ -194,6 +204,7 @@ func (a *api) register(mux *http.ServeMux) []byte {
 	a.registerPolicies(h)
 	a.registerBackup(h)
 	a.registerKeyring(h)
+	a.registerNotifications(h)
 	description, err := json.MarshalIndent(h.OpenAPI(), "", "  ")
 	if err != nil {
 		panic(err) // the types are fixed: any test finds it

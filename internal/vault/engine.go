@@ -85,6 +85,8 @@ type Config struct {
 	RewrapBatch int
 	// ReaderWindow is that of Options.
 	ReaderWindow time.Duration
+	// Notify is that of Options.
+	Notify bool
 }
 
 // Engine is the vault. It is safe for concurrent use, also by several processes
@@ -120,6 +122,7 @@ type Engine struct {
 	// readerWindow is Config.ReaderWindow, never 0.
 	readerWindow time.Duration
 	readers      readerLog
+	notify       bool // Config.Notify
 	// erasable is why the role of store may do more to the log than add rows; nil while it is not known.
 	erasable atomic.Pointer[string]
 
@@ -155,7 +158,7 @@ func New(c Config) *Engine {
 		policies: map[string]*ruleSet{}, rotations: map[string]int64{}, replica: store.Replica{ID: uuid.New(), Name: c.Replica},
 		watchGate: semaphore.NewWeighted(watchReads),
 		heads:     c.AuditHeads, lookups: newLookups(c.Store), boxes: newBoxes(c.Store), rewrapBatch: c.RewrapBatch,
-		readerWindow: c.ReaderWindow, readers: newReaderLog(),
+		readerWindow: c.ReaderWindow, readers: newReaderLog(), notify: c.Notify,
 		chain: audit.Chain{MAC: c.Keyring.MAC, Vault: c.VaultID},
 	}
 	e.positions = sync.OnceValues(e.newPositions)

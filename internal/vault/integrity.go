@@ -35,6 +35,8 @@ const (
 	purposeRotations    = "vault/rotation-set/1"
 	purposeRotationRun  = "vault/rotation-run/1"
 	purposeRotationStep = "vault/rotation-step/1"
+
+	purposeNotification = "vault/notification/1"
 )
 
 // secretMAC covers all that the row says: sealing does not stop an edit of the

@@ -59,6 +59,8 @@ type Options struct {
 	RewrapBatch int
 	// ReaderWindow is how long who read a version over the API counts as one that has it; DefaultReaderWindow when 0.
 	ReaderWindow time.Duration
+	// Notify has events kept for who delivers them. Without it nothing is told.
+	Notify bool
 }
 
 // Open connects to Postgres, brings its schema up to date, makes the vault's
@@ -83,7 +85,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, _ func(), err error) {
 		}
 	}()
 	config := Config{Store: db, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Replica: o.Replica, AuditHeads: o.AuditHeads,
-		AuditTail: o.AuditTail, Owner: owner, AuditRetention: o.AuditRetention, RewrapBatch: o.RewrapBatch, ReaderWindow: o.ReaderWindow}
+		AuditTail: o.AuditTail, Owner: owner, AuditRetention: o.AuditRetention, RewrapBatch: o.RewrapBatch, ReaderWindow: o.ReaderWindow, Notify: o.Notify}
 	if config.VaultID, config.Keyring, err = openKeyring(ctx, db, o.Root, config.Clock); err != nil {
 		return nil, nil, err
 	}

@@ -122,6 +122,8 @@ func TestOrdinaryRoleHasTheseRights(t *testing.T) {
 		"goose_db_version_id_seq: USAGE",
 		"idempotency_keys: DELETE INSERT SELECT UPDATE",
 		"key_encryption_keys: DELETE INSERT SELECT UPDATE",
+		"notifications: DELETE INSERT SELECT UPDATE",
+		"overdue_notices: DELETE INSERT SELECT UPDATE",
 		"policies: DELETE INSERT SELECT UPDATE",
 		"policy_sets: DELETE INSERT SELECT UPDATE",
 		"readers: DELETE INSERT SELECT UPDATE",

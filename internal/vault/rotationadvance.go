@@ -8,6 +8,7 @@ import (
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
+	"github.com/coffer-vault/coffer/internal/vault/notification"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/rotation"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
@@ -104,7 +105,7 @@ func (a *advance) write(ctx context.Context, tx *store.Tx, record func(audit.Ent
 		tx.InsertRotationStep(e.sealStep(row.ID, &run, run.Detail(), a.now))
 		record(itself.entry(&run, fmt.Sprintf("%s: %s to %s", run.Definition.Name, before.State, run.State)))
 	}
-	return nil
+	return e.tell(tx, notification.OfRun(before, &run, "", a.now)...)
 }
 
 // rotationActor is who does something with a run.

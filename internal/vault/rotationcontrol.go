@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/notification"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/rotation"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
@@ -140,7 +141,7 @@ func (e *Engine) rewriteRun(
 		tx.ChangeRotationRun(row)
 		tx.InsertRotationStep(e.sealStep(row.ID, &run, fmt.Sprintf("%s by %s", by.action, by.caller), e.now()))
 		record(by.entry(&run, fmt.Sprintf("%s: %s", run.Definition.Name, before.State)))
-		return nil
+		return e.tell(tx, notification.OfRun(&before, &run, by.caller.String(), e.now())...)
 	})
 	if err == nil {
 		e.metrics.wrote(&run) // it had not ended before

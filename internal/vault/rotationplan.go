@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/notification"
 	"github.com/coffer-vault/coffer/internal/vault/rotation"
 	"github.com/coffer-vault/coffer/internal/vault/rotation/schedule"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
@@ -180,10 +181,11 @@ func (e *Engine) planRun(ctx context.Context, by rotationActor, d *definedRotati
 	err = e.transact(ctx, by.action, func(tx *store.Tx, record func(audit.Entry)) error {
 		var err error
 		inserted, err = tx.InsertRotationRun(ctx, row, e.sealStep(row.ID, &run, run.Detail(), run.EnteredAt))
-		if err == nil && inserted {
-			record(by.entry(&run, fmt.Sprintf("%s: planned, %s", d.definition.Name, run.Detail())))
+		if err != nil || !inserted {
+			return err
 		}
-		return err
+		record(by.entry(&run, fmt.Sprintf("%s: planned, %s", d.definition.Name, run.Detail())))
+		return e.tell(tx, notification.OfRun(nil, &run, "", run.EnteredAt)...)
 	})
 	if err != nil || !inserted {
 		return nil, err

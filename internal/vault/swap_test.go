@@ -70,6 +70,8 @@ var otherTables = map[string]string{
 	"changes":          "it only says where to look: TestFollowSurvivesRedis and the cursor's model",
 	"changes_removed":  "one row and one column, which only says how far the feed goes back",
 	"replicas":         "it only says how long a promotion waits: keyTampering",
+	"notifications":    "TestSwappedNotificationsAreNotTold",
+	"overdue_notices":  "it only says when a reminder comes again",
 	"goose_db_version": "the migrations' own",
 }
 

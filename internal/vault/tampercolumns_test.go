@@ -1,15 +1,18 @@
 package vault_test
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/changes"
+	"github.com/coffer-vault/coffer/internal/vault/notification"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
 )
@@ -75,6 +78,13 @@ var columnEdits = map[string]string{
 	"rotation_steps.run_id": `run_id = gen_random_uuid()`, "rotation_steps.number": `number = number + 1`, "rotation_steps.state": `state = 'done'`,
 	"rotation_steps.detail": `detail = 'x'`, "rotation_steps.at": `at = at - interval '1 day'`, "rotation_steps.mac": `mac = ''`,
 
+	"notifications.event": `event = event || 'x'`, "notifications.sink": `sink = 'chat'`, "notifications.at": `at = at - interval '1 day'`,
+	"notifications.body": `body = replace(body::text, 'started', 'done')::json`, "notifications.mac": `mac = ''`, "notifications.epoch": `epoch = epoch + 1`,
+	"notifications.leased_until": `leased_until = now() + interval '1 day'`, "notifications.look_at": `look_at = now() + interval '1 day'`,
+
+	"overdue_notices.path": `path = path || 'x'`, "overdue_notices.due_at": `due_at = due_at - interval '1 day'`,
+	"overdue_notices.told_at": `told_at = told_at - interval '1 day'`, "overdue_notices.times": `times = times + 1`,
+
 	// Of an identity Postgres takes only the next number.
 	"changes.position": `position = DEFAULT`, "changes.xid": `xid = pg_current_xact_id()`, "changes.written_at": `written_at = written_at - interval '1 day'`,
 	"changes.kind": `kind = 'metadata'`, "changes.path": `path = path || 'x'`, "changes.version": `version = version + 1`,
@@ -91,6 +101,13 @@ var harmlessColumns = map[string]string{
 	"rotation_runs.epoch":        "who works on the run loses it, and whoever takes it next does again what can be done again",
 	"rotation_runs.leased_until": "the run waits longer, or a second replica takes it: of the two only the second can write",
 	"rotation_runs.look_at":      "the run waits longer, or is looked at sooner",
+	"notifications.epoch":        "who delivers it loses it, and another replica delivers it again, under the same id",
+	"notifications.leased_until": "it is delivered later, or twice: who can write here can remove it too",
+	"notifications.look_at":      "as leased_until",
+	"overdue_notices.path":       "it only says when a reminder comes again; the list of what is overdue does not ask it",
+	"overdue_notices.due_at":     "as path",
+	"overdue_notices.told_at":    "as path",
+	"overdue_notices.times":      "as path",
 	"readers.path":               "it is a row less, which nobody notices until its reader reads again",
 }
 
@@ -110,6 +127,7 @@ var columnProbes = map[string]func(*edited){
 	"policy_sets": (*edited).decides, "policies": (*edited).decides,
 	"consumer_sets": (*edited).consumers, "consumers": (*edited).consumers, "readers": (*edited).consumers,
 	"rotation_sets": (*edited).rotates, "rotations": (*edited).rotates, "rotation_runs": (*edited).runs, "rotation_steps": (*edited).shows,
+	"notifications": (*edited).tells, "overdue_notices": (*edited).tells,
 	"changes": (*edited).follows, "changes_removed": (*edited).follows,
 }
 
@@ -127,7 +145,7 @@ type edited struct {
 
 // TestEveryColumnIsCovered edits each column there is, of each table there is; one without a case fails.
 func TestEveryColumnIsCovered(t *testing.T) {
-	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true, Notify: true})
 	s := &edited{Env: env, t: t, api: vaulttest.ServiceAccount("payments", "api", "production")}
 	s.write()
 	conn := connect(t, env)
@@ -183,6 +201,7 @@ func (s *edited) write() {
 	wantRead(s.t, s.Engine, s.api, ref(s.t, "p/one", 0), "v")
 	s.writeRotations()
 	exec(s.t, s.Env, `INSERT INTO changes_removed (below) VALUES ('3')`)
+	exec(s.t, s.Env, `INSERT INTO overdue_notices (path, due_at, told_at, times) VALUES ('p/one', now(), now(), 1)`)
 }
 
 // columnNames are the columns of a table; generated "NEVER" leaves out those that Postgres itself keeps.
@@ -240,6 +259,17 @@ func (s *edited) change() string {
 	path := fmt.Sprintf("feed/n%d", s.changes)
 	s.Put(s.t, path, "v")
 	return "put " + path + " 1"
+}
+
+// tells: nobody is told of an event that was changed.
+func (s *edited) tells() {
+	s.t.Helper()
+	_, err := s.quiet.RouteNotifications(s.t.Context(), func(*notification.Event) []string { return []string{"chat"} })
+	must(s.t, err)
+	claim, err := s.quiet.ClaimNotification(s.t.Context(), "chat", time.Minute)
+	if claim != nil || err != nil && !errors.Is(err, secret.ErrTampered) {
+		s.t.Errorf("%s: a changed event is told: %v", s.column, err)
+	}
 }
 
 // repeats: the write is not answered by a row that was changed.

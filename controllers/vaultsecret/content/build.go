@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/safetemplate"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
@@ -22,7 +23,7 @@ var (
 	// ErrConflict: two sources give one key, and nothing says which counts.
 	ErrConflict = errors.New("two sources give the same key")
 	// ErrTemplate: a template is not allowed, or cannot be rendered.
-	ErrTemplate = errors.New("the template cannot be rendered")
+	ErrTemplate = safetemplate.ErrTemplate
 	// ErrType: the data do not fit the type of the Secret.
 	ErrType = errors.New("the content does not fit the type of the Secret")
 	// ErrTooLarge: the Secret would be larger than Kubernetes takes.
@@ -72,6 +73,15 @@ func Build(spec *vaultv1alpha1.VaultSecretSpec, values map[secret.Ref]secret.Val
 		return nil, err
 	}
 	return data, checkType(corev1.SecretType(spec.Target.Type), data)
+}
+
+// render says of a key that is missing where it could come from.
+func render(templates map[string]string, data map[string][]byte) (map[string][]byte, error) {
+	rendered, err := safetemplate.Render(templates, data)
+	if errors.Is(err, safetemplate.ErrNoSuchKey) {
+		err = fmt.Errorf("%w; give it by path, dataFrom or data", err)
+	}
+	return rendered, err
 }
 
 // named is a part of a value, with the name that it has before it becomes a key.

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/safetemplate"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
@@ -255,7 +256,7 @@ func TestValidateTemplates(t *testing.T) {
 		`key "T1"`:                           templates("a", "{{ .user"),
 		`the function "call" is not allowed`: templates("{{ call .user }}"),
 		"range runs over the keys only":      templates("{{ range 9 }}{{ end }}"),
-		"at most 65536 are allowed":          templates(strings.Repeat("x", maxTemplateBytes), "x"),
+		"at most 65536 are allowed":          templates(strings.Repeat("x", safetemplate.MaxBytes), "x"),
 	} {
 		if err := Validate(s); !errors.Is(err, ErrTemplate) || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to say %q", err, want)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/safetemplate"
 )
 
 // ours is the domain of the labels and annotations that are Coffer's own.
@@ -39,7 +40,7 @@ func Validate(spec *vaultv1alpha1.VaultSecretSpec) error {
 		}
 	}
 	target := &spec.Target
-	if err := checkTemplates(target.Template); err != nil {
+	if err := safetemplate.Check(target.Template); err != nil {
 		return err
 	}
 	for what, metadata := range map[string]map[string]string{"label": target.Labels, "annotation": target.Annotations} {

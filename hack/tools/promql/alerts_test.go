@@ -64,6 +64,18 @@ var situations = map[string][]struct {
 		{"made within a day", false, []string{`coffer_audit_months_missing{pod="a"} 1x1400 0x200`}},
 		{"all there", false, []string{`coffer_audit_months_missing{pod="a"} 0x1500`}},
 	},
+	"CofferNotificationsLate": {
+		{"for long", true, []string{`coffer_notifications_oldest_seconds{pod="a"} 0+60x40`, `coffer_notifications_oldest_seconds{pod="b"} 0x40`}},
+		{"delivered in time", false, []string{`coffer_notifications_oldest_seconds{pod="a"} 0+60x10 0x40`}},
+		{"none waits", false, []string{`coffer_notifications_oldest_seconds{pod="a"} 0x40`}},
+	},
+	"CofferNotificationsGivenUp": {
+		{"the first of a replica", true, []string{`coffer_notifications_total{pod="a",sink="chat",result="refused"} _x30 1x5`}},
+		{"one more", true, []string{`coffer_notifications_total{pod="a",sink="chat",result="expired"} 3x30 4x5`}},
+		{"tried again, and delivered", false, []string{
+			`coffer_notifications_total{pod="a",sink="chat",result="failed"} 0+1x40`, `coffer_notifications_total{pod="a",sink="chat",result="delivered"} _x20 1+1x20`,
+		}},
+	},
 	"CofferVaultUnavailable": {
 		{"for ten minutes", true, []string{`coffer_engine_operation_seconds_count{pod="a",operation="read",result="unavailable"} _x5 1+1x10`}},
 		{"on one replica after the other", true, []string{

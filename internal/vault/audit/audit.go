@@ -103,6 +103,8 @@ const (
 	RotationApprove Action = "rotation-approve"
 	RotationCancel  Action = "rotation-cancel"
 	RotationFail    Action = "rotation-fail"
+	// NotificationTest sends a test to the sinks of notifications; Path is sys/notifications.
+	NotificationTest Action = "notification-test"
 )
 
 // Actions are all of them, for who offers them to people.
@@ -112,6 +114,7 @@ func Actions() []Action {
 		DeleteVersions, UndeleteVersions, DestroyVersions, Explain, Policy, PolicyList, PolicyShow, KeyringStatus, KeyAdd, KeyPromote, KeyRetire, KeyDestroy,
 		Rewrap, RootRewrap, Backup, Audit, Export, Verify, Watch, Consumers, LeakReport, Leak, Acknowledge, ConsumersForget, Anchor, Checkpoint,
 		RotationList, RotationShow, RotationRun, RotationApprove, RotationCancel, RotationFail, RotationStep, RotationSync,
+		NotificationTest,
 	}
 }
 

@@ -112,7 +112,8 @@ func (s *Spec) wait() time.Duration {
 	return time.Duration(s.Consumed.Wait)
 }
 
-func (s *Spec) attempts() int {
+// MaxAttempts is Attempts or its default.
+func (s *Spec) MaxAttempts() int {
 	if s.Attempts == 0 {
 		return DefaultAttempts
 	}

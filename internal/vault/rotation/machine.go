@@ -153,7 +153,7 @@ func (r Run) After(o Outcome, now time.Time, pace Pace) (_ Run, wait time.Durati
 // afterFailure tries again, or gives up. Beyond the point from which there is no other way, it never gives up by itself.
 func (r Run) afterFailure(o Outcome, now time.Time, pace Pace) (Run, time.Duration) {
 	r.Attempts++
-	if r.State.stoppable() && (o.Permanent || r.Attempts >= r.Definition.attempts()) && r.Next() != Count {
+	if r.State.stoppable() && (o.Permanent || r.Attempts >= r.Definition.MaxAttempts()) && r.Next() != Count {
 		return r.fail(fmt.Sprintf("%s: %v", r.Next(), o.Err), now), 0
 	}
 	r.Problem = o.Err.Error()

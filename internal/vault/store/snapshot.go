@@ -52,8 +52,8 @@ func (s *Store) ReadSnapshot(ctx context.Context, f func(*Snapshot) error) error
 }
 
 // notInSnapshot are goose's own table, news that have been told and how far they were
-// removed, and who serves the vault now.
-const notInSnapshot = `('goose_db_version', 'changes', 'changes_removed', 'replicas')`
+// removed, what is about to be told to people, and who serves the vault now.
+const notInSnapshot = `('goose_db_version', 'changes', 'changes_removed', 'notifications', 'replicas')`
 
 func (s *Snapshot) readContents(ctx context.Context) error {
 	if err := s.tx.QueryRow(ctx, `SELECT max(version_id) FROM goose_db_version`).Scan(&s.SchemaVersion); err != nil {

@@ -42,6 +42,7 @@ type Env struct {
 	clock      func() time.Time
 	cacheBytes uint64
 	retention  int
+	notify     bool
 	end        func() // closes Engine
 
 	mu      sync.Mutex
@@ -63,6 +64,8 @@ type Config struct {
 	CacheBytes uint64
 	// AuditRetention is vault.Options.AuditRetention.
 	AuditRetention int
+	// Notify is vault.Options.Notify.
+	Notify bool
 }
 
 // New returns an engine on a vault of the test's own.
@@ -81,7 +84,7 @@ func Start(t testing.TB) *Env {
 func StartWith(t testing.TB, c Config) *Env {
 	t.Helper()
 	env := &Env{
-		DSN: c.DSN, RedisURL: c.RedisURL, Root: Root(t), clock: c.Clock, cacheBytes: c.CacheBytes, retention: c.AuditRetention, allowed: map[string][]policy.Rule{},
+		DSN: c.DSN, RedisURL: c.RedisURL, Root: Root(t), clock: c.Clock, cacheBytes: c.CacheBytes, retention: c.AuditRetention, notify: c.Notify, allowed: map[string][]policy.Rule{},
 		Admin: secret.Caller{Kind: secret.KindUser, Cluster: adminCluster, Name: "admin", Address: "127.0.0.1"},
 	}
 	if c.Root != nil {
@@ -114,7 +117,7 @@ func (e *Env) open(t testing.TB) (*vault.Engine, func()) {
 	t.Helper()
 	options := vault.Options{
 		DatabaseURL: e.DSN, RedisURL: e.RedisURL, Root: e.Root, Clock: e.clock, CacheBytes: e.cacheBytes,
-		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), AuditRetention: e.retention,
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), AuditRetention: e.retention, Notify: e.notify,
 	}
 	if e.Roles.Ordinary != "" {
 		options.DatabaseURL, options.OwnerURL = e.Roles.Ordinary, e.Roles.Owner

@@ -2,10 +2,7 @@ package webhook
 
 import (
 	"fmt"
-	"net/http"
 	"net/url"
-
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator"
 )
@@ -58,16 +55,13 @@ func New(c Config, own rotator.Credential, limits Limits) (rotator.Rotator, erro
 	if err != nil {
 		return nil, err
 	}
-	signer, err := standardwebhooks.NewWebhook(own[SigningKeyPart])
-	if err != nil || !longEnough(own[SigningKeyPart]) {
+	signer, err := NewSigner(own[SigningKeyPart])
+	if err != nil {
 		return nil, fmt.Errorf("%w: the part %q of the webhook's own credential is no key such as whsec_ and 24 to 64 random bytes in base64", rotator.ErrSetup, SigningKeyPart)
 	}
 	secured, err := rotator.TLS{CA: c.TLS.CA}.Config(address.Hostname())
 	if err != nil {
 		return nil, err
 	}
-	return &hook{config: c, url: address, signer: signer, client: &http.Client{
-		Transport:     limits.transport(address.Hostname(), secured),
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	return &hook{config: c, url: address, signer: signer, client: limits.Client(address.Hostname(), secured)}, nil
 }

@@ -9,11 +9,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/sethvargo/go-retry"
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator"
 )
@@ -29,7 +27,7 @@ const (
 type hook struct {
 	config Config
 	url    *url.URL
-	signer *standardwebhooks.Webhook
+	signer *Signer
 	client *http.Client
 }
 
@@ -107,16 +105,11 @@ func (h *hook) send(ctx context.Context, m message, body []byte) ([]byte, error)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: its url makes no request", rotator.ErrSetup, h.where(m))
 	}
-	now := time.Now()
-	signature, err := h.signer.Sign(id(m), now, body)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: the request cannot be signed", rotator.ErrSetup, h.where(m))
-	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "coffer-rotator")
-	request.Header.Set(standardwebhooks.HeaderWebhookID, id(m))
-	request.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
-	request.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
+	if err := h.signer.Sign(request.Header, id(m), time.Now(), body); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", rotator.ErrSetup, h.where(m), err)
+	}
 	response, err := h.client.Do(request)
 	if err != nil {
 		return nil, h.explain(m, err)

@@ -64,6 +64,17 @@ func (l Limits) named(host string) bool {
 	return slices.ContainsFunc(l.Hosts, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
+// NotPublic reports whether err is of a Client that was led where no request may go.
+func NotPublic(err error) bool { return errors.Is(err, errAddress) }
+
+// Client sends requests to host, where the limits allow it, and follows no redirect.
+func (l Limits) Client(host string, secured *tls.Config) *http.Client {
+	return &http.Client{
+		Transport:     l.transport(host, secured),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 // transport dials what the limits allow. It keeps no connection, and goes through no proxy, which would dial for it.
 func (l Limits) transport(host string, secured *tls.Config) *http.Transport {
 	dialer := &net.Dialer{

@@ -1,12 +1,10 @@
 package webhook
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
-	"strings"
 
 	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator"
 )
@@ -50,10 +48,4 @@ func readNext(body []byte, current rotator.Credential) (rotator.Credential, erro
 		return nil, fmt.Errorf("%w: the webhook answered create with the credential that is current", rotator.ErrSetup)
 	}
 	return next, nil
-}
-
-// longEnough reports whether a key, which is base64, has 24 to 64 bytes.
-func longEnough(key string) bool {
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(key, "whsec_"))
-	return err == nil && len(raw) >= 24 && len(raw) <= 64
 }

@@ -1,4 +1,4 @@
-package content
+package safetemplate
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ func renderOne(t *testing.T, text string, data map[string]string) (string, error
 	for key, value := range data {
 		raw[key] = []byte(value)
 	}
-	out, err := render(map[string]string{"OUT": text}, raw)
+	out, err := Render(map[string]string{"OUT": text}, raw)
 	return string(out["OUT"]), err
 }
 
@@ -60,8 +60,8 @@ func TestRenderRefuses(t *testing.T) {
 	large := strings.Repeat("x", 1<<20)
 	data := map[string]string{"user": canary, "large": large}
 	tests := map[string]struct{ text, want string }{
-		"missing field":           {"{{ .nope }}", `none of path, dataFrom and data gives: "nope"`},
-		"missing index":           {`{{ index . .user }}`, "none of path, dataFrom and data gives"},
+		"missing field":           {"{{ .nope }}", `it names a key that is not there: "nope"`},
+		"missing index":           {`{{ index . .user }}`, "it names a key that is not there"},
 		"syntax":                  {"{{ .user", "unclosed action"},
 		"unknown function":        {"{{ env \"HOME\" }}", "env"},
 		"call":                    {"{{ call .user }}", `the function "call" is not allowed`},
@@ -80,7 +80,7 @@ func TestRenderRefuses(t *testing.T) {
 		"quoting quotes":          {"{{ .large" + strings.Repeat(" | b64enc", 60) + " }}", "it makes more than"},
 		"much output":             {strings.Repeat("{{ .large }}", 40), "it makes more than"},
 		"comparing for long":      {strings.Repeat("{{ if eq .large .large }}{{ end }}", 40), "it makes more than"},
-		"too much text":           {strings.Repeat("x", maxTemplateBytes+1), "at most"},
+		"too much text":           {strings.Repeat("x", MaxBytes+1), "at most"},
 		"not base64":              {"{{ b64dec .user }}", "not standard base64"},
 		"wrong type":              {"{{ upper 3 }}", "does not take what it is given"},
 		"wrong type of a value":   {"{{ upper (len .user) }}", "does not take what it is given"},
@@ -104,10 +104,10 @@ func TestRenderRefuses(t *testing.T) {
 
 func TestRangeIsBoundedByKeys(t *testing.T) {
 	data := map[string][]byte{}
-	for i := range maxRangeKeys + 1 {
+	for i := range MaxRangeKeys + 1 {
 		data["k"+strings.Repeat("x", i)] = nil
 	}
-	if _, err := render(map[string]string{"OUT": "{{ range . }}{{ end }}"}, data); !errors.Is(err, ErrTemplate) {
+	if _, err := Render(map[string]string{"OUT": "{{ range . }}{{ end }}"}, data); !errors.Is(err, ErrTemplate) {
 		t.Fatalf("got %v, want ErrTemplate", err)
 	}
 }
@@ -122,7 +122,7 @@ func FuzzRender(f *testing.F) {
 	}
 	const canary = "c4nary-s3cret"
 	f.Fuzz(func(t *testing.T, text string) {
-		_, err := render(map[string]string{"OUT": text}, map[string][]byte{"user": []byte(canary)})
+		_, err := Render(map[string]string{"OUT": text}, map[string][]byte{"user": []byte(canary)})
 		if err != nil && !strings.Contains(text, canary) && strings.Contains(err.Error(), canary) {
 			t.Fatalf("the error holds the value: %v", err)
 		}
@@ -132,7 +132,7 @@ func FuzzRender(f *testing.F) {
 func TestTextIsUnchangedWithoutActions(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.ReplaceAll(rapid.String().Draw(t, "text"), "{{", "")
-		out, err := render(map[string]string{"OUT": text}, map[string][]byte{"a": []byte("b")})
+		out, err := Render(map[string]string{"OUT": text}, map[string][]byte{"a": []byte("b")})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package content
+package safetemplate
 
 import (
 	"runtime/debug"
@@ -22,13 +22,13 @@ func renderBounded(t *testing.T, text string, large []byte) {
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		out, err := render(map[string]string{"A": text, "B": text}, map[string][]byte{"user": []byte("c4nary-s3cret"), "large": large})
+		out, err := Render(map[string]string{"A": text, "B": text}, map[string][]byte{"user": []byte("c4nary-s3cret"), "large": large})
 		done <- outcome{len(out["A"]) + len(out["B"]), err}
 	}()
 	select {
 	case o := <-done:
-		if o.made > maxWork {
-			t.Fatalf("the render made %d bytes, and %d are allowed", o.made, maxWork)
+		if o.made > MaxWork {
+			t.Fatalf("the render made %d bytes, and %d are allowed", o.made, MaxWork)
 		}
 		if o.err != nil && !strings.Contains(text, "c4nary-s3cret") && strings.Contains(o.err.Error(), "c4nary-s3cret") {
 			t.Fatalf("the error holds the value: %v", o.err)
@@ -40,7 +40,7 @@ func renderBounded(t *testing.T, text string, large []byte) {
 
 // hostile are templates that would cost much time or memory without the limits.
 func hostile() map[string]string {
-	fill := func(part string) string { return strings.Repeat(part, maxTemplateBytes/2/len(part)) }
+	fill := func(part string) string { return strings.Repeat(part, MaxBytes/2/len(part)) }
 	return map[string]string{
 		"large again and again":   fill("{{.large}}"),
 		"compared":                fill("{{if eq .large .large}}{{end}}"),

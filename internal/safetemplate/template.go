@@ -1,4 +1,4 @@
-package content
+package safetemplate
 
 import (
 	"bytes"
@@ -13,25 +13,23 @@ import (
 	"strings"
 	"text/template"
 	"text/template/parse"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // The limits of a template, which keep the work of one render small whatever a
 // tenant writes: text/template itself cannot be stopped.
 const (
-	// maxTemplateBytes bounds the text of all templates of one VaultSecret.
-	maxTemplateBytes = 64 << 10
-	// maxRangeKeys bounds the keys that a template with range may run over.
-	maxRangeKeys = 256
-	// maxWork bounds the bytes that functions and output of one VaultSecret's
+	// MaxBytes bounds the text of all templates of one owner.
+	MaxBytes = 64 << 10
+	// MaxRangeKeys bounds the keys that a template with range may run over.
+	MaxRangeKeys = 256
+	// MaxWork bounds the bytes that functions and output of one owner's
 	// templates may make together: 16 times the largest Secret.
-	maxWork = 16 * corev1.MaxSecretSize
+	MaxWork = 16 << 20
 )
 
 // errWork is returned by the functions and the writer when a render makes more
-// than maxWork.
-var errWork = fmt.Errorf("it makes more than %d bytes", maxWork)
+// than MaxWork.
+var errWork = fmt.Errorf("it makes more than %d bytes", MaxWork)
 
 // Functions lists, sorted, what a template may call. All are pure functions of
 // their arguments. Of text/template's own only those that do next to no work are
@@ -47,8 +45,8 @@ func Functions() []string {
 // arguments.
 var builtins = []string{"and", "or", "not", "len"}
 
-// checkTemplates refuses the templates that would be refused whatever the data.
-func checkTemplates(templates map[string]string) error {
+// Check refuses, as ErrTemplate, the templates that would be refused whatever the data.
+func Check(templates map[string]string) error {
 	if err := checkTemplateSize(templates); err != nil {
 		return err
 	}
@@ -65,14 +63,14 @@ func checkTemplateSize(templates map[string]string) error {
 	for _, text := range templates {
 		total += len(text)
 	}
-	if total > maxTemplateBytes {
-		return fmt.Errorf("%w: the templates have %d bytes together; at most %d are allowed", ErrTemplate, total, maxTemplateBytes)
+	if total > MaxBytes {
+		return fmt.Errorf("%w: the templates have %d bytes together; at most %d are allowed", ErrTemplate, total, MaxBytes)
 	}
 	return nil
 }
 
-// render renders every template over data.
-func render(templates map[string]string, data map[string][]byte) (map[string][]byte, error) {
+// Render renders every template over data, by key. Its errors wrap ErrTemplate and hold nothing of data.
+func Render(templates map[string]string, data map[string][]byte) (map[string][]byte, error) {
 	if err := checkTemplateSize(templates); err != nil {
 		return nil, err
 	}
@@ -92,7 +90,7 @@ func render(templates map[string]string, data map[string][]byte) (map[string][]b
 	return rendered, nil
 }
 
-// renderer renders the templates of one VaultSecret; work counts over all of them.
+// renderer renders the templates of one owner; work counts over all of them.
 type renderer struct {
 	values map[string]string
 	work   int
@@ -136,13 +134,13 @@ var missingKey = regexp.MustCompile(`map has no entry for key ("[^"]*")`)
 // withoutValues keeps of an execution error what cannot hold a value: our own
 // errors, and the key that a field of the template names.
 func withoutValues(err error) error {
-	for _, ours := range []error{errWork, errNotBase64, errNoSuchKey} {
+	for _, ours := range []error{errWork, errNotBase64, ErrNoSuchKey} {
 		if errors.Is(err, ours) {
 			return ours
 		}
 	}
 	if found := missingKey.FindStringSubmatch(err.Error()); found != nil {
-		return fmt.Errorf("%w: %s", errNoSuchKey, found[1])
+		return fmt.Errorf("%w: %s", ErrNoSuchKey, found[1])
 	}
 	return errors.New("a function in it does not take what it is given")
 }
@@ -150,7 +148,7 @@ func withoutValues(err error) error {
 // spend counts bytes made.
 func (r *renderer) spend(n int) error {
 	r.work += n
-	if r.work > maxWork {
+	if r.work > MaxWork {
 		return errWork
 	}
 	return nil
@@ -169,10 +167,13 @@ func (m *meter) Write(p []byte) (int, error) {
 	return m.out.Write(p)
 }
 
-var (
-	errNotBase64 = errors.New("b64dec is given something that is not standard base64")
-	errNoSuchKey = errors.New("it names a key that none of path, dataFrom and data gives")
-)
+// ErrTemplate: a template is not allowed, or cannot be rendered.
+var ErrTemplate = errors.New("the template cannot be rendered")
+
+// ErrNoSuchKey: a template names a key that the data do not have.
+var ErrNoSuchKey = errors.New("it names a key that is not there")
+
+var errNotBase64 = errors.New("b64dec is given something that is not standard base64")
 
 // functions returns the functions that Coffer adds. The name of each is that of
 // sprig where sprig has it, so that templates read as elsewhere.
@@ -205,7 +206,7 @@ func (r *renderer) functions() template.FuncMap {
 		"index": func(m map[string]string, key string) (string, error) {
 			value, ok := m[key]
 			if !ok {
-				return "", errNoSuchKey
+				return "", ErrNoSuchKey
 			}
 			return value, r.spend(len(key))
 		},
@@ -290,8 +291,8 @@ func (c *checker) rangeNode(n *parse.RangeNode) error {
 	if !overKeys(n.Pipe) {
 		return errors.New("range runs over the keys only: write {{ range $key, $value := . }}")
 	}
-	if c.keys > maxRangeKeys {
-		return fmt.Errorf("range is not allowed over %d keys; at most %d", c.keys, maxRangeKeys)
+	if c.keys > MaxRangeKeys {
+		return fmt.Errorf("range is not allowed over %d keys; at most %d", c.keys, MaxRangeKeys)
 	}
 	return c.rebinding(&n.BranchNode)
 }
@@ -351,4 +352,13 @@ func (c *checker) argument(arg parse.Node) error {
 	default: // constants, fields, variables and the dot
 		return nil
 	}
+}
+
+// abbreviate keeps a message short.
+func abbreviate(s string) string {
+	const limit = 64
+	if len(s) <= limit {
+		return s
+	}
+	return s[:limit] + "…"
 }
