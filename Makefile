@@ -96,6 +96,7 @@ manifests: $(CONTROLLER_GEN) ## Write the CRDs and the manager's ClusterRole, fo
 	cp config/rbac/role.yaml charts/coffer/files/role.yaml
 	cp config/admission/policy.yaml charts/coffer/files/admission.yaml
 	cp config/admission/cluster_policy.yaml charts/coffer/files/admission_cluster.yaml
+	cp config/admission/rotation_policy.yaml charts/coffer/files/admission_rotation.yaml
 	mkdir -p charts/coffer/files/limited
 	cp config/limited/*.yaml charts/coffer/files/limited/
 	cp config/prometheus/prometheusrule.yaml charts/coffer/files/prometheusrule.yaml

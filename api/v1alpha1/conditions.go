@@ -40,6 +40,10 @@ const (
 // done.
 const RefreshAnnotation = "vault.coffer.dev/refresh-requested-at"
 
+// RotateAnnotation on a VaultRotation asks for a rotation whenever it changes; by
+// convention it holds the time. status.lastRotateRequest has it when that has begun.
+const RotateAnnotation = "vault.coffer.dev/rotate-requested-at"
+
 // Labels that Coffer writes on its Secrets.
 const (
 	// ManagedByLabel and ManagedByValue mark what Coffer wrote.
@@ -131,6 +135,18 @@ const (
 	// ReasonVaultSecretWriteFailed: the API server refused the VaultSecret of a
 	// namespace.
 	ReasonVaultSecretWriteFailed = "VaultSecretWriteFailed"
+	// ReasonScheduled: the rotation is in force, and none is under way.
+	ReasonScheduled = "Scheduled"
+	// ReasonRotating: a rotation is under way.
+	ReasonRotating = "Rotating"
+	// ReasonWaitsForApproval: a rotation waits until somebody approves or cancels it.
+	ReasonWaitsForApproval = "WaitsForApproval"
+	// ReasonRotationFailed: the last rotation failed, or is being rolled back.
+	ReasonRotationFailed = "RotationFailed"
+	// ReasonOverdue: a rotation is due, and has not begun.
+	ReasonOverdue = "Overdue"
+	// ReasonPathTaken: an older VaultRotation has the path.
+	ReasonPathTaken = "PathTaken"
 )
 
 // Reasons of events that are no reasons of a condition.
@@ -141,4 +157,14 @@ const (
 	// EventLastGoodLost: the versions that the Secret went back to are deleted, destroyed
 	// or may not be read any more, so those that were refused are tried again.
 	EventLastGoodLost = "LastGoodLost"
+	// EventRotationStarted: a rotation has begun.
+	EventRotationStarted = "RotationStarted"
+	// EventRotationCurrent: the new version is the one that a read gets.
+	EventRotationCurrent = "RotationCurrent"
+	// EventRotationDone: the former credential is accepted no more.
+	EventRotationDone = "RotationDone"
+	// EventRotationRolledBack: the new credential is accepted no more.
+	EventRotationRolledBack = "RotationRolledBack"
+	// EventRotationAbandoned: a rotation ended, and both credentials may be accepted still.
+	EventRotationAbandoned = "RotationAbandoned"
 )

@@ -1,5 +1,5 @@
-// Package v1alpha1 holds Coffer's Kubernetes API: VaultSecret, ClusterVaultSecret
-// and VaultPolicy in the group vault.coffer.dev.
+// Package v1alpha1 holds Coffer's Kubernetes API: VaultSecret, ClusterVaultSecret,
+// VaultRotation and VaultPolicy in the group vault.coffer.dev.
 //
 // +kubebuilder:object:generate=true
 // +groupName=vault.coffer.dev
@@ -25,6 +25,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&VaultSecret{}, &VaultSecretList{},
 		&ClusterVaultSecret{}, &ClusterVaultSecretList{},
 		&VaultPolicy{}, &VaultPolicyList{},
+		&VaultRotation{}, &VaultRotationList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -23,13 +23,19 @@ import (
 // allow makes a VaultPolicy that lets the account api read what pattern selects.
 func (w *world) allow(pattern string) *vaultv1alpha1.VaultPolicy {
 	w.t.Helper()
+	return w.allowTo("api", pattern, "read")
+}
+
+// allowTo lets an account of the namespace do something on the paths of pattern.
+func (w *world) allowTo(account, pattern string, capabilities ...vaultv1alpha1.Capability) *vaultv1alpha1.VaultPolicy {
+	w.t.Helper()
 	object := &vaultv1alpha1.VaultPolicy{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: w.namespace + "-"},
 		Spec: vaultv1alpha1.VaultPolicySpec{Rules: []vaultv1alpha1.VaultPolicyRule{{
 			Effect: vaultv1alpha1.EffectAllow, Paths: []vaultv1alpha1.PathPattern{vaultv1alpha1.PathPattern(pattern)},
-			Capabilities: []vaultv1alpha1.Capability{"read"},
+			Capabilities: capabilities,
 			Subjects: vaultv1alpha1.PolicySubjects{ServiceAccounts: []vaultv1alpha1.ServiceAccountSubject{
-				{Namespace: w.namespace, Name: "api"},
+				{Namespace: w.namespace, Name: account},
 			}},
 		}}},
 	}

@@ -58,6 +58,8 @@ type Options struct {
 	Changes ChangeSource
 	// Acknowledger is told which versions each VaultSecret has; nobody when nil.
 	Acknowledger Acknowledger
+	// Rotations is told which versions workloads do not come up with; nobody when nil.
+	Rotations RotationFailer
 	// Namespaces are those whose VaultSecrets the cache of the manager has; all when nil.
 	Namespaces []string
 	// Cluster is the name of this cluster in the vault's policies.
@@ -98,6 +100,10 @@ type Reconciler struct {
 	roller  rollout.Roller
 	metrics *instruments
 	own     *ownWrites
+
+	// Rotations is that of Options.
+	Rotations    RotationFailer
+	toldFailures toldFailures
 }
 
 // Setup adds the reconciler to mgr, whose cache must have been made with
@@ -130,7 +136,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 		Cluster: opts.Cluster, DefaultEnvironment: opts.DefaultEnvironment, PoliciesInForce: opts.PoliciesInForce,
 		Recorder: recorder, Clock: clock.RealClock{},
 		roller:  rollout.Roller{Client: consistent, Pods: mgr.GetAPIReader(), ArgoRollouts: argoRollouts},
-		metrics: instruments, own: newOwnWrites(),
+		metrics: instruments, own: newOwnWrites(), Rotations: opts.Rotations,
 	}
 	if err := addIndexes(mgr, argoRollouts); err != nil {
 		return err
@@ -208,6 +214,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.Get(ctx, req.NamespacedName, object); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.metrics.propagation.forget(req.NamespacedName)
+			r.toldFailures.forget(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}

@@ -63,6 +63,9 @@ type scope struct {
 	// rejecting says that this run decided to roll back, noWayBack why it could not.
 	rejecting bool
 	noWayBack string
+	// untold says that the vault is still to be told of versions that workloads do not come
+	// up with.
+	untold bool // finish
 	// rolling says that workloads are looked after at all, cameToRollout that all
 	// steps before the rollout are done: a failure is then one of the rollout.
 	rolling, cameToRollout bool

@@ -85,6 +85,7 @@ func (r *Reconciler) finish(ctx context.Context, s *scope, err error) (ctrl.Resu
 	if s.rejecting {
 		failpoint.Hit(rollbackFlow, failpoint.Decided)
 	}
+	r.failRotations(ctx, s)
 	r.metrics.finished(s, f)
 	logOutcome(ctx, s, f)
 	r.recordEvents(s, f)
@@ -162,6 +163,9 @@ func (r *Reconciler) result(s *scope, f *failure, err error) (ctrl.Result, error
 	wakes := []time.Duration{s.rolled.Wake, untilRightsChange(s.until, r.Clock.Now())}
 	if s.overtaken {
 		wakes = append(wakes, conflictDelay)
+	}
+	if s.untold {
+		wakes = append(wakes, failRotationAgain)
 	}
 	for _, wake := range wakes {
 		if wake > 0 && (after == 0 || wake < after) {

@@ -88,6 +88,15 @@ type counted struct {
 	// unacknowledged, when not nil, is whether the database is away for acknowledgements.
 	unacknowledged func() bool
 	acknowledged   atomic.Int64 // calls
+	// failer, when not nil, is told of versions that workloads do not come up with in place of the engine.
+	failer vaultsecret.RotationFailer
+}
+
+func (c *counted) FailRotation(ctx context.Context, path secret.Path, version int64, reason string) error {
+	if c.failer != nil {
+		return c.failer.FailRotation(ctx, path, version, reason)
+	}
+	return c.Engine.FailRotation(ctx, path, version, reason)
 }
 
 func (c *counted) Acknowledge(ctx context.Context, cluster string, batch []secret.Acknowledgement) error {
@@ -296,7 +305,7 @@ func (w *world) start(config *rest.Config, opts vaultsecret.Options, policies bo
 	}
 	op.cache = mgr.GetCache()
 	opts.Vault, opts.Changes, opts.Registerer, opts.PoliciesInForce = op.engine, op.engine, op.registry, op.inForce
-	opts.Acknowledger, opts.Namespaces = op.engine, []string{w.namespace}
+	opts.Acknowledger, opts.Rotations, opts.Namespaces = op.engine, op.engine, []string{w.namespace}
 	err = vaultsecret.Setup(mgr, opts)
 	if err != nil {
 		w.t.Fatal(err)

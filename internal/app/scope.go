@@ -80,7 +80,7 @@ func limitTo(ctx context.Context, direct client.Client, c *Config, logger *slog.
 	if err := checkReadable(ctx, direct, c.Namespace); err != nil {
 		return err
 	}
-	logger.InfoContext(ctx, "limited to namespaces (--watch-namespaces): other namespaces, and ClusterVaultSecrets, are not looked after", "namespaces", there)
+	logger.InfoContext(ctx, "limited to namespaces (--watch-namespaces): other namespaces, ClusterVaultSecrets and VaultRotations are not looked after", "namespaces", there)
 	return nil
 }
 

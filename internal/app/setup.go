@@ -22,12 +22,14 @@ import (
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/controllers/clustervaultsecret"
 	"github.com/coffer-vault/coffer/controllers/vaultpolicy"
+	"github.com/coffer-vault/coffer/controllers/vaultrotation"
 	"github.com/coffer-vault/coffer/controllers/vaultsecret"
 	"github.com/coffer-vault/coffer/internal/authn"
 	"github.com/coffer-vault/coffer/internal/authn/issuers"
 	"github.com/coffer-vault/coffer/internal/server"
 	"github.com/coffer-vault/coffer/internal/servercert"
 	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator/method"
 )
 
 // Names of the Secret and the ConfigMap of the self-managed certificate.
@@ -46,12 +48,15 @@ func setupControllers(mgr manager.Manager, engine *vault.Engine, c Config) error
 	var policiesInForce atomic.Bool
 	if err := vaultsecret.Setup(mgr, vaultsecret.Options{
 		Vault: engine, Changes: engine, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
-		PoliciesInForce: policiesInForce.Load, Acknowledger: engine, Namespaces: c.WatchNamespaces,
+		PoliciesInForce: policiesInForce.Load, Acknowledger: engine, Rotations: engine, Namespaces: c.WatchNamespaces,
 	}); err != nil {
 		return fmt.Errorf("prepare the VaultSecret controller: %w", err)
 	}
-	if !c.limited() { // a selector of namespaces has to see all of them
+	if !c.limited() { // these have to see all namespaces
 		if err := setupClusterVaultSecrets(mgr); err != nil {
+			return err
+		}
+		if err := setupVaultRotations(mgr, engine, c, policiesInForce.Load); err != nil {
 			return err
 		}
 	}
@@ -71,7 +76,7 @@ func fillCaches(mgr manager.Manager, engine *vault.Engine, c Config) error {
 	kinds := slices.Collect(maps.Keys(vaultsecret.CacheByObject(engine)))
 	kinds = append(kinds, &vaultv1alpha1.VaultPolicy{})
 	if !c.limited() {
-		kinds = append(kinds, &vaultv1alpha1.ClusterVaultSecret{})
+		kinds = append(kinds, &vaultv1alpha1.ClusterVaultSecret{}, &vaultv1alpha1.VaultRotation{})
 	}
 	for _, kind := range kinds {
 		if _, err := mgr.GetCache().GetInformer(context.Background(), kind, cache.BlockUntilSynced(false)); err != nil { // it waits for nothing
@@ -88,6 +93,16 @@ func setupClusterVaultSecrets(mgr manager.Manager) error {
 	}
 	if err != nil {
 		return fmt.Errorf("prepare the ClusterVaultSecret controller: %w", err)
+	}
+	return nil
+}
+
+func setupVaultRotations(mgr manager.Manager, engine *vault.Engine, c Config, policiesInForce func() bool) error {
+	if err := vaultrotation.Setup(mgr, vaultrotation.Options{
+		Engine: engine, CheckMethod: method.Methods{}.Check, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
+		PoliciesInForce: policiesInForce,
+	}); err != nil {
+		return fmt.Errorf("prepare the VaultRotation controller: %w", err)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func cluster(t *testing.T) *rest.Config {
 	readManifests(t)
 	config := testkit.Kube(t, root+"/config/crd/bases")
 	kubectl(t, config, "apply", "--server-side", "-k", root+"/config/default")
-	kubectl(t, config, "wait", "--for=condition=Established", "--timeout=30s", "crd/vaultsecrets.vault.coffer.dev", "crd/vaultpolicies.vault.coffer.dev", "crd/clustervaultsecrets.vault.coffer.dev")
+	kubectl(t, config, "wait", "--for=condition=Established", "--timeout=30s", "crd/vaultsecrets.vault.coffer.dev", "crd/vaultpolicies.vault.coffer.dev", "crd/clustervaultsecrets.vault.coffer.dev", "crd/vaultrotations.vault.coffer.dev")
 	return config
 }
 

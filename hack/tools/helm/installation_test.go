@@ -140,6 +140,8 @@ func TestAdmissionCanBeLeftOut(t *testing.T) {
 		"ValidatingAdmissionPolicyBinding coffer-vaultsecret-account",
 		"ValidatingAdmissionPolicy coffer-clustervaultsecret-account",
 		"ValidatingAdmissionPolicyBinding coffer-clustervaultsecret-account",
+		"ValidatingAdmissionPolicy coffer-vaultrotation-account",
+		"ValidatingAdmissionPolicyBinding coffer-vaultrotation-account",
 		"ClusterRole coffer-vaultsecret-deployer",
 	} {
 		if with[name] == nil {

@@ -56,12 +56,12 @@ func readRole(t *testing.T, file string) role {
 }
 
 // TestLimitedRolesAreTheWholeOne checks that a limited manager has what one of the whole
-// cluster has, but for what is for ClusterVaultSecrets.
+// cluster has, but for what is for ClusterVaultSecrets and VaultRotations.
 func TestLimitedRolesAreTheWholeOne(t *testing.T) {
 	var want []string
 	for _, right := range grants(readRole(t, "rbac/role.yaml").Rules) {
 		switch {
-		case strings.Contains(right, "/clustervaultsecrets"), strings.HasSuffix(right, " sync-as"):
+		case strings.Contains(right, "/clustervaultsecrets"), strings.Contains(right, "/vaultrotations"), strings.HasSuffix(right, " sync-as"):
 		case slices.Contains([]string{"create", "update", "delete"}, strings.TrimPrefix(right, "vault.coffer.dev/vaultsecrets ")):
 		default:
 			want = append(want, right)

@@ -196,6 +196,9 @@ func (r Run) Fail(reason string) (Run, error) {
 	if r.State != Current && r.State != Propagating {
 		return r, fmt.Errorf("%w: it is %s", ErrNotNow, r.State)
 	}
+	if r.Stop != "" { // many consumers say so of one run
+		return r, fmt.Errorf("%w: it is stopped already", ErrNotNow)
+	}
 	r.Stop = reason
 	return r, nil
 }

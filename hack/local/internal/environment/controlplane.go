@@ -153,7 +153,7 @@ func (e *Environment) installProcess(ctx context.Context, state *layout.State) e
 	for _, args := range [][]string{
 		append(apply, "-k", "config/crd"),
 		append(apply, "-f", "config/manager/namespace.yaml"),
-		{"wait", "--for=condition=Established", "--timeout=60s", "crd/vaultpolicies.vault.coffer.dev", "crd/vaultsecrets.vault.coffer.dev", "crd/clustervaultsecrets.vault.coffer.dev"},
+		{"wait", "--for=condition=Established", "--timeout=60s", "crd/vaultpolicies.vault.coffer.dev", "crd/vaultsecrets.vault.coffer.dev", "crd/clustervaultsecrets.vault.coffer.dev", "crd/vaultrotations.vault.coffer.dev"},
 		append(apply, "-k", "config/samples/admin"),
 	} {
 		if _, err := e.kubectl(ctx, "", args...); err != nil {

@@ -79,7 +79,7 @@ func (e *Environment) apply(ctx context.Context, state *layout.State, changed bo
 		{"", append(apply, "-f", "config/manager/namespace.yaml")},
 		{secret, append(apply, "-f", "-")},
 		{"", append(apply, "-k", "hack/local/overlay/coffer")},
-		{"", []string{"wait", "--for=condition=Established", "--timeout=60s", "crd/vaultpolicies.vault.coffer.dev", "crd/vaultsecrets.vault.coffer.dev", "crd/clustervaultsecrets.vault.coffer.dev"}},
+		{"", []string{"wait", "--for=condition=Established", "--timeout=60s", "crd/vaultpolicies.vault.coffer.dev", "crd/vaultsecrets.vault.coffer.dev", "crd/clustervaultsecrets.vault.coffer.dev", "crd/vaultrotations.vault.coffer.dev"}},
 		{"", append(apply, "-k", "config/samples/admin")},
 	} {
 		if _, err := e.kubectl(ctx, step.stdin, step.args...); err != nil {

@@ -1,0 +1,16 @@
+package rotation
+
+import "time"
+
+// Standing is how a rotation stands, for the status of the object that defines it.
+type Standing struct {
+	// Name is the definition's.
+	Name string
+	// Denied: its service account may not read or not rotate the path, or the path does not exist; which of them is not told. Next is
+	// zero then, and Newest is nil, unless that had made a version.
+	Denied bool
+	// Next is when it is due by its schedule; zero while it is not to be, also because it is under way.
+	Next time.Time
+	// Newest is its newest run; nil when it had none.
+	Newest *Run
+}
