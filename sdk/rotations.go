@@ -34,8 +34,8 @@ type RotationRun struct {
 	Ended bool   `json:"ended,omitempty" doc:"Nothing follows"`
 	// WaitsFor is a sentence for people; empty when it waits for nothing.
 	WaitsFor  string    `json:"waitsFor,omitempty" doc:"What the run waits for, for people"`
-	Cause     string    `json:"cause" doc:"Why there is a run: schedule or hand"`
-	By        string    `json:"by,omitempty" doc:"Who asked for it"`
+	Cause     string    `json:"cause" doc:"Why there is a run: schedule, hand or event. More may come"`
+	By        string    `json:"by,omitempty" doc:"Who or, by an event, what asked for it"`
 	RevokeOld bool      `json:"revokeOld,omitempty" doc:"The former credential is retired without waiting for consumers"`
 	PlannedAt time.Time `json:"plannedAt" doc:"When the run began"`
 	EnteredAt time.Time `json:"enteredAt" doc:"When the state began"`

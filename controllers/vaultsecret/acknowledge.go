@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -44,6 +45,10 @@ type acknowledgements struct {
 	namespaces []string
 	cache      cache.Cache
 	logger     logr.Logger
+	// late is how long the vault could not be told, in seconds.
+	late prometheus.Gauge
+	// failing is when it could not be told for the first time since it could; zero when it can.
+	failing time.Time
 
 	wake chan struct{}
 	mu   sync.Mutex
@@ -52,9 +57,10 @@ type acknowledgements struct {
 	all     bool
 }
 
-func newAcknowledgements(mgr ctrl.Manager, opts Options) *acknowledgements {
+func newAcknowledgements(mgr ctrl.Manager, opts Options, late prometheus.Gauge) *acknowledgements {
 	return &acknowledgements{
-		to: opts.Acknowledger, cluster: opts.Cluster, namespaces: opts.Namespaces, cache: mgr.GetCache(),
+		late: late,
+		to:   opts.Acknowledger, cluster: opts.Cluster, namespaces: opts.Namespaces, cache: mgr.GetCache(),
 		logger: mgr.GetLogger().WithName("acknowledgements"), wake: make(chan struct{}, 1),
 	}
 }
@@ -85,10 +91,12 @@ func (a *acknowledgements) run(ctx context.Context) {
 	backoff := newAcknowledgeBackoff()
 	for {
 		pause := acknowledgeAfter
-		if err := a.tell(ctx); err != nil {
-			if ctx.Err() != nil {
-				return
-			}
+		err := a.tell(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		a.ended(err, time.Now())
+		if err != nil {
 			a.demandAll()
 			pause = backoff.Step()
 			a.logger.Error(err, "the vault was not told which versions the VaultSecrets have; trying again", "after", pause.String())
@@ -108,6 +116,19 @@ func (a *acknowledgements) run(ctx context.Context) {
 		case <-a.wake:
 		}
 	}
+}
+
+// ended takes note of how a call of the vault ended.
+func (a *acknowledgements) ended(err error, now time.Time) {
+	switch {
+	case err == nil:
+		a.failing = time.Time{}
+		a.late.Set(0)
+		return
+	case a.failing.IsZero():
+		a.failing = now
+	}
+	a.late.Set(now.Sub(a.failing).Seconds())
 }
 
 func newAcknowledgeBackoff() wait.Backoff {

@@ -145,7 +145,7 @@ func Setup(mgr ctrl.Manager, opts Options) error {
 		return err
 	}
 	if opts.Acknowledger != nil {
-		if err := mgr.Add(newAcknowledgements(mgr, opts)); err != nil {
+		if err := mgr.Add(newAcknowledgements(mgr, opts, instruments.acknowledgementsLate)); err != nil {
 			return fmt.Errorf("add what acknowledges: %w", err)
 		}
 	}

@@ -20,6 +20,8 @@ type instruments struct {
 	rolledBack        prometheus.Counter
 	eventsDropped     prometheus.Counter
 	propagation       *propagation
+	// acknowledgementsLate is set by the leader.
+	acknowledgementsLate prometheus.Gauge
 }
 
 // Reasons of coffer_vaultsecret_syncs_total beside those of conditions.
@@ -56,7 +58,11 @@ func newInstruments(registerer prometheus.Registerer) (*instruments, error) {
 			Help: "Secrets taken back to the last good versions since a rollout of newer ones failed.",
 		}),
 		eventsDropped: paced.Dropped(),
-		propagation:   newPropagation(),
+		acknowledgementsLate: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "coffer_acknowledgements_late_seconds",
+			Help: "For how long the vault could not be told which versions the VaultSecrets have; 0 in good order.",
+		}),
+		propagation: newPropagation(),
 	}
 	var err error
 	m.syncs, err = register(registerer, m.syncs, err)
@@ -65,6 +71,7 @@ func newInstruments(registerer prometheus.Registerer) (*instruments, error) {
 	m.rolloutsFailed, err = register(registerer, m.rolloutsFailed, err)
 	m.rolledBack, err = register(registerer, m.rolledBack, err)
 	m.eventsDropped, err = register(registerer, m.eventsDropped, err)
+	m.acknowledgementsLate, err = register(registerer, m.acknowledgementsLate, err)
 	m.propagation.seconds, err = register(registerer, m.propagation.seconds, err)
 	return m, err
 }

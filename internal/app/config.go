@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/address"
+	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator/webhook"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
@@ -45,6 +47,9 @@ type Config struct {
 	// Root is where the root key comes from; PreviousRoot, if any, opens the keyset
 	// until it is wrapped under Root.
 	Root, PreviousRoot RootKey
+
+	// WebhookLimits is where webhooks of rotations may be, beside public addresses by https.
+	WebhookLimits webhook.Limits
 
 	// CacheSize bounds the sealed values kept in memory, in bytes.
 	CacheSize resource.QuantityValue
@@ -94,6 +99,30 @@ func (l *stringList) Set(s string) error {
 	return nil
 }
 
+// networkList is a stringList of networks.
+type networkList []netip.Prefix
+
+func (l *networkList) String() string {
+	var texts []string
+	for _, n := range *l {
+		texts = append(texts, n.String())
+	}
+	return strings.Join(texts, ",")
+}
+
+func (l *networkList) Set(s string) error {
+	var items stringList
+	_ = items.Set(s)
+	for _, item := range items {
+		network, err := netip.ParsePrefix(item)
+		if err != nil {
+			return fmt.Errorf("%q is no network: write one such as 10.96.0.0/12", item)
+		}
+		*l = append(*l, network.Masked())
+	}
+	return nil
+}
+
 // ParseConfig reads the command line and the environment. Usage and flag errors
 // are written to output; flag.ErrHelp is returned after -h.
 func ParseConfig(args []string, getenv func(string) string, output io.Writer) (Config, error) {
@@ -132,6 +161,7 @@ func (c *Config) bind(fs *flag.FlagSet) {
 	c.PreviousRoot.bind(fs, "root-previous-", "after a change of the root key, the former one: ")
 	c.CacheSize.Quantity = resource.MustParse(defaultCacheSize)
 	fs.Var(&c.CacheSize, "cache-size", "bytes of sealed values kept in memory, such as 64Mi; 0 keeps none")
+	c.bindWebhooks(fs)
 	fs.StringVar(&c.ClusterName, "cluster-name", "default", "name of this cluster among those that share the database")
 	fs.Var(&c.WatchNamespaces, "watch-namespaces", "namespace to work in, with rights that are limited to it; may be repeated or hold a list. All of the cluster when empty")
 	fs.StringVar(&c.DefaultEnvironment, "default-environment", "", "environment of namespaces without the label vault.coffer.dev/environment; none when empty")
@@ -148,6 +178,15 @@ func (c *Config) bind(fs *flag.FlagSet) {
 	fs.StringVar(&c.OIDCConfig, "oidc-config", "", "file that names OpenID Connect issuers whose tokens are believed besides those of Kubernetes; read again when it changes")
 	fs.StringVar(&c.AuditLog, "audit-log", "", "stdout: print each audit row that this replica writes as a JSON line on standard output, once it is durable; nowhere when empty")
 	fs.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+}
+
+// bindWebhooks binds the flags about where webhooks of rotations may be.
+func (c *Config) bindWebhooks(fs *flag.FlagSet) {
+	fs.Var((*stringList)(&c.WebhookLimits.Hosts), "webhook-allowed-hosts",
+		"host, such as a Service, at which a webhook of a rotation may be although its address is private; may be repeated or hold a list. Public addresses are always allowed")
+	fs.Var((*networkList)(&c.WebhookLimits.Networks), "webhook-allowed-networks",
+		"network, such as 10.96.0.0/12, in which every address may be that of a webhook of a rotation, also a special one; may be repeated or hold a list")
+	fs.BoolVar(&c.WebhookLimits.AllowHTTP, "webhook-allow-http", false, "let rotations call webhooks by http, which sends credentials in the clear")
 }
 
 // bindFiles binds the flags of the files of one server. They are read again for

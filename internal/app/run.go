@@ -68,6 +68,9 @@ func Run(ctx context.Context, c Config) error {
 	if err := setupAPI(ctx, mgr, engine, c, logger); err != nil {
 		return err
 	}
+	if err := setupRotations(mgr, engine, c, logger); err != nil {
+		return err
+	}
 	if err := setupProbes(mgr, engine); err != nil {
 		return err
 	}

@@ -156,7 +156,7 @@ func (s *strict) ShowRotation(_ context.Context, _ secret.Caller, path secret.Pa
 	return vault.RotationStatus{}, nil, s.path(path)
 }
 
-func (s *strict) RunRotation(_ context.Context, _ secret.Caller, path secret.Path, _ bool) (rotation.Run, error) {
+func (s *strict) RunRotation(_ context.Context, _ secret.Caller, path secret.Path, _ rotation.Request) (rotation.Run, error) {
 	return rotation.Run{}, s.path(path)
 }
 

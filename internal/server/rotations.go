@@ -72,7 +72,7 @@ func (a *api) showRotation(ctx context.Context, in *pathInput) (*rotationStatusO
 
 func (a *api) runRotation(ctx context.Context, in *runRotationInput) (*rotationRunOutput, error) {
 	return a.changeRotation(ctx, "rotate", in.Path, func(path secret.Path) (rotation.Run, error) {
-		return a.vault.RunRotation(ctx, callerOf(ctx), path, in.Body.RevokeOld)
+		return a.vault.RunRotation(ctx, callerOf(ctx), path, rotation.Request{RevokeOld: in.Body.RevokeOld})
 	})
 }
 

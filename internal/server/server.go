@@ -64,7 +64,7 @@ type Vault interface {
 	Rotations(context.Context, secret.Caller, secret.Prefix) ([]secret.Rotation, error)
 	DefinedRotations(context.Context, secret.Caller, secret.Prefix) ([]vault.RotationStatus, error)
 	ShowRotation(context.Context, secret.Caller, secret.Path) (vault.RotationStatus, []vault.RotationHistory, error)
-	RunRotation(ctx context.Context, caller secret.Caller, path secret.Path, revokeOld bool) (rotation.Run, error)
+	RunRotation(ctx context.Context, caller secret.Caller, path secret.Path, asked rotation.Request) (rotation.Run, error)
 	ApproveRotation(context.Context, secret.Caller, secret.Path) (rotation.Run, error)
 	CancelRotation(context.Context, secret.Caller, secret.Path) (rotation.Run, error)
 	Audit(context.Context, secret.Caller, audit.Query) (found []audit.Entry, next int64, err error)

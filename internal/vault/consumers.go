@@ -49,13 +49,25 @@ func (e *Engine) Consumers(ctx context.Context, caller secret.Caller, path secre
 // Errors: secret.ErrTampered: nothing can be said, and nothing may be concluded, until the
 // operators have put it right; secret.ErrUnavailable.
 func (e *Engine) ConsumersMoved(ctx context.Context, path secret.Path, version int64) (secret.Progress, error) {
+	return e.progress(ctx, path, version, secret.ProgressTo)
+}
+
+// ConsumersBack says how far the consumers of path have gone back to version, after a
+// rotation that failed: who has a newer one has not. It is otherwise as ConsumersMoved.
+func (e *Engine) ConsumersBack(ctx context.Context, path secret.Path, version int64) (secret.Progress, error) {
+	return e.progress(ctx, path, version, secret.ProgressBack)
+}
+
+func (e *Engine) progress(
+	ctx context.Context, path secret.Path, version int64, of func(int64, []secret.Consumer) secret.Progress,
+) (secret.Progress, error) {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
 	found, _, err := e.consumersOf(ctx, path)
 	if err != nil {
 		return secret.Progress{}, fmt.Errorf("look at the consumers of %s: %w", path, err)
 	}
-	return secret.ProgressTo(version, found), nil
+	return of(version, found), nil
 }
 
 // consumersOf lists the consumers of path. The finding is that of the audit log, with

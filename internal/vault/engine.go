@@ -127,6 +127,8 @@ type Engine struct {
 	policies map[string]*ruleSet // by cluster: the last verified set
 	// rotations are the newest revisions of rotation sets that were verified, by cluster.
 	rotations map[string]int64
+	// renewals are the ends of rotated credentials that are known.
+	renewals map[rotationName]renewal
 }
 
 // New returns an engine. Open makes one from addresses.

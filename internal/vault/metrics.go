@@ -36,6 +36,7 @@ type metrics struct {
 	lag             lag
 	tailRows        *prometheus.CounterVec // by result: printed, lost, unknown
 	tailWaiting     prometheus.Gauge
+	rotationMetrics
 }
 
 // newMetrics makes the metrics, and registers them where there is a registerer; statements is read when they are.
@@ -75,6 +76,7 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 	}
 	m.auditLog(factory)
 	m.auditStorage(factory)
+	m.rotationMetrics = newRotationMetrics(factory)
 	factory.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "coffer", Subsystem: "changes", Name: "lag_seconds",
 		Help: "How far the follower may be behind: time since it last had every change; 0 where nothing follows.",

@@ -26,7 +26,7 @@ const (
 
 var errUnverified = errors.New("its rows are not as they were written")
 
-// startAuditKeeper looks after the partitions of the audit log now, and then in the background; the returned function
+// startAuditKeeper looks after the partitions of the audit log, and removes old runs of rotations, now, and then in the background; the returned function
 // ends that and waits for it.
 func (e *Engine) startAuditKeeper(ctx context.Context) func() {
 	next := e.maintainIn(ctx, maintainAtStart)
@@ -46,15 +46,20 @@ func (e *Engine) startAuditKeeper(ctx context.Context) func() {
 	return func() { cancel(); <-ended }
 }
 
-// maintainIn looks after the partitions for as long as limit, and returns when to do so again.
+// maintainIn does so for as long as limit, and returns when to do so again.
 func (e *Engine) maintainIn(ctx context.Context, limit time.Duration) time.Duration {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	next := maintainEvery
 	if err := e.MaintainAudit(limited); err != nil && ctx.Err() == nil {
 		e.logger.WarnContext(ctx, "the partitions of the audit log were not looked after; trying again", "error", err)
-		return maintainAgain
+		next = maintainAgain
 	}
-	return maintainEvery
+	if err := e.RemoveOldRuns(limited); err != nil && ctx.Err() == nil {
+		e.logger.WarnContext(ctx, "old runs of rotations were not removed; trying again", "error", err)
+		next = maintainAgain
+	}
+	return next
 }
 
 // MaintainAudit makes the months of the audit log ahead of time, moves rows that are in no month's partition to theirs, and

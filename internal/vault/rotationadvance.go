@@ -55,6 +55,9 @@ func (e *Engine) AdvanceRotation(ctx context.Context, c *RotationClaim, p Rotati
 	if err != nil {
 		return false, err
 	}
+	if a.run.State != c.Run.State {
+		e.metrics.wrote(&a.run)
+	}
 	c.Run, c.row = a.run, a.row
 	return a.held, nil
 }

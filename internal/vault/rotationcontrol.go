@@ -12,17 +12,20 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/store"
 )
 
-// maxReasonBytes bounds what the operator says about consumers that do not come up.
+// maxReasonBytes bounds what the operator says about consumers that do not come up, and about an event that asks for a rotation.
 const maxReasonBytes = 1 << 10
 
-// RunRotation has the rotation of a path begin now, whatever its schedule says. With revokeOld, for a credential that is leaked, the
-// former one is retired as soon as the new one is current, without waiting for anybody. It needs the rotate capability.
+// RunRotation has the rotation of a path begin now, whatever its schedule says. An event is asked for in the name of caller too. It needs
+// the rotate capability.
 //
-// Errors: secret.ErrDenied (also when the path does not exist), secret.ErrInvalid (it has no rotation), secret.ErrConflict (it is being
-// rotated), secret.ErrTampered, secret.ErrUnavailable.
-func (e *Engine) RunRotation(ctx context.Context, caller secret.Caller, path secret.Path, revokeOld bool) (_ rotation.Run, err error) {
+// Errors: secret.ErrDenied (also when the path does not exist), secret.ErrInvalid (it has no rotation, or the event is no text of up to
+// 1 KiB), secret.ErrConflict (it is being rotated), secret.ErrTampered, secret.ErrUnavailable.
+func (e *Engine) RunRotation(ctx context.Context, caller secret.Caller, path secret.Path, asked rotation.Request) (_ rotation.Run, err error) {
 	ctx, done := e.begin(ctx, audit.RotationRun)
 	defer func() { done(err) }()
+	if err := validateText("the event", asked.Event, maxReasonBytes); err != nil {
+		return rotation.Run{}, err
+	}
 	r, by, err := e.mayRotate(ctx, caller, audit.RotationRun, path)
 	if err != nil {
 		return rotation.Run{}, err
@@ -35,7 +38,7 @@ func (e *Engine) RunRotation(ctx context.Context, caller secret.Caller, path sec
 	if err != nil {
 		return rotation.Run{}, e.record(ctx, r.fail(err, ruleNotPossible))
 	}
-	run, err := e.planRun(ctx, by, d, rotation.Run{Cause: rotation.ByHand, By: caller.String(), RevokeOld: revokeOld, DueAt: e.now()})
+	run, err := e.planRun(ctx, by, d, asked.Run(caller.String(), e.now()))
 	switch {
 	case err != nil:
 		return rotation.Run{}, fmt.Errorf("%s %s: %w", r.action, path, err)
@@ -139,6 +142,9 @@ func (e *Engine) rewriteRun(
 		record(by.entry(&run, fmt.Sprintf("%s: %s", run.Definition.Name, before.State)))
 		return nil
 	})
+	if err == nil {
+		e.metrics.wrote(&run) // it had not ended before
+	}
 	return run, err
 }
 

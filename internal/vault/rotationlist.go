@@ -20,8 +20,10 @@ const shownRuns = 10
 type RotationStatus struct {
 	Cluster    string
 	Definition rotation.Definition
-	// Next is when it is due by its schedule; zero while it is not to be, also because it is under way.
+	// Next is when it is due, by its schedule or before its credential ends; zero while it is not to be, also because it is under way.
 	Next time.Time
+	// OverdueSince is since when it is due by time and was not done, because no run began or the run failed; zero when that is not so.
+	OverdueSince time.Time
 	// Newest is its newest run; nil when it had none.
 	Newest *rotation.Run
 }
@@ -82,6 +84,9 @@ func (r *standingRotation) status(now time.Time) RotationStatus {
 	s := RotationStatus{Cluster: r.cluster, Definition: r.definition, Newest: r.newest}
 	if due, ok := r.due(now); ok {
 		s.Next = due
+	}
+	if since, is := r.overdueSince(now); is {
+		s.OverdueSince = since
 	}
 	return s
 }

@@ -14,18 +14,21 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/store"
 )
 
-// PlanRotations makes a run of every rotation that is due. Replicas that do so at the same time make one. It returns when it is to be
-// called again at the latest for what is known now; zero when nothing will be due.
+// PlanRotations makes a run of every rotation that is due, by its schedule or because its credential ends by itself, which ends knows.
+// Replicas that do so at the same time make one. It returns when it is to be called again at the latest for what is known now; zero
+// when nothing will be due.
 //
 // Errors: secret.ErrUnavailable.
-func (e *Engine) PlanRotations(ctx context.Context) (next time.Time, err error) {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+func (e *Engine) PlanRotations(ctx context.Context, ends Ends) (next time.Time, err error) {
+	limited, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	standing, err := e.standingRotations(ctx)
+	standing, undefined, err := e.allRotations(limited)
 	if err != nil {
 		return time.Time{}, err
 	}
+	e.learnEnds(ctx, standing, ends)
 	now := e.now()
+	e.metrics.stand(standing, undefined, now)
 	for i := range standing {
 		r := &standing[i]
 		due, ok := r.due(now)
@@ -54,28 +57,25 @@ type standingRotation struct {
 	// that can be used.
 	secret  *store.Secret
 	version *store.Version
+	// renewAt is when the current credential is to be renewed before its end; zero when it has none, or that is not known.
+	renewAt time.Time
 }
 
 // standingRotations are all rotations that are defined, by cluster and name.
 func (e *Engine) standingRotations(ctx context.Context) ([]standingRotation, error) {
+	standing, _, err := e.allRotations(ctx)
+	return standing, err
+}
+
+// allRotations are all rotations that are defined, by cluster and name, and the runs under way of those that are defined no more.
+func (e *Engine) allRotations(ctx context.Context) (_ []standingRotation, undefined []rotation.Run, err error) {
 	defined, err := e.definedRotations(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	rows, err := e.store.NewestRotationRuns(ctx, e.now())
+	runs, unread, err := e.newestRuns(ctx)
 	if err != nil {
-		return nil, err
-	}
-	type name struct{ cluster, name string }
-	runs, unread := map[name]*rotation.Run{}, map[name]bool{}
-	for i := range rows {
-		run, err := e.openRun(&rows[i])
-		if err != nil {
-			e.logger.ErrorContext(ctx, "a rotation's run cannot be read", "rotation", rows[i].Name, "error", err)
-			unread[name{rows[i].Cluster, rows[i].Name}] = true
-			continue
-		}
-		runs[name{rows[i].Cluster, rows[i].Name}] = &run
+		return nil, nil, err
 	}
 	wanted := make([]store.Wanted, len(defined))
 	for i, d := range defined {
@@ -83,16 +83,45 @@ func (e *Engine) standingRotations(ctx context.Context) ([]standingRotation, err
 	}
 	heads, err := e.store.Heads(ctx, wanted...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	standing := make([]standingRotation, len(defined))
 	for i, d := range defined {
-		key := name{d.cluster, d.definition.Name}
+		key := rotationName{d.cluster, d.definition.Name}
 		standing[i] = standingRotation{
 			definedRotation: d, newest: runs[key], unread: unread[key], secret: heads[i].Secret, version: e.currentOf(heads[i]),
 		}
+		if known, ok := e.renewalOf(&standing[i]); ok {
+			standing[i].renewAt = known.at
+		}
+		delete(runs, key)
 	}
-	return standing, nil
+	for _, run := range runs {
+		if !run.State.Ended() {
+			undefined = append(undefined, *run)
+		}
+	}
+	return standing, undefined, nil
+}
+
+// newestRuns are the newest run of each rotation that had one, and the rotations whose run cannot be read.
+func (e *Engine) newestRuns(ctx context.Context) (runs map[rotationName]*rotation.Run, unread map[rotationName]bool, err error) {
+	rows, err := e.store.NewestRotationRuns(ctx, e.now())
+	if err != nil {
+		return nil, nil, err
+	}
+	runs, unread = map[rotationName]*rotation.Run{}, map[rotationName]bool{}
+	for i := range rows {
+		key := rotationName{rows[i].Cluster, rows[i].Name}
+		run, err := e.openRun(&rows[i])
+		if err != nil {
+			e.logger.ErrorContext(ctx, "a rotation's run cannot be read", "rotation", rows[i].Name, "error", err)
+			unread[key] = true
+			continue
+		}
+		runs[key] = &run
+	}
+	return runs, unread, nil
 }
 
 // currentOf is the current version of a head; nil when there is none that can be used.
@@ -103,12 +132,21 @@ func (e *Engine) currentOf(head store.Head) *store.Version {
 	return head.Version
 }
 
-// due is when the rotation is due by its schedule; false when never. A path that is not there is not rotated, and one that is being
-// rotated, or of which that is not known, is not due.
+// due is when the rotation is due by time: by its schedule, or earlier when its credential ends before; false when never. A path that is
+// not there is not rotated, and one that is being rotated, or of which that is not known, is not due.
 func (r *standingRotation) due(now time.Time) (time.Time, bool) {
 	if r.definition.Suspended || r.version == nil || r.unread || r.newest != nil && !r.newest.State.Ended() {
 		return time.Time{}, false
 	}
+	at, ok := r.scheduled(now)
+	if renew, ends := r.renewal(now); ends && (!ok || renew.Before(at)) {
+		return renew, true
+	}
+	return at, ok
+}
+
+// scheduled is when the rotation is due by its schedule; false when never.
+func (r *standingRotation) scheduled(now time.Time) (time.Time, bool) {
 	s, err := schedule.Parse(r.definition.Schedule)
 	if err != nil {
 		return time.Time{}, false

@@ -60,7 +60,7 @@ func (s *edited) writeRotations() {
 	s.quiet, _ = newEngine(s.t, s.Env, vault.Config{Logger: slog.New(slog.DiscardHandler)})
 	_, err := s.Engine.ReplaceRotations(s.t.Context(), s.Admin.Cluster, []rotation.Definition{rotationOf("p/one")})
 	must(s.t, err)
-	_, err = s.Engine.RunRotation(s.t.Context(), s.Admin, path("p/one"), false)
+	_, err = s.Engine.RunRotation(s.t.Context(), s.Admin, path("p/one"), rotation.Request{})
 	must(s.t, err)
 }
 
@@ -108,7 +108,7 @@ func (s *swapping) writeRotations(t *testing.T) {
 		}
 		_, err := s.Engine.ReplaceRotations(t.Context(), cluster, []rotation.Definition{d, another})
 		must(t, err)
-		_, err = s.Engine.RunRotation(t.Context(), s.Admin, path(p), false)
+		_, err = s.Engine.RunRotation(t.Context(), s.Admin, path(p), rotation.Request{})
 		must(t, err)
 		if p == "p/two" {
 			continue
@@ -132,7 +132,7 @@ func TestOldRunIsNotBelieved(t *testing.T) {
 	env.Put(t, "p/one", "v")
 	_, err := env.Engine.ReplaceRotations(t.Context(), env.Admin.Cluster, []rotation.Definition{rotationOf("p/one")})
 	must(t, err)
-	_, err = env.Engine.RunRotation(t.Context(), env.Admin, path("p/one"), false)
+	_, err = env.Engine.RunRotation(t.Context(), env.Admin, path("p/one"), rotation.Request{})
 	must(t, err)
 	exec(t, env, `CREATE TABLE kept AS SELECT * FROM rotation_runs`)
 	_, err = env.Engine.CancelRotation(t.Context(), env.Admin, path("p/one"))
@@ -178,7 +178,7 @@ func TestOldRotationsAreNotBelieved(t *testing.T) {
 	if shown() != 0 {
 		t.Error("the former set counts")
 	}
-	_, err := env.Engine.RunRotation(t.Context(), env.Admin, path("p/one"), false)
+	_, err := env.Engine.RunRotation(t.Context(), env.Admin, path("p/one"), rotation.Request{})
 	if !errors.Is(err, secret.ErrInvalid) {
 		t.Errorf("run: %v", err)
 	}

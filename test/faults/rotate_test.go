@@ -96,6 +96,10 @@ func (s stuck) Consumers(_ context.Context, _ secret.Path, version int64) (total
 	return 2, 2, nil
 }
 
+func (s stuck) ConsumersBack(ctx context.Context, path secret.Path, version int64) (total, moved int, err error) {
+	return s.Consumers(ctx, path, version)
+}
+
 // rotation goes on with the rotation that was cut off, if any, and then does a whole one, as the operation says.
 func (w *worker) rotation(ctx context.Context, caller secret.Caller, op string) error {
 	system, path, err := w.rotated(ctx, caller)
@@ -117,7 +121,7 @@ func (w *worker) rotation(ctx context.Context, caller secret.Caller, op string) 
 	if err != nil {
 		return err
 	}
-	if _, err := w.engine.RunRotation(ctx, caller, path, false); err != nil {
+	if _, err := w.engine.RunRotation(ctx, caller, path, rotation.Request{}); err != nil {
 		return err
 	}
 	if op == "rotation" {

@@ -43,6 +43,7 @@ func settings() []dict {
 		everyConnectionFile,
 		{
 			"clusterName": "eu-1", "watchNamespaces": []any{"payments"}, "defaultEnvironment": "staging", "logLevel": "debug", "tokenAudience": "vault", "cacheSize": "1Gi", "readerWindow": "48h",
+			"webhookRotator": dict{"allowedHosts": []any{"rotator.payments.svc"}, "allowedNetworks": []any{"10.96.0.0/12"}, "allowHTTP": true},
 			"oidc":           dict{"configMap": "issuers"},
 			"leaderElection": dict{"id": "coffer-2"}, "apiTLS": dict{"sans": []any{"coffer.example.com"}, "existingSecret": "tls"},
 		},

@@ -88,6 +88,38 @@ var situations = map[string][]struct {
 			`coffer_vaultsecrets{reason="Denied"} 0x60`,
 		}},
 	},
+	"CofferConsumersNotAcknowledged": {
+		{"for ten minutes", true, []string{`coffer_acknowledgements_late_seconds{pod="a"} 0x5 0+60x10`, `coffer_acknowledgements_late_seconds{pod="b"} 0x15`}},
+		{"for a moment", false, []string{`coffer_acknowledgements_late_seconds{pod="a"} 0x5 60x3 0x30`}},
+		{"in good order", false, []string{`coffer_acknowledgements_late_seconds{pod="a"} 0x40`}},
+	},
+	"CofferRotationFailed": {
+		{"the first of a replica", true, []string{`coffer_rotation_runs_total{pod="a",outcome="rolledBack"} _x30 1x5`}},
+		{"one more", true, []string{`coffer_rotation_runs_total{pod="a",outcome="abandoned"} 3x30 4x5`}},
+		{"done", false, []string{`coffer_rotation_runs_total{pod="a",outcome="done"} _x20 1+1x20`}},
+		{"long ago", false, []string{`coffer_rotation_runs_total{pod="a",outcome="rolledBack"} 2x60`}},
+	},
+	"CofferRotationWaits": {
+		{"one of all", true, []string{`coffer_rotation_runs_waiting{pod="a"} 0x5 1x10`, `coffer_rotation_runs_waiting{pod="b"} 0x5 1x10`}},
+		{"approved at once", false, []string{`coffer_rotation_runs_waiting{pod="a"} 0x5 1x3 0x30`}},
+		{"none", false, []string{`coffer_rotation_runs_waiting{pod="a"} 0x30`}},
+	},
+	"CofferRotationStuck": {
+		{"a step that fails", true, []string{`coffer_rotation_failed_attempts{pod="a",state="created"} 0+1x20`}},
+		{"once", false, []string{`coffer_rotation_failed_attempts{pod="a",state="created"} 0x5 1x3 0x30`}},
+		{"of what is to be retired", false, []string{`coffer_rotation_failed_attempts{pod="a",state="retiring"} 0+1x20`}},
+	},
+	"CofferRotationCannotRevoke": {
+		{"the new one", true, []string{`coffer_rotation_failed_attempts{pod="a",state="revoking"} 0+1x20`}},
+		{"the former one", true, []string{`coffer_rotation_failed_attempts{pod="a",state="retiring"} 0+1x20`}},
+		{"for a moment", false, []string{`coffer_rotation_failed_attempts{pod="a",state="revoking"} 0+1x4 0x30`}},
+		{"in good order", false, []string{`coffer_rotation_failed_attempts{pod="a",state="revoking"} 0x30`, `coffer_rotation_failed_attempts{pod="a",state="set"} 7x30`}},
+	},
+	"CofferRotationOverdue": {
+		{"for two hours", true, []string{`coffer_rotation_overdue_seconds{pod="a"} 0+60x120`}},
+		{"within the hour", false, []string{`coffer_rotation_overdue_seconds{pod="a"} 0+60x50 0x30`}},
+		{"none", false, []string{`coffer_rotation_overdue_seconds{pod="a"} 0x90`}},
+	},
 	"CofferRolloutsFailed": {
 		{"failed", true, []string{`coffer_vaultsecrets{reason="RolloutFailed"} 0x5 1x10`}},
 		{"rolled back", true, []string{`coffer_vaultsecrets{reason="RolledBack"} 0x5 1x10`}},

@@ -33,7 +33,7 @@ const (
 	Demote Action = "demote"
 	// CountBack asks how many consumers have the former one.
 	CountBack Action = "count back"
-	// Revoke has the system accept the new one no more, and destroys its version.
+	// Revoke has the system accept the new one no more, and the former one as before, and destroys the new version.
 	Revoke Action = "revoke"
 )
 
@@ -48,6 +48,8 @@ type Outcome struct {
 	Permanent bool
 	// From and To are the versions of Create.
 	From, To int64
+	// NoOverlap is of Create: Set will end the former credential at once.
+	NoOverlap bool
 	// Total and Moved are of Count and CountBack.
 	Total, Moved int
 	// Reverted is of Count: the former version is current again, by somebody else.
@@ -118,7 +120,7 @@ func (r Run) After(o Outcome, now time.Time, pace Pace) (_ Run, wait time.Durati
 	}
 	switch action {
 	case Create:
-		r.From, r.To = o.From, o.To
+		r.From, r.To, r.NoOverlap = o.From, o.To, o.NoOverlap
 		return r.enter(Created, now), 0
 	case SetNext:
 		return r.enter(Set, now), 0
@@ -162,13 +164,14 @@ func (r Run) afterFailure(o Outcome, now time.Time, pace Pace) (Run, time.Durati
 	return r, wait
 }
 
-// afterDemotion: nobody has seen a version that was never current.
+// afterDemotion: nobody has seen a version that was never current. Where the former credential is not accepted, who goes back to it waits
+// for the new one to be revoked, and not the other way round.
 func (r Run) afterDemotion(now time.Time) Run {
 	r.Stop = ""
 	switch {
 	case r.To == 0:
 		return r.enter(RolledBack, now)
-	case r.TurnedAt == nil:
+	case r.TurnedAt == nil, r.NoOverlap:
 		return r.enter(Revoking, now)
 	}
 	r.TurnedAt, r.SettledAt = &now, nil

@@ -54,6 +54,8 @@ func TestMachine(t *testing.T) {
 	}
 	failed := Outcome{Err: errSilent}
 	for name, s := range map[string]step{
+		"one credential at a time":          {run: in(Planned), outcome: Outcome{From: 3, To: 4, NoOverlap: true}, action: Create, state: Created, check: func(r Run) bool { return r.NoOverlap }},
+		"back to one at a time":             {run: in(Failed, turned, func(r *Run) { r.NoOverlap = true }), action: Demote, state: Revoking},
 		"create":                            {run: in(Planned, func(r *Run) { r.From, r.To = 0, 0 }), outcome: Outcome{From: 3, To: 4}, action: Create, state: Created, check: func(r Run) bool { return r.From == 3 && r.To == 4 }},
 		"set":                               {run: in(Created), action: SetNext, state: Set},
 		"test":                              {run: in(Set), action: Test, state: Tested},

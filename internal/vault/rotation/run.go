@@ -59,6 +59,11 @@ func (r *Run) Detail() string {
 		return "asked for by " + r.By
 	case Created, Current:
 		return fmt.Sprintf("version %d", r.To)
+	case Set:
+		if r.NoOverlap {
+			return "the former credential is accepted no more"
+		}
+		return ""
 	case Propagating, Retiring, Withdrawing:
 		return fmt.Sprintf("%d of %d consumers", r.Moved, r.Total)
 	case Failed, RolledBack, Abandoned:
@@ -85,7 +90,26 @@ type Cause string
 const (
 	BySchedule Cause = "schedule"
 	ByHand     Cause = "hand"
+	// ByEvent: something happened that asked for it, such as an annotation of its VaultRotation.
+	ByEvent Cause = "event"
 )
+
+// Request asks for a run now, whatever the schedule says.
+type Request struct {
+	// RevokeOld is for a credential that is leaked: consumers are not waited for.
+	RevokeOld bool
+	// Event is what asked for it, in words that are shown to people and hold no value; empty when it is asked for by hand.
+	Event string
+}
+
+// Run is the run that caller asks for, due at now.
+func (r Request) Run(caller string, now time.Time) Run {
+	run := Run{Cause: ByHand, By: caller, RevokeOld: r.RevokeOld, DueAt: now}
+	if r.Event != "" {
+		run.Cause, run.By = ByEvent, r.Event
+	}
+	return run
+}
 
 // Run is one rotation. It holds no value. The engine stores it, with a number for each time it was stored.
 type Run struct {
@@ -94,7 +118,7 @@ type Run struct {
 	// Definition is as it was when the run was planned: what becomes of it meanwhile changes no run.
 	Definition Definition `json:"definition"`
 	Cause      Cause      `json:"cause"`
-	// By is who asked for it; empty by schedule.
+	// By is who or, by an event, what asked for it; empty by schedule.
 	By string `json:"by,omitempty"`
 	// RevokeOld: the credential is leaked. Consumers are not waited for.
 	RevokeOld bool `json:"revokeOld,omitempty"`
@@ -110,6 +134,8 @@ type Run struct {
 	// From is the version that was current, and To the new one; 0 until they are known.
 	From int64 `json:"from,omitempty"`
 	To   int64 `json:"to,omitempty"`
+	// NoOverlap: the former credential is accepted no more from Set on, and again after Revoke.
+	NoOverlap bool `json:"noOverlap,omitempty"`
 	// TurnedAt is when To became current or, after a failure, From again; nil before.
 	TurnedAt *time.Time `json:"turnedAt,omitempty"`
 	// Total and Moved count consumers, at the last look, and how many have the version that is current.
@@ -139,6 +165,11 @@ var ErrNotNow = errors.New("the rotation is not in a state for it")
 // Held reports that the run failed and waits for somebody.
 func (r *Run) Held() bool {
 	return r.State == Failed && r.Definition.Failure == Hold && !r.Forced
+}
+
+// NeedsSomebody reports whether the run goes on only when somebody approves or cancels it.
+func (r *Run) NeedsSomebody() bool {
+	return !r.State.Ended() && !r.Approved && r.Stop == "" && (r.Held() || r.Asked)
 }
 
 // WaitsFor says, for people, whom or what the run waits for; empty when for nothing.

@@ -93,6 +93,19 @@ func (c *Consumer) Behind(version int64) string {
 	}
 }
 
+// Ahead says, for people, why the consumer has not gone back to version, or an older one;
+// empty when it has.
+func (c *Consumer) Ahead(version int64) string {
+	switch {
+	case c.Version > version:
+		return fmt.Sprintf("it has version %d (%s)", c.Version, c.State)
+	case c.Rolled < c.Workloads:
+		return fmt.Sprintf("%d of %d workloads run with version %d (%s)", c.Rolled, c.Workloads, c.Version, c.State)
+	default:
+		return ""
+	}
+}
+
 // CompareConsumers orders consumers by kind, cluster, namespace, name and version, those
 // that are VaultSecrets first.
 func CompareConsumers(a, b Consumer) int {
@@ -114,7 +127,7 @@ type Progress struct {
 	// Total is how many consumers there are, and Moved how many of them have the version,
 	// or a newer one, with all their workloads. Who has several versions is one.
 	Total, Moved int
-	// Behind are the others, each with what it has that is too old.
+	// Behind are the others, each with what it has that is too old (of ProgressBack: too new).
 	Behind []Lagging
 }
 
@@ -126,12 +139,22 @@ type Lagging struct {
 
 // ProgressTo says how far consumers have moved on to version.
 func ProgressTo(version int64, consumers []Consumer) Progress {
+	return progress(consumers, func(c *Consumer) string { return c.Behind(version) })
+}
+
+// ProgressBack says how far consumers have gone back to version: Moved of them have nothing
+// that is newer, and Behind are the others.
+func ProgressBack(version int64, consumers []Consumer) Progress {
+	return progress(consumers, func(c *Consumer) string { return c.Ahead(version) })
+}
+
+func progress(consumers []Consumer, lags func(*Consumer) string) Progress {
 	all, behind := map[Consumer]bool{}, map[Consumer]bool{}
 	var p Progress
 	for _, c := range consumers {
 		who := Consumer{Kind: c.Kind, Cluster: c.Cluster, Namespace: c.Namespace, Name: c.Name}
 		all[who] = true
-		if why := c.Behind(version); why != "" {
+		if why := lags(&c); why != "" {
 			behind[who] = true
 			p.Behind = append(p.Behind, Lagging{Consumer: c, Why: why})
 		}

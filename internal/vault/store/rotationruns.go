@@ -170,3 +170,27 @@ func (s *Store) RotationSteps(ctx context.Context, runs []ID) ([]RotationStep, e
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[RotationStep])
 	return found, translate("read the rotations' steps", err)
 }
+
+// KeptRuns says which ended runs of a rotation are kept: the newest Shown always, and the newest Most unless they were planned before
+// Since.
+type KeptRuns struct {
+	Shown, Most int
+	Since       time.Time
+}
+
+// RemoveRotationRuns removes ended runs that are not kept, with their steps, at most limit of them, and says how many. A role that may remove
+// none, since it does not own the tables, removes none.
+func (s *Store) RemoveRotationRuns(ctx context.Context, keep KeptRuns, limit int) (int64, error) {
+	const doing = "remove old runs of rotations"
+	var may bool
+	err := s.pool.QueryRow(ctx, `SELECT has_table_privilege('rotation_runs', 'DELETE') AND has_table_privilege('rotation_steps', 'DELETE')`).Scan(&may)
+	if err != nil || !may {
+		return 0, translate(doing, err)
+	}
+	tag, err := s.pool.Exec(ctx, `WITH numbered AS (
+			SELECT id, ended, planned_at, row_number() OVER (PARTITION BY cluster, name ORDER BY planned_at DESC, id) AS n FROM rotation_runs),
+		old AS (SELECT id FROM numbered WHERE ended AND n > $1 AND (n > $2 OR planned_at < $3) LIMIT $4),
+		steps AS (DELETE FROM rotation_steps WHERE run_id IN (SELECT id FROM old))
+		DELETE FROM rotation_runs WHERE id IN (SELECT id FROM old)`, keep.Shown, keep.Most, keep.Since, limit)
+	return tag.RowsAffected(), translate(doing, err)
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/coffer-vault/coffer/internal/failpoint"
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/rotation"
+	"github.com/coffer-vault/coffer/internal/vault/rotation/generate"
 	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
@@ -30,14 +31,20 @@ type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
+// forGood are errors that somebody has to mend: to try again would only fail again, and lock an account.
+var forGood = []error{rotator.ErrSetup, rotator.ErrRights, rotator.ErrRefused, generate.ErrSpec}
+
 func isPermanent(err error) bool {
-	_, is := errors.AsType[permanent](err)
-	return is
+	if _, is := errors.AsType[permanent](err); is {
+		return true
+	}
+	return !errors.Is(err, rotator.ErrUnreachable) && slices.ContainsFunc(forGood, func(e error) bool { return errors.Is(err, e) })
 }
 
 // do does what the run's next action is outside of the vault, and notes how it went.
 func (a *acting) do(ctx context.Context) (err error) {
 	action := a.claim.Run.Next()
+	ctx = rotator.WithRun(ctx, a.claim.Run.ID)
 	defer func() {
 		if p := recover(); p != nil {
 			a.runner.Logger.ErrorContext(ctx, "a rotator panicked", "action", action, "stack", string(debug.Stack())) // p may hold a value
@@ -58,9 +65,9 @@ func (a *acting) do(ctx context.Context) (err error) {
 	case rotation.Revoke:
 		err = a.withBoth(ctx, func(r rotator.Rotator, former, next rotator.Credential) error { return r.Revoke(ctx, former, next) })
 	case rotation.Count:
-		err = a.count(ctx, a.claim.Run.To)
+		err = a.count(ctx, a.runner.Consumers.Consumers, a.claim.Run.To)
 	case rotation.CountBack:
-		err = a.count(ctx, a.claim.Run.From)
+		err = a.count(ctx, a.runner.Consumers.ConsumersBack, a.claim.Run.From)
 	default: // what is of the vault alone is done with the writing of the run
 	}
 	if err == nil {
@@ -117,7 +124,7 @@ func (a *acting) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.progress.Outcome.From = current.version
+	a.progress.Outcome.From, a.progress.Outcome.NoOverlap = current.version, !rotator.Overlaps(r)
 	a.progress.Value, err = valueOf(next, current.raw)
 	return err
 }
@@ -156,12 +163,14 @@ func (a *acting) withBoth(ctx context.Context, do func(r rotator.Rotator, former
 	return do(r, former.credential, next.credential)
 }
 
-func (a *acting) count(ctx context.Context, version int64) error {
+func (a *acting) count(
+	ctx context.Context, of func(context.Context, secret.Path, int64) (total, moved int, err error), version int64,
+) error {
 	path, err := a.path()
 	if err != nil {
 		return err
 	}
-	a.progress.Outcome.Total, a.progress.Outcome.Moved, err = a.runner.Consumers.Consumers(ctx, path, version)
+	a.progress.Outcome.Total, a.progress.Outcome.Moved, err = of(ctx, path, version)
 	return err
 }
 

@@ -198,7 +198,7 @@ func TestPlanAfterAWrongClock(t *testing.T) {
 	clock.add(-365 * 24 * time.Hour)
 	for _, at := range []int{3, 4} {
 		clock.add(24 * time.Hour)
-		if _, err := s.Engine.PlanRotations(t.Context()); err != nil {
+		if _, err := s.Engine.PlanRotations(t.Context(), s.runner(s.Engine).Ends); err != nil {
 			t.Fatal(err)
 		}
 		standing, err := s.Engine.DefinedRotations(t.Context(), s.Admin, secret.Prefix{})
@@ -310,7 +310,7 @@ func TestPlan(t *testing.T) {
 	}
 	plan := func(next time.Time) {
 		t.Helper()
-		if got, err := s.Engine.PlanRotations(t.Context()); err != nil || !got.Equal(next) {
+		if got, err := s.Engine.PlanRotations(t.Context(), s.runner(s.Engine).Ends); err != nil || !got.Equal(next) {
 			t.Errorf("planned next at %v, %v; want %v", got, err, next)
 		}
 	}

@@ -27,7 +27,7 @@ const (
 
 // Vault is what the runner needs of the engine. *vault.Engine implements it.
 type Vault interface {
-	PlanRotations(ctx context.Context) (next time.Time, err error)
+	PlanRotations(ctx context.Context, ends vault.Ends) (next time.Time, err error)
 	ClaimRotation(ctx context.Context, lease time.Duration) (*vault.RotationClaim, error)
 	AdvanceRotation(ctx context.Context, c *vault.RotationClaim, p vault.RotationProgress) (held bool, err error)
 	ReleaseRotation(ctx context.Context, c *vault.RotationClaim, wait time.Duration) error
@@ -36,8 +36,10 @@ type Vault interface {
 
 // Consumers knows who holds which version of a path.
 type Consumers interface {
-	// Consumers counts those of a path, and those of them that have version.
+	// Consumers counts those of a path, and those of them that have moved on to version.
 	Consumers(ctx context.Context, path secret.Path, version int64) (total, moved int, err error)
+	// ConsumersBack counts those of a path, and those of them that have nothing newer than version any more.
+	ConsumersBack(ctx context.Context, path secret.Path, version int64) (total, moved int, err error)
 }
 
 // Reader reads another credential in the name of the rotation's service account, such as the one that a rotator logs in with.
@@ -46,10 +48,16 @@ type Reader func(ctx context.Context, path secret.Path) (rotator.Credential, err
 // Rotators makes the rotator of a method. An error says what to mend in the definition, or that read failed.
 type Rotators func(ctx context.Context, m rotation.Method, read Reader) (rotator.Rotator, error)
 
+// Renewers makes what knows when credentials of a method end by themselves; nil when they do not. An error says what to mend in the
+// definition.
+type Renewers func(m rotation.Method) (rotator.Renewer, error)
+
 // Runner brings rotations on. Vault, Rotators and Consumers are needed.
 type Runner struct {
-	Vault     Vault
-	Rotators  Rotators
+	Vault    Vault
+	Rotators Rotators
+	// Renewers may be nil: no credential ends by itself.
+	Renewers  Renewers
 	Consumers Consumers
 	// Logger defaults to slog.Default.
 	Logger *slog.Logger
@@ -117,7 +125,7 @@ func (r *Runner) complete() *Runner {
 
 // plan plans what is due, and says when to do so again.
 func (r *Runner) plan(ctx context.Context) time.Duration {
-	next, err := r.Vault.PlanRotations(ctx)
+	next, err := r.Vault.PlanRotations(ctx, r.Ends)
 	if err != nil {
 		if ctx.Err() == nil {
 			r.Logger.WarnContext(ctx, "rotations that are due were not looked for; trying again", "error", err)

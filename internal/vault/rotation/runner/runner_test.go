@@ -12,8 +12,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/common/model"
 
+	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/rotation"
+	"github.com/coffer-vault/coffer/internal/vault/rotation/generate"
 	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator"
 	"github.com/coffer-vault/coffer/internal/vault/rotation/runner"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
@@ -50,6 +52,9 @@ func TestRotation(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"create", "set", "test", "finish"}, s.system.called()); diff != "" {
 		t.Errorf("calls (-want +got)\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{run.ID}, s.system.runs); diff != "" {
+		t.Errorf("the calls are of these runs (-want +got)\n%s", diff)
 	}
 	s.auditSays(run.ID, []string{
 		"rotation-step: created to set", "rotation-step: planned to created", "rotation-step: retiring to done", "promote of version 2", "rotate of version 2",
@@ -132,6 +137,95 @@ func TestFailureBeforeTheSwitch(t *testing.T) {
 				t.Errorf("the password of the message stands in %v", leaks)
 			}
 		})
+	}
+}
+
+// TestWhatIsTriedAgain: a system that does not answer may do so later, and what somebody has to mend would fail again.
+func TestWhatIsTriedAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		err   error
+		tries int
+	}{
+		"unreachable": {rotator.Unreachable("log in", errors.New("refused")), 3},
+		"setup":       {fmt.Errorf("%w: the roles differ", rotator.ErrSetup), 1},
+		"rights":      {fmt.Errorf("%w: grant it", rotator.ErrRights), 1},
+		"refused":     {fmt.Errorf("%w: 28P01", rotator.ErrRefused), 1},
+		"generator":   {fmt.Errorf("%w: too short", generate.ErrSpec), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, vaulttest.Config{}, func(d *rotation.Definition) { d.Attempts = 3 })
+			s.system.before = func(call string) error {
+				if call == "set" {
+					return test.err
+				}
+				return nil
+			}
+			s.ask(false)
+			s.run(s.runner(s.Engine))
+			s.reaches(rotation.RolledBack)
+			if n := len(slices.DeleteFunc(s.system.called(), func(c string) bool { return c != "set" })); n != test.tries {
+				t.Errorf("it was tried %d times, want %d", n, test.tries)
+			}
+		})
+	}
+}
+
+// TestOneCredentialAtATime: where the system ends the former password as it accepts the new one, who is to go back to it needs the new one to be
+// revoked first.
+func TestOneCredentialAtATime(t *testing.T) {
+	s := start(t, vaulttest.Config{})
+	s.system.alone = true
+	s.readers.move(1, "one")
+	s.ask(false)
+	s.run(s.runner(s.Engine))
+	s.reaches(rotation.Propagating)
+	s.readers.move(2, "one")
+	if err := s.Engine.FailRotation(t.Context(), s.path, 2, "the pods of payments/api do not come up"); err != nil {
+		t.Fatal(err)
+	}
+	s.reaches(rotation.RolledBack) // though the consumer has not gone back
+	s.want(1, oldPassword)
+	_, steps := s.show()
+	if i := slices.IndexFunc(steps, func(s vault.RotationStep) bool { return s.State == rotation.Set }); steps[i].Detail != "the former credential is accepted no more" {
+		t.Errorf("the step says %q", steps[i].Detail)
+	}
+}
+
+// renewer knows when a credential ends by its property.
+type renewer struct{}
+
+func (renewer) RenewAt(current rotator.Credential) (time.Time, bool, error) {
+	at, err := time.Parse(time.RFC3339, current["renewAt"])
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("%w: %s is no time", rotator.ErrSetup, current["renewAt"])
+	}
+	return at, true, nil
+}
+
+// TestCredentialThatEnds is renewed before that, though nothing is scheduled.
+func TestCredentialThatEnds(t *testing.T) {
+	s := start(t, vaulttest.Config{})
+	r := s.runner(s.Engine)
+	r.Renewers = func(rotation.Method) (rotator.Renewer, error) { return renewer{}, nil }
+	s.Put(t, thePath, `{"user":"app","password":"`+oldPassword+`","renewAt":"of-the-owner"}`)
+	ends := func(version int64) (time.Time, bool, error) {
+		return r.Ends(t.Context(), vault.RotatedCredential{Cluster: "default", Definition: definition(thePath), Version: version})
+	}
+	if _, _, err := ends(2); err == nil || strings.Contains(err.Error(), "of-the-owner") {
+		t.Errorf("of a credential that cannot be read it says %v", err)
+	}
+	if _, _, err := ends(1); err == nil {
+		t.Error("a version without a time has an end")
+	}
+	due := time.Now().Add(-time.Minute).UTC().Truncate(time.Second)
+	s.Put(t, thePath, `{"user":"app","password":"`+oldPassword+`","renewAt":"`+due.Format(time.RFC3339)+`"}`)
+	if _, err := s.Engine.PlanRotations(t.Context(), r.Ends); err != nil {
+		t.Fatal(err)
+	}
+	s.run(r)
+	run := s.until("that it is renewed", func(r rotation.Run) bool { return r.State == rotation.Done })
+	if run.Cause != rotation.BySchedule || !run.DueAt.Equal(due) || run.From != 3 {
+		t.Errorf("it is %+v", run)
 	}
 }
 
@@ -306,12 +400,15 @@ func TestRightsOfARotation(t *testing.T) {
 	stranger := vaulttest.ServiceAccount("web", "front", "")
 	s.Sync(t, stranger.Cluster)
 	for name, ask := range map[string]func() error{
-		"run":     func() error { _, err := s.Engine.RunRotation(t.Context(), stranger, s.path, false); return err },
+		"run": func() error {
+			_, err := s.Engine.RunRotation(t.Context(), stranger, s.path, rotation.Request{})
+			return err
+		},
 		"approve": func() error { _, err := s.Engine.ApproveRotation(t.Context(), stranger, s.path); return err },
 		"cancel":  func() error { _, err := s.Engine.CancelRotation(t.Context(), stranger, s.path); return err },
 		"show":    func() error { _, _, err := s.Engine.ShowRotation(t.Context(), stranger, s.path); return err },
 		"no path": func() error {
-			_, err := s.Engine.RunRotation(t.Context(), s.Admin, vaulttest.Path(t, "no/path"), false)
+			_, err := s.Engine.RunRotation(t.Context(), s.Admin, vaulttest.Path(t, "no/path"), rotation.Request{})
 			return err
 		},
 	} {

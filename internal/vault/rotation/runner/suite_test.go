@@ -33,6 +33,10 @@ type system struct {
 	calls    []string // of the rotator, in order
 	// before is called before each of them, with its name; its error is the answer.
 	before func(call string) error
+	// alone: it accepts one password at a time.
+	alone bool
+	// runs are what the contexts of the calls name, each once.
+	runs []string
 	// active counts the calls under way, and overlapped says that there were two.
 	active     int
 	overlapped bool
@@ -46,8 +50,9 @@ func newSystem(passwords ...string) *system {
 	return s
 }
 
-func (s *system) call(name string, do func() error) error {
+func (s *system) call(ctx context.Context, name string, do func() error) error {
 	s.mu.Lock()
+	s.runs = slices.Compact(append(s.runs, rotator.Run(ctx)))
 	s.calls = append(s.calls, name)
 	s.active++
 	s.overlapped = s.overlapped || s.active > 1
@@ -69,8 +74,8 @@ func (s *system) call(name string, do func() error) error {
 }
 
 // Create implements rotator.Rotator, as do the others.
-func (s *system) Create(_ context.Context, current rotator.Credential) (next rotator.Credential, err error) {
-	err = s.call("create", func() error {
+func (s *system) Create(ctx context.Context, current rotator.Credential) (next rotator.Credential, err error) {
+	err = s.call(ctx, "create", func() error {
 		s.made++
 		next = maps.Clone(current)
 		next["password"] = fmt.Sprintf("password-%d-of-the-system", s.made)
@@ -79,12 +84,18 @@ func (s *system) Create(_ context.Context, current rotator.Credential) (next rot
 	return next, err
 }
 
-func (s *system) Set(_ context.Context, _, next rotator.Credential) error {
-	return s.call("set", func() error { s.accepted[next["password"]] = true; return nil })
+func (s *system) Set(ctx context.Context, _, next rotator.Credential) error {
+	return s.call(ctx, "set", func() error {
+		if s.alone {
+			clear(s.accepted)
+		}
+		s.accepted[next["password"]] = true
+		return nil
+	})
 }
 
-func (s *system) Test(_ context.Context, next rotator.Credential) error {
-	return s.call("test", func() error {
+func (s *system) Test(ctx context.Context, next rotator.Credential) error {
+	return s.call(ctx, "test", func() error {
 		if !s.accepted[next["password"]] {
 			return errors.New("the password is not accepted")
 		}
@@ -92,13 +103,20 @@ func (s *system) Test(_ context.Context, next rotator.Credential) error {
 	})
 }
 
-func (s *system) Finish(_ context.Context, previous, _ rotator.Credential) error {
-	return s.call("finish", func() error { delete(s.accepted, previous["password"]); return nil })
+func (s *system) Finish(ctx context.Context, previous, _ rotator.Credential) error {
+	return s.call(ctx, "finish", func() error { delete(s.accepted, previous["password"]); return nil })
 }
 
-func (s *system) Revoke(_ context.Context, _, next rotator.Credential) error {
-	return s.call("revoke", func() error { delete(s.accepted, next["password"]); return nil })
+func (s *system) Revoke(ctx context.Context, current, next rotator.Credential) error {
+	return s.call(ctx, "revoke", func() error {
+		s.accepted[current["password"]] = true
+		delete(s.accepted, next["password"])
+		return nil
+	})
 }
+
+// Overlaps implements rotator.Overlapper.
+func (s *system) Overlaps() bool { return !s.alone }
 
 func (s *system) accepts() []string {
 	s.mu.Lock()
@@ -141,6 +159,10 @@ func (r *readers) Consumers(_ context.Context, _ secret.Path, version int64) (to
 		counted(total, moved)
 	}
 	return total, moved, nil
+}
+
+func (r *readers) ConsumersBack(ctx context.Context, path secret.Path, version int64) (total, moved int, err error) {
+	return r.Consumers(ctx, path, version)
 }
 
 func (r *readers) move(version int64, names ...string) {
@@ -198,7 +220,7 @@ func (s *suite) define(definitions ...rotation.Definition) {
 // ask has the rotation begin.
 func (s *suite) ask(revokeOld bool) rotation.Run {
 	s.t.Helper()
-	run, err := s.Engine.RunRotation(s.t.Context(), s.Admin, s.path, revokeOld)
+	run, err := s.Engine.RunRotation(s.t.Context(), s.Admin, s.path, rotation.Request{RevokeOld: revokeOld})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -69,6 +69,22 @@ func (m Methods) New(ctx context.Context, kind string, settings json.RawMessage,
 	return s.open(own, m.Limits)
 }
 
+// Renewer is what knows when credentials of a kind end by themselves, without a credential of its own; nil when they do not end. Its
+// errors are those of Check.
+func (m Methods) Renewer(kind string, settings json.RawMessage) (rotator.Renewer, error) {
+	if err := m.Check(kind, settings); err != nil {
+		return nil, err
+	}
+	s, err := decode(kind, settings)
+	if err != nil {
+		return nil, err
+	}
+	if g, is := s.(*generated); is && g.Certificate != nil {
+		return g, nil
+	}
+	return nil, nil
+}
+
 // settings are those of one kind.
 type settings interface {
 	// own is the path of the rotator's own credential; zero when it needs none.
