@@ -48,7 +48,7 @@ type Engine interface {
 	// StandingRotations tells how those of the cluster stand.
 	StandingRotations(ctx context.Context, cluster string) ([]rotation.Standing, error)
 	// RunRotation has the rotation of a path begin now.
-	RunRotation(ctx context.Context, caller secret.Caller, path secret.Path, revokeOld bool) (rotation.Run, error)
+	RunRotation(ctx context.Context, caller secret.Caller, path secret.Path, request rotation.Request) (rotation.Run, error)
 }
 
 // Options of Setup.

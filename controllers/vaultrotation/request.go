@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
+	"github.com/coffer-vault/coffer/internal/vault/rotation"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 )
 
@@ -47,7 +48,7 @@ func (r *Reconciler) begin(ctx context.Context, it *item) (bool, error) {
 		return false, err
 	}
 	caller := it.definition.As.Caller(r.Cluster, string(controller.ReconcileIDFromContext(ctx)))
-	_, err = r.Engine.RunRotation(ctx, caller, path, false)
+	_, err = r.Engine.RunRotation(ctx, caller, path, rotation.Request{Event: "an annotation of the VaultRotation " + it.object.Name})
 	switch {
 	case errors.Is(err, secret.ErrConflict), errors.Is(err, secret.ErrDenied):
 		return false, nil // the condition says so

@@ -360,7 +360,7 @@ func (w *world) version() int64 {
 func (w *world) run() {
 	w.t.Helper()
 	w.eventually(func() string {
-		if _, err := w.vault.Engine.RunRotation(context.Background(), w.caller, vaulttest.Path(w.t, path), false); err != nil {
+		if _, err := w.vault.Engine.RunRotation(context.Background(), w.caller, vaulttest.Path(w.t, path), rotation.Request{}); err != nil {
 			return err.Error() // not defined yet
 		}
 		return ""
@@ -368,4 +368,4 @@ func (w *world) run() {
 }
 
 // causeOfRequest is the cause of a run that an annotation asked for.
-const causeOfRequest = "hand"
+const causeOfRequest = "event"

@@ -157,7 +157,7 @@ func TestFailedRolloutRollsTheRotationBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually(func() string {
-		if _, err := w.vault.Engine.RunRotation(context.Background(), w.vault.Admin, path, false); err != nil {
+		if _, err := w.vault.Engine.RunRotation(context.Background(), w.vault.Admin, path, rotation.Request{}); err != nil {
 			return err.Error() // the policy is not in force yet
 		}
 		return ""
