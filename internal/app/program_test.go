@@ -302,8 +302,8 @@ func (p *program) isRefused(t *testing.T) {
 	})
 }
 
-// rotation writes the next version of the path, as an administrator does.
-func rotation(t *testing.T, admin *sdk.Client, version int64) {
+// rotatePath writes the next version of the path, as an administrator does.
+func rotatePath(t *testing.T, admin *sdk.Client, version int64) {
 	t.Helper()
 	awaits(t, "the rotation to be written", func() error {
 		_, err := admin.Rotate(t.Context(), watched, sdk.PutRequest{

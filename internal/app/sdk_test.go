@@ -39,7 +39,7 @@ func TestTheSDKGoesOn(t *testing.T) {
 	rotates := func() {
 		t.Helper()
 		version++
-		rotation(t, admin, version)
+		rotatePath(t, admin, version)
 	}
 	rotates()
 	p.has(t, version)
@@ -124,7 +124,7 @@ func TestFilesAreReloadedUnderAWatch(t *testing.T) {
 	admin := clientTrusting(t, host, token, first)
 	firstVersion(t, admin)
 	p := newProgram(t, host, tokenFor(t, cluster, tenant, "api", nil), string(first.PEM))
-	rotation(t, admin, 2)
+	rotatePath(t, admin, 2)
 	p.has(t, 2)
 
 	superuser, err := pgx.Connect(t.Context(), roles.Superuser)
@@ -151,7 +151,7 @@ func TestFilesAreReloadedUnderAWatch(t *testing.T) {
 		}
 		return nil
 	})
-	rotation(t, admin, 3)
+	rotatePath(t, admin, 3)
 	p.has(t, 3)
 
 	before := shows(t, host)
@@ -162,7 +162,7 @@ func TestFilesAreReloadedUnderAWatch(t *testing.T) {
 		}
 		return nil
 	})
-	rotation(t, admin, 4)
+	rotatePath(t, admin, 4)
 	p.has(t, 4)
 	if n := p.interruptions(); n > 0 {
 		t.Errorf("the watch broke %d times", n)

@@ -264,3 +264,36 @@ func TestConsumersMoved(t *testing.T) {
 		t.Errorf("%d of %d moved, want 2 of 5; and (-want +got):\n%s", got.Moved, got.Total, diff)
 	}
 }
+
+// TestConsumersBack says who has not gone back from a newer version: not who has an older one, and who read the newer one lately enough for its
+// cache to have it.
+func TestConsumersBack(t *testing.T) {
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
+	env.Put(t, "p/a", "v")
+	env.Put(t, "p/a", "w")
+	env.Put(t, "p/a", "x")
+	must(t, env.Engine.Acknowledge(t.Context(), "one", []secret.Acknowledgement{
+		vaultSecret(t, "back", "Synced", 2, 2, "p/a", 2), vaultSecret(t, "pinned", "Synced", 0, 0, "p/a", 1), vaultSecret(t, "newer", "VaultUnavailable", 1, 1, "p/a", 3),
+		vaultSecret(t, "rolling", "RollingOut", 1, 3, "p/a", 2),
+	}))
+	api := vaulttest.ServiceAccount("payments", "api", "production")
+	env.AllowAll(t, api, "p/**")
+	for _, version := range []int64{3, 2} {
+		_, err := read(t, env.Engine, api, ref(t, "p/a", version))
+		must(t, err)
+	}
+	got, err := env.Engine.ConsumersBack(t.Context(), vaulttest.Path(t, "p/a"), 2)
+	must(t, err)
+	why := map[string]string{}
+	for _, behind := range got.Behind {
+		why[behind.String()] = behind.Why
+	}
+	want := map[string]string{
+		"VaultSecret payments/newer in cluster one":      "it has version 3 (VaultUnavailable)",
+		"VaultSecret payments/rolling in cluster one":    "1 of 3 workloads run with version 2 (RollingOut)",
+		"ServiceAccount payments/api in cluster default": "it has version 3 (Cached)",
+	}
+	if diff := cmp.Diff(want, why); diff != "" || got.Total != 5 || got.Moved != 2 {
+		t.Errorf("%d of %d are back, want 2 of 5; and (-want +got):\n%s", got.Moved, got.Total, diff)
+	}
+}

@@ -22,7 +22,7 @@ type RotatedCredential struct {
 }
 
 // Ends says when a credential is to be renewed because it ends by itself, as a certificate does; ends is false when it does not. It is
-// asked once for each version that becomes current, and an error has it asked again some minutes later.
+// asked once for each version that becomes current, and an error has it asked again some minutes later. Nil: nothing ends by itself.
 type Ends func(ctx context.Context, c RotatedCredential) (at time.Time, ends bool, err error)
 
 // rotationName identifies a rotation.
@@ -40,6 +40,9 @@ func (r *standingRotation) key() rotationName { return rotationName{r.cluster, r
 
 // learnEnds asks for the ends of the current credentials that are not known, and takes note of them for standing and for the engine.
 func (e *Engine) learnEnds(ctx context.Context, standing []standingRotation, of Ends) {
+	if of == nil {
+		return
+	}
 	now := e.now()
 	learnt := map[rotationName]renewal{}
 	for i := range standing {

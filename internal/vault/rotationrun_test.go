@@ -135,8 +135,10 @@ func TestRunIsClaimedBesideAnApproval(t *testing.T) {
 
 // TestRunOfALaterForm is left to replicas that know it: nothing is said against it, nothing is done with it, and nothing else is planned.
 func TestRunOfALaterForm(t *testing.T) {
-	r := startRotating(t, vaulttest.Config{}, func(d *rotation.Definition) { d.Schedule.Every = prom.Duration(time.Nanosecond) })
+	clock := &setClock{now: time.Now().Add(-time.Hour)}
+	r := startRotating(t, vaulttest.Config{Clock: clock.Now}, func(d *rotation.Definition) { d.Schedule.Every = prom.Duration(time.Minute) })
 	r.ask()
+	clock.Set(time.Now()) // it is due
 	later := func(record []byte) []byte { return bytes.Replace(record, []byte(`{`), []byte(`{"later":1,`), 1) }
 	must(t, vault.RewriteRun(t.Context(), r.Engine, "p/one", later))
 	for range 2 {
