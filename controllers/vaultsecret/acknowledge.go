@@ -196,7 +196,8 @@ func (a *acknowledgements) get(ctx context.Context, keys []types.NamespacedName)
 }
 
 // acknowledgementOf says what object has: the Secret of its status, and how many of the
-// workloads that there are run with it.
+// workloads that there are run with it. One whose rollout is not yet known to have succeeded
+// does not: it may fail, and then goes back to a credential that must work.
 func acknowledgementOf(object *vaultv1alpha1.VaultSecret) secret.Acknowledgement {
 	a := secret.Acknowledgement{
 		Kind: secret.ConsumerVaultSecret, Namespace: object.Namespace, Name: object.Name, UID: string(object.UID), State: readyReason(object),
@@ -211,7 +212,7 @@ func acknowledgementOf(object *vaultv1alpha1.VaultSecret) secret.Acknowledgement
 			continue
 		}
 		a.Workloads++
-		if workload.State == vaultv1alpha1.WorkloadCurrent {
+		if workload.State == vaultv1alpha1.WorkloadCurrent && workload.RollingSince == nil {
 			a.Rolled++
 		}
 	}

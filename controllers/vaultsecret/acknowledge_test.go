@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/jackc/pgx/v5"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
@@ -85,6 +88,27 @@ func TestVaultSecretsAcknowledge(t *testing.T) {
 	w.acknowledges(database)
 	w.delete(object)
 	w.acknowledges("production/payments/other")
+}
+
+// TestRolloutIsAcknowledgedWhenItHasSucceeded: a pod that became ready just now may crash, and the Secret goes back then. The former credential
+// must not be retired before.
+func TestRolloutIsAcknowledgedWhenItHasSucceeded(t *testing.T) {
+	t.Parallel()
+	w, _ := newRunningWorld(t)
+	object, d := w.rotatedOnce()
+	pod := w.pod(d, readySince(time.Now()))
+	w.rolledOut(d)
+	w.workloadsAre(object, vaultv1alpha1.WorkloadStatus{Kind: "Deployment", Name: d.Name, State: vaultv1alpha1.WorkloadCurrent})
+	w.acknowledges(database, w.consumer(object, 2, "Synced", 0, 1))
+	w.tellsOfPod(pod, readySince(time.Now().Add(-time.Minute)))
+	w.acknowledges(database, w.consumer(object, 2, "Synced", 1, 1))
+}
+
+// readySince is the status of a pod that is ready since then.
+func readySince(since time.Time) corev1.PodStatus {
+	return corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{
+		Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(since),
+	}}}
 }
 
 // TestRestartAcknowledgesWhatWasMissed, and writes nothing when nothing was.

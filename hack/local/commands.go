@@ -174,16 +174,19 @@ func imageCommand() *cobra.Command {
 }
 
 func testCommand() *cobra.Command {
-	return &cobra.Command{
+	var pattern string
+	command := &cobra.Command{
 		Use: "test-e2e", Short: "Run the end-to-end tests, in an environment started for them unless one runs", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			e, err := open()
 			if err != nil {
 				return err
 			}
-			return e.TestEndToEnd(cmd.Context(), cmd.OutOrStdout())
+			return e.TestEndToEnd(cmd.Context(), cmd.OutOrStdout(), pattern)
 		},
 	}
+	command.Flags().StringVar(&pattern, "run", "", "run the tests that this regular expression matches, as go test -run does")
+	return command
 }
 
 func serviceCommand() *cobra.Command {

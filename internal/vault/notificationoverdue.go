@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/coffer-vault/coffer/internal/vault/notification"
-	"github.com/coffer-vault/coffer/internal/vault/rotation/schedule"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/store"
 )
@@ -137,28 +136,11 @@ func (e *Engine) overdueRotations(ctx context.Context) (map[string]notification.
 	overdue := map[string]notification.Overdue{}
 	for i := range standing {
 		r := &standing[i]
-		if due, ok := r.overdueSince(e.now()); ok {
+		if due, ok := r.overdueSince(e.now()); ok && e.now().Sub(due) > rotationSlack {
 			overdue[r.definition.Path] = notification.Overdue{
 				Path: r.definition.Path, Version: r.version.Version, DueAt: due, Cluster: r.cluster, Rotation: r.definition.Name,
 			}
 		}
 	}
 	return overdue, nil
-}
-
-// overdueSince is when the schedule wanted the current version replaced, when that is more than a day ago.
-func (r *standingRotation) overdueSince(now time.Time) (time.Time, bool) {
-	if r.definition.Suspended || r.version == nil {
-		return time.Time{}, false
-	}
-	s, err := schedule.Parse(r.definition.Schedule)
-	if err != nil {
-		return time.Time{}, false
-	}
-	from := r.version.CreatedAt
-	if r.definition.Schedule.Cron != "" && r.since.After(from) {
-		from = r.since // a line says nothing of what was before it
-	}
-	due, ok := s.Next(r.cluster+"/"+r.definition.Name, from)
-	return due, ok && now.Sub(due) > rotationSlack
 }

@@ -15,11 +15,12 @@ import (
 	"github.com/coffer-vault/coffer/hack/local/internal/toolchain"
 )
 
-// CofferImage is Coffer's; SampleImage that of the program that stands for an application, and
-// ExampleImage that of the SDK's example.
+// CofferImage is Coffer's; SampleImage that of the program that stands for an application, LoginImage that of one with a
+// database, and ExampleImage that of the SDK's example.
 const (
 	CofferImage  = "coffer.local/coffer:dev"
 	SampleImage  = "coffer.local/sampleapp:dev"
+	LoginImage   = "coffer.local/loginapp:dev"
 	ExampleImage = "coffer.local/sdkexample:dev"
 )
 
@@ -32,6 +33,7 @@ type source struct {
 var sources = []source{
 	{cluster.PauseImage, "./hack/pause", "/pause", false},
 	{SampleImage, "./hack/sampleapp", "/sampleapp", false},
+	{LoginImage, "./hack/loginapp", "/loginapp", false},
 	{ExampleImage, "./hack/sdkexample", "/sdkexample", false},
 	{CofferImage, "./cmd/manager", "/manager", true},
 }

@@ -11,8 +11,8 @@ import (
 )
 
 // TestEndToEnd runs test/e2e with the environment, which it starts, and stops after, unless it runs already. What the
-// tests print goes to out.
-func (e *Environment) TestEndToEnd(ctx context.Context, out io.Writer) (err error) {
+// tests print goes to out. pattern chooses tests as that of go test -run does; all when it is empty.
+func (e *Environment) TestEndToEnd(ctx context.Context, out io.Writer, pattern string) (err error) {
 	if !e.Running() {
 		defer func() {
 			err = errors.Join(err, e.Down(context.WithoutCancel(ctx)))
@@ -29,7 +29,7 @@ func (e *Environment) TestEndToEnd(ctx context.Context, out io.Writer) (err erro
 		e.Step.Say("the end-to-end tests need a node, which this machine cannot run: they are not run")
 		return nil
 	}
-	cmd := e.Command(ctx, "go", "test", "-tags", "e2e", "-count=1", "-timeout=30m", "-v", "./test/e2e")
+	cmd := e.Command(ctx, "go", "test", "-tags", "e2e", "-count=1", "-timeout=30m", "-v", "-run", pattern, "./test/e2e")
 	cmd.Stdout, cmd.Stderr = out, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("the end-to-end tests failed: %w", err)
