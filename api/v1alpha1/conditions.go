@@ -12,6 +12,10 @@ const (
 	InjectLabel      = "vault.coffer.dev/inject"
 )
 
+// AuthorityOfLabel on a ConfigMap coffer-ca says that it is a copy, and of which
+// installation's authority: it has the namespace of that one.
+const AuthorityOfLabel = "vault.coffer.dev/authority-of"
+
 // Annotations on Secrets and pod templates.
 const (
 	// ChecksumAnnotation on a Secret is the keyed checksum of its content.

@@ -101,7 +101,7 @@ func (r *Reconciler) withdraw(ctx context.Context, namespace string) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("look for the published authority: %w", err)
-	case !managed(existing):
+	case !r.owns(existing):
 		return nil
 	}
 	return r.remove(ctx, existing)

@@ -22,9 +22,9 @@ const (
 // reasonNotOwned is that of the Event about a ConfigMap of somebody else.
 const reasonNotOwned = "ConfigMapNotOwned"
 
-// managed reports whether Coffer wrote the object.
-func managed(object client.Object) bool {
-	return object.GetLabels()[vaultv1alpha1.ManagedByLabel] == vaultv1alpha1.ManagedByValue
+// owns reports whether the object is a copy of this installation.
+func (r *Reconciler) owns(object client.Object) bool {
+	return object.GetLabels()[vaultv1alpha1.AuthorityOfLabel] == r.opts.Namespace
 }
 
 // publish makes the copy of a namespace what the original is.
@@ -41,10 +41,10 @@ func (r *Reconciler) publish(ctx context.Context, namespace string) error {
 		return r.create(ctx, namespace, wanted)
 	case err != nil:
 		return fmt.Errorf("read the published authority: %w", err)
-	case !managed(&existing):
+	case !r.owns(&existing):
 		r.recorder.Eventf(&existing, nil, corev1.EventTypeWarning, reasonNotOwned, "Publish",
-			"this ConfigMap is not Coffer's, and is left untouched: pods of the namespace trust what it holds. Delete it, or let Coffer keep it: kubectl label configmap -n %s %s %s=%s",
-			namespace, ConfigMapName, vaultv1alpha1.ManagedByLabel, vaultv1alpha1.ManagedByValue)
+			"this ConfigMap is not a copy of the authority of the Coffer in %[4]s, and is left untouched: pods of the namespace trust what it holds. If nobody else keeps it, hand it over: kubectl label --overwrite configmap -n %[1]s %[2]s %[3]s=%[4]s",
+			namespace, ConfigMapName, vaultv1alpha1.AuthorityOfLabel, r.opts.Namespace)
 		return nil
 	case maps.Equal(existing.Data, wanted) && len(existing.BinaryData) == 0:
 		return nil
@@ -65,8 +65,9 @@ func (r *Reconciler) original(ctx context.Context) (map[string]string, error) {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("read the authority of the API: %w", err)
 	}
+	_, copied := original.Labels[vaultv1alpha1.AuthorityOfLabel] // by another installation, before this one was here
 	switch authority := original.Data[Key]; {
-	case authority != "":
+	case authority != "" && !copied:
 		return map[string]string{Key: authority}, nil
 	case r.opts.Supplied:
 		return map[string]string{}, nil
@@ -79,7 +80,10 @@ func (r *Reconciler) create(ctx context.Context, namespace string, data map[stri
 	err := r.Create(ctx, &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace, Name: ConfigMapName,
-			Labels: map[string]string{vaultv1alpha1.ManagedByLabel: vaultv1alpha1.ManagedByValue},
+			Labels: map[string]string{
+				vaultv1alpha1.ManagedByLabel:   vaultv1alpha1.ManagedByValue,
+				vaultv1alpha1.AuthorityOfLabel: r.opts.Namespace,
+			},
 		},
 		Data: data,
 	})

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,13 +24,13 @@ func TestPublishedWhereItIsAskedFor(t *testing.T) {
 	w.namespace("asks", true)
 	w.namespace("asks-later", false)
 	w.start(false)
-	w.original("first") // after the namespace: it was not known when that asked
+	original := w.original("first") // after the namespace: it was not known when that asked
 	eventually(t, "the copy", func() error { return w.holds("asks", "first") })
 	if err := w.gone("asks-later"); err != nil {
 		t.Error("a namespace that does not ask: ", err)
 	}
-	if original := w.copied(w.own); len(original.Labels) > 0 {
-		t.Errorf("the original was written: %v", original.Labels)
+	if diff := cmp.Diff(original.ObjectMeta, w.copied(w.own).ObjectMeta); diff != "" {
+		t.Errorf("the original was written (-want +got)\n%s", diff)
 	}
 
 	for name, edit := range map[string]func(*corev1.ConfigMap){
@@ -124,7 +125,7 @@ func TestConfigMapsOfOthersAreLeft(t *testing.T) {
 	}
 
 	object := w.copied("handed-over")
-	object.Labels = map[string]string{vaultv1alpha1.ManagedByLabel: vaultv1alpha1.ManagedByValue}
+	object.Labels = map[string]string{vaultv1alpha1.AuthorityOfLabel: w.own}
 	if err := w.client.Update(t.Context(), object); err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +145,7 @@ func (w *world) told(namespace string) error {
 	}
 	for _, event := range found.Items {
 		if event.Reason == "ConfigMapNotOwned" && event.Regarding.Name == capublisher.ConfigMapName &&
-			strings.Contains(event.Note, "kubectl label configmap -n "+namespace+" coffer-ca app.kubernetes.io/managed-by=coffer") {
+			strings.Contains(event.Note, "kubectl label --overwrite configmap -n "+namespace+" coffer-ca vault.coffer.dev/authority-of="+w.own) {
 			return nil
 		}
 	}

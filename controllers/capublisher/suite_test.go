@@ -154,10 +154,15 @@ func (w *world) ask(ctx context.Context, name string, asking bool) error {
 		client.RawPatch("application/merge-patch+json", []byte(`{"metadata": {"labels": {"`+vaultv1alpha1.InjectionLabel+`": `+value+`}}}`)))
 }
 
-// original writes what internal/servercert does.
-func (w *world) original(authority string) {
+// original writes what internal/servercert does, and returns it.
+func (w *world) original(authority string) *corev1.ConfigMap {
 	w.t.Helper()
-	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.own, Name: capublisher.ConfigMapName}, Data: map[string]string{capublisher.Key: authority}}
+	object := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.own, Name: capublisher.ConfigMapName, Labels: map[string]string{vaultv1alpha1.ManagedByLabel: vaultv1alpha1.ManagedByValue},
+		},
+		Data: map[string]string{capublisher.Key: authority},
+	}
 	if err := w.client.Create(w.t.Context(), object); apierrors.IsAlreadyExists(err) {
 		err = w.client.Update(w.t.Context(), object)
 		if err != nil {
@@ -166,6 +171,7 @@ func (w *world) original(authority string) {
 	} else if err != nil {
 		w.t.Fatal(err)
 	}
+	return object
 }
 
 // copied is the ConfigMap of a namespace; nil when there is none.
@@ -182,12 +188,12 @@ func (w *world) copied(namespace string) *corev1.ConfigMap {
 	return object
 }
 
-// holds returns nil when the namespace has a copy of Coffer's with just this authority.
+// holds returns nil when the namespace has a copy of this installation with just this authority.
 func (w *world) holds(namespace, authority string) error {
 	switch object := w.copied(namespace); {
 	case object == nil:
 		return errors.New("there is no ConfigMap")
-	case object.Labels[vaultv1alpha1.ManagedByLabel] != vaultv1alpha1.ManagedByValue:
+	case object.Labels[vaultv1alpha1.AuthorityOfLabel] != w.own:
 		return fmt.Errorf("its labels are %v", object.Labels)
 	case object.Data[capublisher.Key] != authority || len(object.Data) > 1 || len(object.BinaryData) > 0:
 		return fmt.Errorf("it holds %v", object.Data)

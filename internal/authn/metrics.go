@@ -13,7 +13,7 @@ const ofKubernetes = "kubernetes"
 // results are what a check of a token ends with.
 var results = []string{"accepted", "refused", "unavailable"}
 
-// metrics counts the checks of tokens. An issuer has series only while the file names it, so what is in tokens makes none.
+// metrics counts the checks of tokens. Only issuers that the file has named since the start have series: what is in tokens makes none.
 type metrics struct{ checks *prometheus.CounterVec }
 
 func newMetrics(registerer prometheus.Registerer) metrics {

@@ -64,7 +64,7 @@ func (s *SuppliedAuthority) refresh(ctx context.Context) error {
 		return nil
 	case caCert != nil:
 		return publish(ctx, s.Client, key, caCert)
-	case missing:
+	case missing || isCopy(&published):
 		return nil
 	}
 	// It is of the time when the certificate managed itself.

@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 )
 
 // supply writes a certificate of an authority of its own into dir, valid from then on, and
@@ -91,6 +93,19 @@ func TestSuppliedAuthorityIsPublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	refresh("no authority, and one of somebody else's", "theirs")
+	if err := opts.Client.Get(t.Context(), client.ObjectKeyFromObject(&theirs), &theirs); err != nil {
+		t.Fatal(err)
+	}
+	theirs.Labels = map[string]string{vaultv1alpha1.ManagedByLabel: vaultv1alpha1.ManagedByValue, vaultv1alpha1.AuthorityOfLabel: "elsewhere"}
+	if err := opts.Client.Update(t.Context(), &theirs); err != nil {
+		t.Fatal(err)
+	}
+	refresh("no authority, and a copy of another installation", "theirs")
+	fourth := supply(t, dir, time.Now())
+	refresh("instead of a copy of another installation", string(fourth))
+	if err := opts.Client.Get(t.Context(), client.ObjectKeyFromObject(&theirs), &theirs); err != nil || isCopy(&theirs) {
+		t.Errorf("it passes for a copy yet: %v, %v", theirs.Labels, err)
+	}
 }
 
 // TestSuppliedAuthorityIsPEM: anything else is an error that says so.

@@ -41,3 +41,25 @@ func TestLoginThroughPortForward(t *testing.T) {
 	}
 	run("logout")
 }
+
+// As a plugin of kubectl, for the administrator of the environment.
+func TestPluginOfKubectl(t *testing.T) {
+	e := newEnvironment(t)
+	path, account := e.path("plugin"), e.namespace+"/api"
+	const value = "read through kubectl"
+	e.put(t, path, value)
+	for _, test := range []struct {
+		args []string
+		want string // what is printed contains it
+	}{
+		{[]string{"list", "production/" + e.namespace, "-o", "name"}, path + "\n"},
+		{[]string{"explain", path, "--service-account", account}, account + " (environment production) may read " + path + ": "},
+		{[]string{"audit", "--path", path, "--action", "put"}, path},
+		{[]string{"run", "--env", "KEY=" + path, "--", "sh", "-c", `echo "KEY is $KEY"`}, "KEY is " + value + "\n"},
+	} {
+		out, err := exec.CommandContext(t.Context(), "kubectl", append([]string{"coffer"}, test.args...)...).Output()
+		if err != nil || !strings.Contains(string(out), test.want) {
+			t.Errorf("kubectl coffer %s: %v", strings.Join(test.args, " "), err)
+		}
+	}
+}
