@@ -37,6 +37,10 @@ func (nobody) Consumers(context.Context, secret.Path, int64) (total, moved int, 
 	return 0, 0, nil
 }
 
+func (nobody) ConsumersBack(context.Context, secret.Path, int64) (total, moved int, err error) {
+	return 0, 0, nil
+}
+
 // runRotations brings the rotations of i on until the test ends.
 func (i *installation) runRotations(t *testing.T) {
 	t.Helper()
