@@ -193,12 +193,13 @@ type VaultRotationStatus struct {
 	// +optional
 	LastRun *RotationRun `json:"lastRun,omitempty"`
 
-	// NextRun is when a rotation is due by the schedule; none while none is, also because
-	// one is under way.
+	// NextRun is when a rotation is due, by the schedule or before a certificate ends; none
+	// while none is, also because one is under way.
 	// +optional
 	NextRun *metav1.Time `json:"nextRun,omitempty"`
 
-	// Overdue says that nextRun is over by some minutes, and no rotation has begun.
+	// Overdue says that a rotation is due by time since some minutes, and was not done: none
+	// has begun, or it failed.
 	// +optional
 	Overdue bool `json:"overdue,omitempty"`
 

@@ -35,6 +35,9 @@ const (
 	maxBackoff = 30 * time.Second
 )
 
+// conflictDelay is how long a reconcile that lost a race waits for the cache to see what won.
+const conflictDelay = 50 * time.Millisecond
+
 // reconcileTimeout bounds one sync.
 const reconcileTimeout = time.Minute
 
@@ -48,7 +51,7 @@ type Engine interface {
 	// StandingRotations tells how those of the cluster stand.
 	StandingRotations(ctx context.Context, cluster string) ([]rotation.Standing, error)
 	// RunRotation has the rotation of a path begin now.
-	RunRotation(ctx context.Context, caller secret.Caller, path secret.Path, request rotation.Request) (rotation.Run, error)
+	RunRotation(ctx context.Context, caller secret.Caller, path secret.Path, asked rotation.Request) (rotation.Run, error)
 }
 
 // Options of Setup.
@@ -125,6 +128,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	}
 	if err != nil {
 		return ctrl.Result{}, err
+	}
+	if set.raced {
+		return ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}
 	return ctrl.Result{RequeueAfter: pace(set, r.Clock.Now(), inForce)}, nil
 }

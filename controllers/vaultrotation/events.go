@@ -22,6 +22,9 @@ func (r *Reconciler) recordEvents(before, now *vaultv1alpha1.VaultRotation) {
 	}
 }
 
+// rotating is the action of Events about a run.
+const rotating = "Rotate"
+
 // maxNote is the longest note that the API server takes of an event (k8s.io/kubernetes/pkg/apis/core/validation, NoteLengthLimit).
 const maxNote = 1024
 
@@ -86,31 +89,30 @@ func ofRun(before *vaultv1alpha1.RotationRun, now *vaultv1alpha1.VaultRotation) 
 }
 
 func ofMilestone(m milestone, run *vaultv1alpha1.RotationRun, path string) happening {
-	const action = "Rotate"
 	switch m {
 	case planned:
-		return happening{corev1.EventTypeNormal, vaultv1alpha1.EventRotationStarted, action, fmt.Sprintf("the rotation of %s has begun, by %s", path, run.Cause)}
+		return happening{corev1.EventTypeNormal, vaultv1alpha1.EventRotationStarted, rotating, fmt.Sprintf("the rotation of %s has begun, by %s", path, run.Cause)}
 	case turned:
-		return happening{corev1.EventTypeNormal, vaultv1alpha1.EventRotationCurrent, action,
+		return happening{corev1.EventTypeNormal, vaultv1alpha1.EventRotationCurrent, rotating,
 			fmt.Sprintf("version %d of %s is current; consumers are waited for", run.Version, path)}
 	case failed:
-		return happening{corev1.EventTypeWarning, vaultv1alpha1.ReasonRotationFailed, action,
+		return happening{corev1.EventTypeWarning, vaultv1alpha1.ReasonRotationFailed, rotating,
 			fmt.Sprintf("the rotation of %s failed when it was %s: %s", path, run.FailedIn, run.Reason)}
 	default:
-		return ofEnd(run, path, action)
+		return ofEnd(run, path)
 	}
 }
 
-func ofEnd(run *vaultv1alpha1.RotationRun, path, action string) happening {
+func ofEnd(run *vaultv1alpha1.RotationRun, path string) happening {
 	switch rotation.State(run.State) {
 	case rotation.Done:
-		return happening{corev1.EventTypeNormal, vaultv1alpha1.EventRotationDone, action,
+		return happening{corev1.EventTypeNormal, vaultv1alpha1.EventRotationDone, rotating,
 			fmt.Sprintf("the rotation of %s is done: version %d is current, and the former credential is accepted no more", path, run.Version)}
 	case rotation.RolledBack:
-		return happening{corev1.EventTypeWarning, vaultv1alpha1.EventRotationRolledBack, action,
+		return happening{corev1.EventTypeWarning, vaultv1alpha1.EventRotationRolledBack, rotating,
 			fmt.Sprintf("the rotation of %s is rolled back: the former credential is current, and the new one is accepted no more", path)}
 	default:
-		return happening{corev1.EventTypeWarning, vaultv1alpha1.EventRotationAbandoned, action,
+		return happening{corev1.EventTypeWarning, vaultv1alpha1.EventRotationAbandoned, rotating,
 			fmt.Sprintf("the rotation of %s is abandoned: the new credential may be accepted still, revoke it by hand", path)}
 	}
 }
@@ -126,7 +128,7 @@ func ofCondition(before, now *vaultv1alpha1.VaultRotation) []happening {
 	case vaultv1alpha1.ReasonRotationFailed: // the run tells
 		return nil
 	case vaultv1alpha1.ReasonWaitsForApproval, vaultv1alpha1.ReasonOverdue:
-		return []happening{{corev1.EventTypeWarning, is.Reason, "Rotate", is.Message}}
+		return []happening{{corev1.EventTypeWarning, is.Reason, rotating, is.Message}}
 	}
 	return []happening{{corev1.EventTypeWarning, is.Reason, "Define", is.Message}}
 }

@@ -13,10 +13,7 @@ import (
 // overdueAfter is how late a rotation is overdue: longer than any replica takes to find it due.
 const overdueAfter = 5 * time.Minute
 
-// overdue reports whether a rotation should have begun long ago.
-func overdue(s *rotation.Standing, now time.Time) bool {
-	return !s.Next.IsZero() && now.Sub(s.Next) >= overdueAfter
-}
+func longAgo(at, now time.Time) bool { return !at.IsZero() && now.Sub(at) >= overdueAfter }
 
 // ready is the condition of an item that stands so.
 func ready(it *item, now time.Time) metav1.Condition {
@@ -30,7 +27,7 @@ func ready(it *item, now time.Time) metav1.Condition {
 		return readyWhile(run, s.Denied)
 	case s.Denied:
 		return notReady(vaultv1alpha1.ReasonDenied, denial(&it.definition))
-	case overdue(s, now):
+	case longAgo(s.Next, now):
 		return notReady(vaultv1alpha1.ReasonOverdue, fmt.Sprintf(
 			"it was due at %s and has not begun: no manager does the rotations, see the managers' logs", s.Next.UTC().Format(time.RFC3339)))
 	case run != nil && run.State != rotation.Done:
@@ -47,7 +44,7 @@ func ready(it *item, now time.Time) metav1.Condition {
 func readyWhile(run *rotation.Run, denied bool) metav1.Condition {
 	path := run.Definition.Path
 	switch {
-	case waitsForSomebody(run):
+	case run.NeedsSomebody():
 		return notReady(vaultv1alpha1.ReasonWaitsForApproval, fmt.Sprintf(
 			"%s: coffer rotation approve %s, or coffer rotation cancel %s", waitsFor(run), path, path))
 	case run.FailedIn != "":
@@ -60,11 +57,6 @@ func readyWhile(run *rotation.Run, denied bool) metav1.Condition {
 		return isReady(vaultv1alpha1.ReasonRotating, fmt.Sprintf("%s: %s", run.State, waitsFor(run)))
 	}
 	return isReady(vaultv1alpha1.ReasonRotating, string(run.State))
-}
-
-// waitsForSomebody reports whether a run goes on only when somebody says so.
-func waitsForSomebody(run *rotation.Run) bool {
-	return (run.Held() || run.Asked) && !run.Approved && run.Stop == ""
 }
 
 func waitsFor(run *rotation.Run) string { return cut(run.WaitsFor(), maxReason) }

@@ -23,10 +23,15 @@ func (r *Reconciler) request(ctx context.Context, set *rotations) (began bool, e
 	for i := range set.items {
 		it := &set.items[i]
 		value := requestOf(it.object)
-		if value == "" || value == it.object.Status.LastRotateRequest || !it.canBegin() {
+		if value == "" || value == it.object.Status.LastRotateRequest || !it.mayBegin() {
 			continue
 		}
-		ok, err := r.begin(ctx, it)
+		event := eventOf(it.object, value)
+		if newest := it.standing.Newest; newest != nil && newest.Cause == rotation.ByEvent && newest.By == event {
+			it.request = &value // by whoever was killed before the status said so
+			continue
+		}
+		ok, err := r.begin(ctx, it, event)
 		errs = append(errs, err)
 		if ok {
 			it.request, began = &value, true
@@ -35,20 +40,20 @@ func (r *Reconciler) request(ctx context.Context, set *rotations) (began bool, e
 	return began, errors.Join(errs...)
 }
 
-// canBegin reports whether it is of use to ask the engine, which audits each refusal.
-func (it *item) canBegin() bool {
+// mayBegin reports whether it is of use to ask the engine, which audits each refusal.
+func (it *item) mayBegin() bool {
 	s := it.standing
 	return s != nil && !s.Denied && (s.Newest == nil || s.Newest.State.Ended())
 }
 
 // begin has the rotation of an item begin, in the name of its own account. It is false when it cannot now.
-func (r *Reconciler) begin(ctx context.Context, it *item) (bool, error) {
+func (r *Reconciler) begin(ctx context.Context, it *item, event string) (bool, error) {
 	path, err := secret.ParsePath(it.definition.Path)
 	if err != nil {
 		return false, err
 	}
 	caller := it.definition.As.Caller(r.Cluster, string(controller.ReconcileIDFromContext(ctx)))
-	_, err = r.Engine.RunRotation(ctx, caller, path, rotation.Request{Event: "an annotation of the VaultRotation " + it.object.Name})
+	_, err = r.Engine.RunRotation(ctx, caller, path, rotation.Request{Event: event})
 	switch {
 	case errors.Is(err, secret.ErrConflict), errors.Is(err, secret.ErrDenied):
 		return false, nil // the condition says so
@@ -56,6 +61,11 @@ func (r *Reconciler) begin(ctx context.Context, it *item) (bool, error) {
 		return false, fmt.Errorf("begin the rotation %s, which the annotation asks for: %w", it.object.Name, err)
 	}
 	return true, nil
+}
+
+// eventOf is what is said to have asked for a run. It is another one for each value.
+func eventOf(object *vaultv1alpha1.VaultRotation, value string) string {
+	return fmt.Sprintf("VaultRotation %s, %s=%s", object.Name, vaultv1alpha1.RotateAnnotation, value)
 }
 
 // requestOf is the annotation, as far as the status repeats it.

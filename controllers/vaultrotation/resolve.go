@@ -14,6 +14,8 @@ import (
 // rotations are all VaultRotations, and what becomes of each.
 type rotations struct {
 	items []item
+	// raced says that a status was not written, since the object is another by now.
+	raced bool
 }
 
 // item is one VaultRotation.

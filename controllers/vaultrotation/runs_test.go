@@ -40,7 +40,7 @@ func TestStatusFollowsARun(t *testing.T) {
 	w.runIs(object, rotation.Propagating, func(r *vaultv1alpha1.RotationRun) bool { return r.Consumers == "2/3" })
 	w.readers.moved.Store(3)
 	run := w.runIs(object, rotation.Done, whatever)
-	if run.EndedAt == nil || run.Consumers != "3/3" || run.WaitsFor != "" || run.Reason != "" || run.FailedIn != "" || run.Cause != causeOfRequest {
+	if run.EndedAt == nil || run.Consumers != "3/3" || run.WaitsFor != "" || run.Reason != "" || run.FailedIn != "" || run.Cause != "event" {
 		t.Errorf("done: %+v", run)
 	}
 	w.reasonIs(object, vaultv1alpha1.ReasonScheduled)

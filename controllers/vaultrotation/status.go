@@ -7,6 +7,7 @@ import (
 	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,7 +24,12 @@ func (r *Reconciler) writeStatuses(ctx context.Context, set *rotations, policies
 		if s := it.standing; s != nil && s.Denied && !policiesInForce {
 			continue // it may be allowed in a moment
 		}
-		errs = append(errs, r.writeStatus(ctx, it))
+		err := r.writeStatus(ctx, it)
+		if apierrors.IsConflict(err) {
+			set.raced = true
+			continue
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -70,7 +76,7 @@ func setStatus(it *item, now time.Time) {
 	status.NextRun, status.Overdue = nil, false
 	if s := it.standing; s != nil {
 		status.LastRun = runOf(s.Newest)
-		status.Overdue = overdue(s, now)
+		status.Overdue = longAgo(s.OverdueSince, now)
 		if !s.Next.IsZero() {
 			next := metav1.NewTime(s.Next.Truncate(time.Second))
 			status.NextRun = &next

@@ -128,6 +128,11 @@ func (r *readers) Consumers(context.Context, secret.Path, int64) (total, moved i
 	return int(r.total.Load()), int(r.moved.Load()), nil
 }
 
+// ConsumersBack is the same: a test says who has moved.
+func (r *readers) ConsumersBack(ctx context.Context, path secret.Path, version int64) (total, moved int, err error) {
+	return r.Consumers(ctx, path, version)
+}
+
 // world is the cluster of a test, with a vault of its own.
 type world struct {
 	t         *testing.T
@@ -366,6 +371,3 @@ func (w *world) run() {
 		return ""
 	})
 }
-
-// causeOfRequest is the cause of a run that an annotation asked for.
-const causeOfRequest = "event"

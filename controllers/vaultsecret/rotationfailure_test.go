@@ -114,6 +114,11 @@ func (h holders) Consumers(ctx context.Context, path secret.Path, version int64)
 	return p.Total, p.Moved, err
 }
 
+func (h holders) ConsumersBack(ctx context.Context, path secret.Path, version int64) (total, back int, err error) {
+	p, err := h.counted.ConsumersBack(ctx, path, version)
+	return p.Total, p.Moved, err
+}
+
 // startRunner brings rotations on, at a pace of milliseconds.
 func (w *world) startRunner(op *operator) {
 	w.t.Helper()

@@ -63,7 +63,7 @@ func TestLimitedToNamespaces(t *testing.T) {
 	for _, namespace := range []string{outside, tenant} {
 		mustCreate(t, cluster, vaultSecretIn(namespace), deploymentIn(namespace))
 	}
-	mustCreate(t, cluster, everywhere())
+	mustCreate(t, cluster, everywhere(), rotated())
 	eventually(t, "the Secret", stopped, func() error { return holds(t.Context(), cluster, "first") })
 	if _, err := api.Rotate(t.Context(), shared, sdk.PutRequest{Value: []byte("second")}); err != nil {
 		t.Fatal(err)
@@ -96,8 +96,8 @@ func TestLimitedToNamespaces(t *testing.T) {
 	untouched(t, cluster)
 }
 
-// untouched fails the test when anything of the namespace outside, or the
-// ClusterVaultSecret, has been written.
+// untouched fails the test when anything of the namespace outside, the
+// ClusterVaultSecret, or the VaultRotation, has been written.
 func untouched(t *testing.T, cluster client.Client) {
 	t.Helper()
 	var found vaultv1alpha1.VaultSecretList
@@ -116,6 +116,10 @@ func untouched(t *testing.T, cluster client.Client) {
 	object := everywhere()
 	if err := cluster.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil || len(object.Status.Conditions) > 0 {
 		t.Errorf("the ClusterVaultSecret has the status %+v (%v)", object.Status, err)
+	}
+	rotation := rotated()
+	if err := cluster.Get(t.Context(), client.ObjectKeyFromObject(rotation), rotation); err != nil || len(rotation.Status.Conditions) > 0 {
+		t.Errorf("the VaultRotation has the status %+v (%v)", rotation.Status, err)
 	}
 }
 
@@ -157,7 +161,7 @@ func TestLimitToLeavesOutNamespaces(t *testing.T) {
 		_, err := try(tenant)
 		return err
 	})
-	for _, want := range []string{"ClusterVaultSecrets, are not looked after", "namespaces=[payments]"} {
+	for _, want := range []string{"ClusterVaultSecrets and VaultRotations are not looked after", "namespaces=[payments]"} {
 		if !strings.Contains(logged.String(), want) {
 			t.Errorf("logged %s, want %q in it", &logged, want)
 		}
@@ -487,6 +491,17 @@ func everywhere() *vaultv1alpha1.ClusterVaultSecret {
 		Spec: vaultv1alpha1.ClusterVaultSecretSpec{
 			NamespaceSelector: metav1.LabelSelector{MatchLabels: map[string]string{vaultv1alpha1.EnvironmentLabel: "production"}},
 			Template:          vaultv1alpha1.VaultSecretTemplate{Spec: vaultv1alpha1.VaultSecretSpec{ServiceAccountName: "api", Path: shared}},
+		},
+	}
+}
+
+// rotated is a VaultRotation of an account of the namespace tenant.
+func rotated() *vaultv1alpha1.VaultRotation {
+	return &vaultv1alpha1.VaultRotation{
+		ObjectMeta: metav1.ObjectMeta{Name: "rotated"},
+		Spec: vaultv1alpha1.VaultRotationSpec{
+			Path: shared, ServiceAccountRef: vaultv1alpha1.ServiceAccountReference{Namespace: tenant, Name: "api"},
+			Method: vaultv1alpha1.RotationMethod{Generate: &vaultv1alpha1.GenerateMethod{UUID: &vaultv1alpha1.UUIDGenerator{}}},
 		},
 	}
 }

@@ -99,7 +99,7 @@ func setupClusterVaultSecrets(mgr manager.Manager) error {
 
 func setupVaultRotations(mgr manager.Manager, engine *vault.Engine, c Config, policiesInForce func() bool) error {
 	if err := vaultrotation.Setup(mgr, vaultrotation.Options{
-		Engine: engine, CheckMethod: method.Methods{}.Check, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
+		Engine: engine, CheckMethod: method.Methods{Limits: c.WebhookLimits}.Check, Cluster: c.ClusterName, DefaultEnvironment: c.DefaultEnvironment,
 		PoliciesInForce: policiesInForce,
 	}); err != nil {
 		return fmt.Errorf("prepare the VaultRotation controller: %w", err)

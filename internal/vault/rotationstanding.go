@@ -45,7 +45,7 @@ func (e *Engine) StandingRotations(ctx context.Context, cluster string) ([]rotat
 func standingOf(status RotationStatus, allowed bool) rotation.Standing {
 	s := rotation.Standing{Name: status.Definition.Name, Denied: !allowed}
 	if allowed {
-		s.Next = status.Next
+		s.Next, s.OverdueSince = status.Next, status.OverdueSince
 	}
 	// A run that has made a version was allowed to.
 	if status.Newest != nil && (allowed || status.Newest.To != 0) {
@@ -61,7 +61,7 @@ func (e *Engine) allowsRotation(ctx context.Context, r *standingRotation, polici
 	}
 	path, err := secret.ParsePath(r.definition.Path)
 	if err != nil {
-		return false, nil //nolint:nilerr // no path is allowed to nobody
+		return false, nil // what is no path is nobody's
 	}
 	need := request{
 		caller: r.definition.As.Caller(r.cluster, ""), action: audit.RotationList, ref: secret.Ref{Path: path},
