@@ -307,8 +307,7 @@ func TestOverdueRotation(t *testing.T) {
 	_, err := r.Engine.PlanRotations(t.Context(), nil)
 	must(t, err)
 	overdue(0) // it is under way
-	r.advance(r.claim(), rotation.Outcome{Err: errors.New("no rights"), Permanent: true})
-	r.advance(r.claim(), rotation.Outcome{})
+	r.advance(r.claim(), rotation.Outcome{Err: errors.New("no rights"), Permanent: true}, rotation.Outcome{}) // rolled back
 	clock.Set(begin.Add(28 * time.Hour))
 	overdue(4 * time.Hour)
 	r.Put(t, "p/one", "by hand")
@@ -355,8 +354,7 @@ func TestRenewal(t *testing.T) {
 	clock.Set(begin.Add(11 * time.Hour))
 	_, err = r.Engine.PlanRotations(t.Context(), ends)
 	must(t, err)
-	r.advance(r.claim(), rotation.Outcome{Err: errors.New("no rights"), Permanent: true})
-	r.advance(r.claim(), rotation.Outcome{})
+	r.advance(r.claim(), rotation.Outcome{Err: errors.New("no rights"), Permanent: true}, rotation.Outcome{}) // rolled back
 	plans(12 * time.Hour)
 	clock.Set(begin.Add(12 * time.Hour))
 	_, err = r.Engine.PlanRotations(t.Context(), ends)
