@@ -2,7 +2,6 @@ package vault_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -281,89 +280,6 @@ func TestRotationsAreCounted(t *testing.T) {
 	say(states("abandoned"), "coffer_rotations")
 	if got := gathered(t, registry, "coffer_rotation_runs_total", "abandoned"); got != 1 {
 		t.Errorf("%v runs ended", got)
-	}
-}
-
-// TestOverdueRotation: a rotation is overdue from when it was due until it is done, also when its run failed.
-func TestOverdueRotation(t *testing.T) {
-	begin := time.Now().Add(-100 * time.Hour)
-	clock := &setClock{now: begin}
-	r := startRotating(t, vaulttest.Config{Clock: clock.Now}, func(d *rotation.Definition) { d.Schedule.Every = prom.Duration(24 * time.Hour) })
-	overdue := func(want time.Duration) {
-		t.Helper()
-		standing, err := r.Engine.DefinedRotations(t.Context(), r.Admin, secret.Prefix{})
-		must(t, err)
-		got := time.Duration(0)
-		if since := standing[0].OverdueSince; !since.IsZero() {
-			got = clock.Now().Sub(since).Round(time.Second)
-		}
-		if got != want {
-			t.Errorf("overdue by %s, want %s", got, want)
-		}
-	}
-	overdue(0)
-	clock.Set(begin.Add(26 * time.Hour))
-	overdue(2 * time.Hour)
-	_, err := r.Engine.PlanRotations(t.Context(), nil)
-	must(t, err)
-	overdue(0) // it is under way
-	r.advance(r.claim(), rotation.Outcome{Err: errors.New("no rights"), Permanent: true}, rotation.Outcome{}) // rolled back
-	clock.Set(begin.Add(28 * time.Hour))
-	overdue(4 * time.Hour)
-	r.Put(t, "p/one", "by hand")
-	overdue(0)
-}
-
-// TestRenewal: a credential that ends by itself is due before its end, and again an hour after a run that failed.
-func TestRenewal(t *testing.T) {
-	begin := time.Now().Add(-1000 * time.Hour).Truncate(time.Second)
-	clock := &setClock{now: begin}
-	r := startRotating(t, vaulttest.Config{Clock: clock.Now}, func(d *rotation.Definition) { d.Schedule.Every = prom.Duration(1000 * time.Hour) })
-	renewAt := begin.Add(10 * time.Hour)
-	asked := map[int64]int{}
-	away := true
-	ends := func(_ context.Context, c vault.RotatedCredential) (time.Time, bool, error) {
-		asked[c.Version]++
-		if away {
-			return time.Time{}, false, errors.New("away")
-		}
-		return renewAt, c.Version == 1, nil
-	}
-	plans := func(want time.Duration) {
-		t.Helper()
-		next, err := r.Engine.PlanRotations(t.Context(), ends)
-		must(t, err)
-		if got := next.Sub(begin).Round(time.Second); got != want {
-			t.Errorf("the next is due after %s, want %s", got, want)
-		}
-	}
-	plans(1000 * time.Hour)
-	plans(1000 * time.Hour) // it is not asked again at once
-	away = false
-	clock.Set(begin.Add(time.Hour))
-	plans(10 * time.Hour)
-	plans(10 * time.Hour)
-	if asked[1] != 2 {
-		t.Errorf("asked %d times", asked[1])
-	}
-	standing, err := r.Engine.DefinedRotations(t.Context(), r.Admin, secret.Prefix{})
-	must(t, err)
-	if !standing[0].Next.Equal(renewAt) {
-		t.Errorf("shown as due at %s", standing[0].Next)
-	}
-	clock.Set(begin.Add(11 * time.Hour))
-	_, err = r.Engine.PlanRotations(t.Context(), ends)
-	must(t, err)
-	r.advance(r.claim(), rotation.Outcome{Err: errors.New("no rights"), Permanent: true}, rotation.Outcome{}) // rolled back
-	plans(12 * time.Hour)
-	clock.Set(begin.Add(12 * time.Hour))
-	_, err = r.Engine.PlanRotations(t.Context(), ends)
-	must(t, err)
-	r.propagates() // version 2 is current
-	_, err = r.Engine.PlanRotations(t.Context(), ends)
-	must(t, err)
-	if asked[2] != 1 {
-		t.Errorf("asked %d times about the new one", asked[2])
 	}
 }
 
