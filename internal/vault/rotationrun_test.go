@@ -306,7 +306,7 @@ func TestOverdueRotation(t *testing.T) {
 	overdue(2 * time.Hour)
 	_, err := r.Engine.PlanRotations(t.Context(), nil)
 	must(t, err)
-	overdue(0)                                                                                                // it is under way
+	overdue(0) // it is under way
 	r.advance(r.claim(), rotation.Outcome{Err: errors.New("no rights"), Permanent: true}, rotation.Outcome{}) // rolled back
 	clock.Set(begin.Add(28 * time.Hour))
 	overdue(4 * time.Hour)
