@@ -23,6 +23,7 @@ import (
 	"github.com/coffer-vault/coffer/internal/server"
 	"github.com/coffer-vault/coffer/internal/testkit"
 	"github.com/coffer-vault/coffer/internal/vault"
+	"github.com/coffer-vault/coffer/internal/vault/notification"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
 	"github.com/coffer-vault/coffer/internal/vault/rotation"
 	"github.com/coffer-vault/coffer/internal/vault/rotation/schedule"
@@ -90,13 +91,13 @@ var unprovoked = map[int]struct {
 		"GET /v1/rotation/overdue", "GET /v1/rotations", "GET /v1/secrets", "GET /v1/whoami",
 	}},
 	http.StatusConflict: {"has the statuses of every POST, and nothing that it could be in conflict with", []string{
-		"POST /v1/audit/export", "POST /v1/audit/verify", "POST /v1/backup", "POST /v1/consumers/forget", "POST /v1/keyring/keys", "POST /v1/keyring/rewrap", "POST /v1/secret/destroy",
-		"POST /v1/secret/versions/undelete",
+		"POST /v1/audit/export", "POST /v1/audit/verify", "POST /v1/backup", "POST /v1/consumers/forget", "POST /v1/keyring/keys", "POST /v1/keyring/rewrap",
+		"POST /v1/notifications/test", "POST /v1/secret/destroy", "POST /v1/secret/versions/undelete",
 	}},
 	http.StatusInternalServerError: {"asks the vault nothing", []string{"GET /v1/whoami"}},
 	http.StatusRequestEntityTooLarge: {"has the statuses of every POST, and reads no body", []string{
 		"POST /v1/audit/verify", "POST /v1/keyring/keys", "POST /v1/keyring/keys/{id}/promote", "POST /v1/keyring/keys/{id}/retire", "POST /v1/keyring/rewrap",
-		"POST /v1/rotations/approve", "POST /v1/rotations/cancel", "POST /v1/secret/destroy", "POST /v1/secret/undelete",
+		"POST /v1/notifications/test", "POST /v1/rotations/approve", "POST /v1/rotations/cancel", "POST /v1/secret/destroy", "POST /v1/secret/undelete",
 	}},
 }
 
@@ -105,7 +106,8 @@ func TestEveryOperation(t *testing.T) {
 	postgres := testkit.PostgresServer(t)
 	dsn, err := postgres.CreateDatabase(t.Context(), "vault")
 	must(t, err)
-	e := start(t, vaulttest.StartWith(t, vaulttest.Config{DSN: dsn}), nil)
+	env := vaulttest.StartWith(t, vaulttest.Config{DSN: dsn})
+	e := start(t, env, func(c *server.Config) { c.Notifications = admitted{env.Engine} })
 	admin, stranger := e.admin(t), e.account(t, "production")
 	e.Allow(t, admin.caller, "sys/**", policy.Capabilities()...)
 	seen := &answersSeen{status: map[string]map[int]bool{}}
@@ -153,6 +155,9 @@ func requestsInOrder(t *testing.T) []apiRequest {
 		{"GET /v1/secrets", "?prefix=a/", ""},
 		{"GET /v1/consumers", path, ""},
 		{"POST /v1/consumers/forget", "", `{"cluster":"gone"}`},
+		{"GET /v1/leak", path, ""},
+		{"POST /v1/leak", path, `{"reason":"in a log"}`},
+		{"POST /v1/notifications/test", "?sink=chat", ""},
 		{"GET /v1/explain", path + "&capability=read", ""},
 		{"GET /v1/watch", path, ""},
 		{"GET /v1/rotation", "?prefix=a/", ""},
@@ -223,6 +228,7 @@ func (s *answersSeen) conflict(t *testing.T, e *env, admin account, primary, gon
 		{"POST /v1/secret/undelete", path, ""},
 		{"POST /v1/secret/versions/delete", path, `{"versions":[2]}`},
 		{"POST /v1/secret/versions/destroy", path, `{"versions":[2]}`},
+		{"POST /v1/leak", "?path=a/rotated", `{}`},
 		{"POST /v1/rotations/run", "?path=a/rotated", `{}`},
 		{"POST /v1/rotations/approve", "?path=a/conflict", ""},
 		{"POST /v1/rotations/cancel", "?path=a/conflict", ""},
@@ -259,11 +265,15 @@ func (s *answersSeen) refuse(t *testing.T, e *env, admin, stranger account, requ
 			s.ask(t, e, admin, large, key)
 		}
 	}
+	silent := start(t, e.Env, nil)
+	s.ask(t, silent, admin, apiRequest{"POST /v1/notifications/test", "", ""}, key) // which tells nobody of anything
 	nobody := start(t, e.Env, func(c *server.Config) { c.Authenticator = nobodyKnown{c.Authenticator, authn.ErrUnauthenticated} })
 	away := start(t, e.Env, func(c *server.Config) {
 		c.Authenticator = nobodyKnown{c.Authenticator, errors.New("the API server is away")}
 	})
-	broken := start(t, e.Env, func(c *server.Config) { c.Vault = struct{ server.Vault }{} })
+	broken := start(t, e.Env, func(c *server.Config) {
+		c.Vault, c.Notifications = struct{ server.Vault }{}, struct{ server.Notifications }{}
+	})
 	for _, r := range requests {
 		s.ask(t, nobody, admin, r, key)
 		s.ask(t, away, admin, r, key)
@@ -284,6 +294,16 @@ func (s *answersSeen) beBusy(t *testing.T, e *env, admin account, requests []api
 			})
 		}
 	})
+}
+
+// admitted are notifications that one chat takes, from whom the vault lets test them.
+type admitted struct{ engine *vault.Engine }
+
+func (a admitted) Test(ctx context.Context, caller secret.Caller, sink string) ([]notification.Answer, error) {
+	if _, err := a.engine.AdmitNotificationTest(ctx, caller); err != nil {
+		return nil, err
+	}
+	return oneChat{caller}.Test(ctx, caller, sink)
 }
 
 // nobodyKnown refuses every token, with err.
