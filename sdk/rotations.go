@@ -21,6 +21,8 @@ type RotationStatus struct {
 	Suspended bool   `json:"suspended,omitempty" doc:"Nothing is due by time"`
 	// Next is zero while nothing is due by time, also because the path is being rotated.
 	Next time.Time `json:"next,omitzero" doc:"When it is due next"`
+	// OverdueSince is zero unless it is due by time and was not done, because no run began or the run failed.
+	OverdueSince time.Time `json:"overdueSince,omitzero" doc:"Since when it is due and was not done, because no run began or the run failed"`
 	// Runs are the newest: one in a list, up to ten of a single rotation. There are none before the first.
 	Runs []RotationRun `json:"runs" nullable:"false" doc:"The newest runs, the newest first: one in a list, up to ten of a single rotation"`
 }

@@ -23,12 +23,15 @@ func (r *Reconciler) request(ctx context.Context, set *rotations) (began bool, e
 	for i := range set.items {
 		it := &set.items[i]
 		value := requestOf(it.object)
-		if value == "" || value == it.object.Status.LastRotateRequest || !it.mayBegin() {
+		if value == "" || value == it.object.Status.LastRotateRequest || it.standing == nil {
 			continue
 		}
 		event := eventOf(it.object, value)
 		if newest := it.standing.Newest; newest != nil && newest.Cause == rotation.ByEvent && newest.By == event {
-			it.request = &value // by whoever was killed before the status said so
+			it.request = &value // by whoever was killed, or lost a race, before the status said so
+			continue
+		}
+		if !mayBegin(it.standing) {
 			continue
 		}
 		ok, err := r.begin(ctx, it, event)
@@ -41,9 +44,8 @@ func (r *Reconciler) request(ctx context.Context, set *rotations) (began bool, e
 }
 
 // mayBegin reports whether it is of use to ask the engine, which audits each refusal.
-func (it *item) mayBegin() bool {
-	s := it.standing
-	return s != nil && !s.Denied && (s.Newest == nil || s.Newest.State.Ended())
+func mayBegin(s *rotation.Standing) bool {
+	return !s.Denied && (s.Newest == nil || s.Newest.State.Ended())
 }
 
 // begin has the rotation of an item begin, in the name of its own account. It is false when it cannot now.

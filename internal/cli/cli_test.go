@@ -170,7 +170,7 @@ func entriesToShow() []rotationEntry {
 		Path: "production/payments/api-key", Version: 12, RotateAfterDays: 90, RotatedAt: now.Add(-100 * 24 * time.Hour), DueAt: now.Add(-10 * 24 * time.Hour), Overdue: true,
 	}
 	entries := []rotationEntry{reminderEntry(&reminder, now)}
-	late := sdk.RotationStatus{Path: "production/web/session", Method: "uuid", Every: "1d", Next: now.Add(-3 * time.Hour), Runs: []sdk.RotationRun{}}
+	late := sdk.RotationStatus{Path: "production/web/session", Method: "uuid", Every: "1d", Next: now.Add(-3 * time.Hour), OverdueSince: now.Add(-3 * time.Hour), Runs: []sdk.RotationRun{}}
 	for _, r := range append(rotationsToShow(), late) {
 		entries = append(entries, definedEntry(&r, now))
 	}

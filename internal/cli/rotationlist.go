@@ -36,10 +36,12 @@ type rotationEntry struct {
 	Schedule string           `json:"schedule"`
 	Run      *sdk.RotationRun `json:"run,omitempty"`
 	// Last is when it was rotated last, and Next when it is due; zero where that is not known, or not to be.
-	Last        time.Time `json:"last,omitzero"`
-	Next        time.Time `json:"next,omitzero"`
-	Overdue     bool      `json:"overdue"`
-	DaysOverdue int       `json:"daysOverdue,omitempty"`
+	Last    time.Time `json:"last,omitzero"`
+	Next    time.Time `json:"next,omitzero"`
+	Overdue bool      `json:"overdue"`
+	// OverdueSince is when a rotation was due that failed, also where Next is later.
+	OverdueSince time.Time `json:"overdueSince,omitzero"`
+	DaysOverdue  int       `json:"daysOverdue,omitempty"`
 }
 
 func (s *session) rotationList() *cobra.Command {
@@ -110,6 +112,9 @@ func reminderEntry(r *sdk.Rotation, now time.Time) rotationEntry {
 		Path: r.Path, Kind: kindReminder, Version: r.Version, RotateAfterDays: r.RotateAfterDays, Last: r.RotatedAt, Next: r.DueAt, Overdue: r.Overdue,
 		Schedule: fmt.Sprintf("every %dd", r.RotateAfterDays),
 	}
+	if r.Overdue {
+		e.OverdueSince = r.DueAt
+	}
 	e.count(now)
 	return e
 }
@@ -117,7 +122,9 @@ func reminderEntry(r *sdk.Rotation, now time.Time) rotationEntry {
 func definedEntry(r *sdk.RotationStatus, now time.Time) rotationEntry {
 	e := rotationEntry{
 		Path: r.Path, Kind: kindRotation, Cluster: r.Cluster, Name: r.Name, Method: r.Method, Schedule: scheduleOf(*r), Next: r.Next,
-		Overdue: !r.Next.IsZero() && now.Sub(r.Next) > beganLate,
+	}
+	if !r.OverdueSince.IsZero() && now.Sub(r.OverdueSince) > beganLate {
+		e.Overdue, e.OverdueSince = true, r.OverdueSince
 	}
 	if len(r.Runs) > 0 {
 		if e.Run = &r.Runs[0]; e.Run.State == "done" {
@@ -130,7 +137,7 @@ func definedEntry(r *sdk.RotationStatus, now time.Time) rotationEntry {
 
 func (e *rotationEntry) count(now time.Time) {
 	if e.Overdue {
-		e.DaysOverdue = int(max(now.Sub(e.Next), 0) / (24 * time.Hour))
+		e.DaysOverdue = int(max(now.Sub(e.OverdueSince), 0) / (24 * time.Hour))
 	}
 }
 
@@ -144,7 +151,7 @@ func (s *session) printRotations(found []rotationEntry, output, nothing, prefix 
 			e := &found[i]
 			late := "-"
 			if e.Overdue {
-				late = s.age(e.Next)
+				late = s.age(e.OverdueSince)
 			}
 			rows[i] = []string{e.Path, cmp.Or(e.Method, e.Kind), e.Schedule, orDash(dueOf(e.Last)), orDash(dueOf(e.Next)), stateOfRun(e.Run), late}
 		}

@@ -152,7 +152,7 @@ func start(t *testing.T, paths ...string) *vaulttest.Env {
 // rotate begins the rotation of a path, which is told.
 func rotate(t *testing.T, env *vaulttest.Env, e *vault.Engine, path string) {
 	t.Helper()
-	if _, err := e.RunRotation(t.Context(), env.Admin, vaulttest.Path(t, path), false); err != nil {
+	if _, err := e.RunRotation(t.Context(), env.Admin, vaulttest.Path(t, path), rotation.Request{}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -111,7 +111,7 @@ func rotationStatusOf(s *vault.RotationStatus) sdk.RotationStatus {
 	d := &s.Definition
 	return sdk.RotationStatus{
 		Path: d.Path, Cluster: s.Cluster, Name: d.Name, Method: d.Method.Kind, Every: durationOf(d.Schedule.Every), Cron: d.Schedule.Cron,
-		TimeZone: d.Schedule.TimeZone, Suspended: d.Suspended, Next: s.Next, Runs: []sdk.RotationRun{},
+		TimeZone: d.Schedule.TimeZone, Suspended: d.Suspended, Next: s.Next, OverdueSince: s.OverdueSince, Runs: []sdk.RotationRun{},
 	}
 }
 

@@ -30,7 +30,7 @@ func startRotations(t *testing.T, c vaulttest.Config, paths ...string) *vaulttes
 	_, err := env.Engine.ReplaceRotations(t.Context(), env.Admin.Cluster, definitions)
 	must(t, err)
 	for _, p := range paths {
-		_, err := env.Engine.RunRotation(t.Context(), env.Admin, path(p), false)
+		_, err := env.Engine.RunRotation(t.Context(), env.Admin, path(p), rotation.Request{})
 		must(t, err)
 	}
 	return env

@@ -26,8 +26,8 @@ const (
 
 var errUnverified = errors.New("its rows are not as they were written")
 
-// startAuditKeeper looks after the partitions of the audit log, and removes old runs of rotations, now, and then in the background; the returned function
-// ends that and waits for it.
+// startAuditKeeper looks after the partitions of the audit log, and removes old runs of rotations, now, and then in the background; the
+// returned function ends that and waits for it.
 func (e *Engine) startAuditKeeper(ctx context.Context) func() {
 	next := e.maintainIn(ctx, maintainAtStart)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))

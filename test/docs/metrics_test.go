@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // TestOperationsPageKnowsEveryMetric compares the metrics that the program's source
@@ -100,5 +102,5 @@ func metricName(t *testing.T, path string, n ast.Node) (string, bool) {
 	if parts["Name"] == "" {
 		t.Errorf("%s: a metric whose name is not a constant text", path)
 	}
-	return strings.TrimLeft(parts["Namespace"]+"_"+parts["Subsystem"]+"_"+parts["Name"], "_"), true
+	return prometheus.BuildFQName(parts["Namespace"], parts["Subsystem"], parts["Name"]), true
 }

@@ -29,7 +29,9 @@ type database struct {
 func newDatabase(t *testing.T, name string) *database {
 	t.Helper()
 	address, err := url.Parse(os.Getenv("DATABASE_URL"))
-	must(t, err)
+	if err != nil {
+		t.Fatal("DATABASE_URL is no URL") // the error would show it
+	}
 	port, err := strconv.ParseInt(address.Port(), 10, 32)
 	must(t, err)
 	name = strings.ReplaceAll(name, "-", "_")

@@ -100,7 +100,7 @@ func (e *Event) Summary() string {
 	case RotationNotRevoked:
 		return fmt.Sprintf("A credential of %s cannot be revoked, and is tried on: %s.", e.Path, e.because())
 	case SecretOverdue:
-		return fmt.Sprintf("%s is overdue by %d days: its version %d was to be replaced on %s.", e.Path, e.DaysOverdue, e.FromVersion, e.due())
+		return fmt.Sprintf("%s is overdue%s: its version %d was to be replaced on %s.", e.Path, e.late(), e.FromVersion, e.due())
 	case SecretLeaked:
 		return fmt.Sprintf("%s is declared leaked%s: its former credential is retired without waiting for anybody.", e.Path, e.declared())
 	case Test:
@@ -135,6 +135,16 @@ func (e *Event) moved(before string) string {
 		return ""
 	}
 	return fmt.Sprintf("%s%d of %d consumers moved", before, e.Consumers.Moved, e.Consumers.Total)
+}
+
+func (e *Event) late() string {
+	switch e.DaysOverdue {
+	case 0:
+		return ""
+	case 1:
+		return " by a day"
+	}
+	return fmt.Sprintf(" by %d days", e.DaysOverdue)
 }
 
 func (e *Event) due() string {

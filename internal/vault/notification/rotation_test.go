@@ -103,6 +103,14 @@ func TestSummaries(t *testing.T) {
 	}
 }
 
+func TestSummaryCountsDays(t *testing.T) {
+	for days, want := range map[int]string{0: "a/b is overdue: ", 1: "a/b is overdue by a day: ", 2: "a/b is overdue by 2 days: "} {
+		if s := (&Event{Type: SecretOverdue, Path: "a/b", DaysOverdue: days}).Summary(); !strings.HasPrefix(s, want) {
+			t.Errorf("%d: %q", days, s)
+		}
+	}
+}
+
 // TestOverdueIDs: the same reminder has the same id, and no other has.
 func TestOverdueIDs(t *testing.T) {
 	one, two := uuid.New(), uuid.New()
