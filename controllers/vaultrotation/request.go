@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	vaultv1alpha1 "github.com/coffer-vault/coffer/api/v1alpha1"
 	"github.com/coffer-vault/coffer/internal/vault/rotation"
@@ -59,6 +60,9 @@ func (r *Reconciler) begin(ctx context.Context, it *item, event string) (bool, e
 	switch {
 	case errors.Is(err, secret.ErrConflict), errors.Is(err, secret.ErrDenied):
 		return false, nil // the condition says so
+	case errors.Is(err, secret.ErrTampered), errors.Is(err, secret.ErrInvalid): // of this one: the others go on
+		log.FromContext(ctx).Error(err, "a rotation that an annotation asks for cannot begin", "rotation", it.object.Name)
+		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("begin the rotation %s, which the annotation asks for: %w", it.object.Name, err)
 	}

@@ -235,7 +235,7 @@ func (l *leakRun) replace(ctx context.Context) error {
 	case l.Leaked != l.Report.Current:
 		return l.destroyLeaked(ctx)
 	}
-	return fmt.Errorf("the rotation of %s was taken away meanwhile, so nothing was rotated; begin anew", l.path)
+	return fmt.Errorf("version %d of %s was replaced, or its rotation was taken away, while the answer was waited for; begin anew to see", l.Leaked, l.path)
 }
 
 func (l *leakRun) value() ([]byte, error) {

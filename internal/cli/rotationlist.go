@@ -67,7 +67,7 @@ func (s *session) rotationOverdue() *cobra.Command {
 		Use:   "overdue [PREFIX]",
 		Short: "List what should have been rotated",
 		Long: `List the secrets that you may list which should have been rotated: whose current version is older than
---rotate-after-days said, or whose rotation is due and has not begun. Exits 0 whether there are any or not.`,
+--rotate-after-days said, or whose rotation is due and has not begun, or failed. Exits 0 whether there are any or not.`,
 		Example: "  coffer rotation overdue production",
 		Args:    atMostOnePrefix,
 	}

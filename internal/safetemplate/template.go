@@ -167,10 +167,10 @@ func (m *meter) Write(p []byte) (int, error) {
 	return m.out.Write(p)
 }
 
-// ErrTemplate: a template is not allowed, or cannot be rendered.
+// ErrTemplate is wrapped by errors about a template that is not allowed, or cannot be rendered.
 var ErrTemplate = errors.New("the template cannot be rendered")
 
-// ErrNoSuchKey: a template names a key that the data do not have.
+// ErrNoSuchKey is wrapped by errors about a template that names a key which the data do not have.
 var ErrNoSuchKey = errors.New("it names a key that is not there")
 
 var errNotBase64 = errors.New("b64dec is given something that is not standard base64")

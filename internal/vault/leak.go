@@ -78,6 +78,8 @@ func (e *Engine) replaceLeaked(ctx context.Context, by rotationActor, s *store.S
 	}
 	run, err := e.rewriteRun(ctx, by, path, func(r rotation.Run) (rotation.Run, error) {
 		switch {
+		case r.To == version && r.State == rotation.Retiring:
+			return r, fmt.Errorf("%w: version %d is its own; wait until it is done, and declare the leak again", rotation.ErrNotNow, version)
 		case r.To == version:
 			return r, fmt.Errorf("%w: version %d is its own; cancel it, which revokes that", rotation.ErrNotNow, version)
 		case r.From != version && (r.From != 0 || version != s.CurrentVersion):

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/coffer-vault/coffer/internal/vault/rotation"
+	"github.com/coffer-vault/coffer/internal/vault/rotation/schedule"
 )
 
 // stateNone is the state, in a metric, of a rotation that had no run.
@@ -91,6 +92,23 @@ func (m *rotationMetrics) wrote(run *rotation.Run) {
 	}
 }
 
+// firstMissed is when the schedule wanted the current version replaced for the first time, at most latest, when a run for that failed:
+// each further one that fails is due later.
+func (r *standingRotation) firstMissed(latest time.Time) time.Time {
+	from := r.version.CreatedAt
+	if r.definition.Schedule.Cron != "" && r.since.After(from) {
+		from = r.since // a line says nothing of what was before it
+	}
+	s, err := schedule.Parse(r.definition.Schedule)
+	if err != nil {
+		return latest
+	}
+	if first, ok := s.Next(r.cluster+"/"+r.definition.Name, from); ok && first.Before(latest) {
+		return first
+	}
+	return latest
+}
+
 // overdueSince is since when the rotation is due by time and was not done; false when it is not so. One that is under way is not overdue:
 // how far it is is told otherwise.
 func (r *standingRotation) overdueSince(now time.Time) (time.Time, bool) {
@@ -99,7 +117,8 @@ func (r *standingRotation) overdueSince(now time.Time) (time.Time, bool) {
 	}
 	if last := r.newest; last != nil && last.Cause == rotation.BySchedule && last.State.Ended() && last.State != rotation.Done &&
 		!r.version.CreatedAt.After(last.PlannedAt) { // nobody has written a newer one
-		return last.DueAt, !last.DueAt.After(now)
+		due := r.firstMissed(last.DueAt)
+		return due, !due.After(now)
 	}
 	due, ok := r.due(now)
 	return due, ok && !due.After(now)

@@ -284,7 +284,7 @@ func TestRotationsAreCounted(t *testing.T) {
 	}
 }
 
-// TestOverdueRotation: a rotation is overdue from when it was due until it is done, also when its run failed.
+// TestOverdueRotation: a rotation is overdue from when it was due until it is done, also when its run failed, but while one is under way.
 func TestOverdueRotation(t *testing.T) {
 	begin := time.Now().Add(-100 * time.Hour)
 	clock := &setClock{now: begin}
@@ -310,6 +310,11 @@ func TestOverdueRotation(t *testing.T) {
 	r.advance(r.claim(), rotation.Outcome{Err: errors.New("no rights"), Permanent: true}, rotation.Outcome{}) // rolled back
 	clock.Set(begin.Add(28 * time.Hour))
 	overdue(4 * time.Hour)
+	clock.Set(begin.Add(60 * time.Hour))
+	_, err = r.Engine.PlanRotations(t.Context(), nil)
+	must(t, err)
+	r.advance(r.claim(), rotation.Outcome{Err: errors.New("no rights"), Permanent: true}, rotation.Outcome{})
+	overdue(36 * time.Hour) // a second run that failed does not begin anew
 	r.Put(t, "p/one", "by hand")
 	overdue(0)
 }

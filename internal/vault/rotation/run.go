@@ -238,6 +238,9 @@ func (r Run) Fail(reason string) (Run, error) {
 //
 // Errors: ErrNotNow.
 func (r Run) Leaked() (Run, error) {
+	if r.Held() {
+		return r, fmt.Errorf("%w: it failed and is held; cancel it, and then declare the leak again", ErrNotNow)
+	}
 	if r.Stop != "" || !r.State.stoppable() && r.State != Retiring {
 		return r, fmt.Errorf("%w: it goes back to the former credential; wait for its end, and then rotate", ErrNotNow)
 	}
