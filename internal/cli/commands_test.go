@@ -114,7 +114,7 @@ func TestEveryCommandIsScripted(t *testing.T) {
 func TestDryRuns(t *testing.T) {
 	has := map[string]bool{}
 	eachCommand(func(name string, cmd *cobra.Command) { has[name] = cmd.Flags().Lookup("dry-run") != nil })
-	for _, name := range []string{"delete", "destroy", "import", "leak", "promote", "put", "rotate", "update", "consumers forget", "keyring rotate", "keyring rewrap", "keyring destroy"} {
+	for _, name := range []string{"delete", "destroy", "import", "leak", "patch", "promote", "put", "rotate", "update", "consumers forget", "keyring rotate", "keyring rewrap", "keyring destroy"} {
 		if !has[name] {
 			t.Errorf("%s has no --dry-run", name)
 		}

@@ -10,32 +10,35 @@ import (
 	"github.com/coffer-vault/coffer/sdk"
 )
 
-// showWrite shows which versions a put or a rotation would destroy. It fails where that would, but reads no value, so that a value
-// which is refused is not seen.
-func (s *session) showWrite(cmd *cobra.Command, path string, flags *writeFlags, capability, output string) error {
-	changes, err := flags.metadata.read(cmd)
-	if err != nil {
-		return err
-	}
-	if cmd.Flags().Changed("expect-version") {
-		changes.ExpectedVersion = &flags.expectVersion
-	}
+// intendedWrite is what a command would write, but for its value.
+type intendedWrite struct {
+	changes sdk.UpdateRequest
+	pending bool
+	// capability is what it needs.
+	capability string
+	// mustExist is of a write that makes no path.
+	mustExist bool
+}
+
+// showWrite shows which versions a write would destroy. It fails where that would, but reads no value, so that a value which is refused
+// is not seen.
+func (s *session) showWrite(cmd *cobra.Command, path string, w intendedWrite, output string) error {
 	client, err := s.client(cmd.Context())
 	if err != nil {
 		return err
 	}
 	ctx, cancel := s.limit(cmd)
 	defer cancel()
-	if err := mayChange(ctx, client, path, changes, capability, cmd.Name()); err != nil {
+	verb := cmd.Name()
+	if err := mayChange(ctx, client, path, w.changes, w.capability, verb); err != nil {
 		return err
 	}
-	now, surplus, err := surplusOf(ctx, client, path, changes, flags.pending)
-	mayBeNew := capability == "write" && (changes.ExpectedVersion == nil || *changes.ExpectedVersion == 0)
-	if mayBeNew && sdk.CodeOf(err) == sdk.CodeNotFoundOrDenied {
-		now, surplus, err = sdk.Metadata{}, nil, nil // a path that is not there, or one of which the caller may not know
+	now, surplus, err := surplusOf(ctx, client, path, w.changes, w.pending)
+	if !w.mustExist && sdk.CodeOf(err) == sdk.CodeNotFoundOrDenied {
+		now, surplus, err = sdk.Metadata{}, nil, maySee(ctx, client, path, verb)
 	}
 	if err == nil {
-		err = asExpected(cmd.Name(), path, now.Version, changes.ExpectedVersion)
+		err = w.mayFollow(verb, path, now.Version)
 	}
 	if err != nil {
 		return err
@@ -44,6 +47,32 @@ func (s *session) showWrite(cmd *cobra.Command, path string, flags *writeFlags, 
 		return err
 	}
 	return s.wouldDo("%s would be written, and %s destroyed", path, count(int64(len(surplus)), "version"))
+}
+
+// mayFollow fails as the server does for what cannot be written after the current version, which is 0 where there is none.
+func (w intendedWrite) mayFollow(verb, path string, now int64) error {
+	if err := asExpected(verb, path, now, w.changes.ExpectedVersion); err != nil {
+		return err
+	}
+	if w.pending && now == 0 {
+		return &sdk.Error{Code: sdk.CodeInvalid, Detail: fmt.Sprintf("%s %s: the first version of a path cannot be pending; write it without --pending", verb, path)}
+	}
+	return nil
+}
+
+// maySee fails for who could not tell a path that is not there from one that they may write but not see: what a write of theirs destroys
+// is not known.
+func maySee(ctx context.Context, client *sdk.Client, path, verb string) error {
+	err := mayDo(ctx, client, path, "list", verb)
+	if sdk.CodeOf(err) != sdk.CodeNotFoundOrDenied {
+		return err
+	}
+	err = mayDo(ctx, client, path, "read", verb)
+	if sdk.CodeOf(err) != sdk.CodeNotFoundOrDenied {
+		return err
+	}
+	return &sdk.Error{Code: sdk.CodeNotFoundOrDenied, Detail: fmt.Sprintf(
+		"%s %s: whether it exists, and with which versions, is for who has the list or the read capability; --dry-run needs one of them", verb, path)}
 }
 
 // showUpdate shows which versions the write after an update would destroy. It fails where the update would.

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -39,15 +40,12 @@ func (s *session) readProperties(path string, p propertyFlags, trimNewline bool)
 
 // gatherProperties returns the properties of p by their names.
 func (s *session) gatherProperties(path string, p propertyFlags, trimNewline bool) (map[string]string, error) {
-	if err := p.oneFromInput(s.onTerminal()); err != nil {
+	if _, err := p.names(s.onTerminal()); err != nil {
 		return nil, err
 	}
 	properties := map[string]string{}
 	for _, literal := range p.literals {
-		name, value, ok := strings.Cut(literal, "=")
-		if !ok || name == "" {
-			return nil, usagef("--property-literal is not NAME=VALUE")
-		}
+		name, value, _ := strings.Cut(literal, "=")
 		if err := addProperty(properties, name, []byte(value)); err != nil {
 			return nil, err
 		}
@@ -69,6 +67,35 @@ func (s *session) gatherProperties(path string, p propertyFlags, trimNewline boo
 	}
 	return properties, nil
 }
+
+// names returns what p names, and refuses what no value could be read for.
+func (p *propertyFlags) names(terminal bool) (names []string, err error) {
+	if err := p.oneFromInput(terminal); err != nil {
+		return nil, err
+	}
+	for _, literal := range p.literals {
+		name, _, ok := strings.Cut(literal, "=")
+		if !ok || name == "" {
+			return nil, usagef("--property-literal is not NAME=VALUE")
+		}
+		names = append(names, name)
+	}
+	for _, source := range p.sources {
+		name, _, err := parseSource(source)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return nil, givenTwice(name)
+		}
+	}
+	return names, nil
+}
+
+func givenTwice(name string) error { return usagef("the property %q is given twice", name) }
 
 // oneFromInput refuses several properties from one standard input; on a terminal
 // each is asked for.
@@ -100,9 +127,6 @@ func parseSource(source string) (name, file string, err error) {
 }
 
 func addProperty(properties map[string]string, name string, value []byte) error {
-	if _, twice := properties[name]; twice {
-		return usagef("the property %q is given twice", name)
-	}
 	if !utf8.Valid(value) {
 		return usagef("the property %q is not UTF-8 text, which properties are; put it in base64, or as a value without properties", name)
 	}

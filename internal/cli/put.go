@@ -47,12 +47,40 @@ func (w *writeFlags) bind(cmd *cobra.Command) {
 	}
 }
 
+// check refuses what could make no value, before one is read.
+func (w *writeFlags) check(cmd *cobra.Command, terminal bool) error {
+	if cmd.Flags().Changed("generate") && (w.generate < minGenerated || w.generate > maxGenerated) {
+		return usagef("--generate=%d: give a length from %d to %d", w.generate, minGenerated, maxGenerated)
+	}
+	_, err := w.properties.names(terminal)
+	return err
+}
+
+// showRequest shows what the request would destroy.
+func (s *session) showRequest(cmd *cobra.Command, path string, w *writeFlags, intended intendedWrite, output string) error {
+	changes, err := w.metadata.read(cmd)
+	if err == nil {
+		err = w.check(cmd, s.onTerminal())
+	}
+	if err != nil {
+		return err
+	}
+	if cmd.Flags().Changed("expect-version") {
+		changes.ExpectedVersion = &w.expectVersion
+	}
+	intended.changes, intended.pending = changes, w.pending
+	return s.showWrite(cmd, path, intended, output)
+}
+
 // request makes the request; what no flag names stays as the path has it.
 func (s *session) request(cmd *cobra.Command, path string, w *writeFlags) (sdk.PutRequest, error) {
 	m, err := w.metadata.read(cmd)
 	r := sdk.PutRequest{
 		Description: m.Description, Tags: m.Tags, RotateAfterDays: m.RotateAfterDays, MaxVersions: m.MaxVersions, Access: m.Access,
 		Pending: w.pending, IdempotencyKey: w.idempotencyKey,
+	}
+	if err == nil {
+		err = w.check(cmd, s.onTerminal())
 	}
 	if err != nil {
 		return r, err
@@ -66,8 +94,6 @@ func (s *session) request(cmd *cobra.Command, path string, w *writeFlags) (sdk.P
 		r.Value, err = s.readProperties(path, w.properties, w.source.trimNewline)
 	case !given("generate"):
 		r.Value, err = s.readValue(path, w.source)
-	case w.generate < minGenerated || w.generate > maxGenerated:
-		err = usagef("--generate=%d: give a length from %d to %d", w.generate, minGenerated, maxGenerated)
 	default:
 		r.Value = generate(w.generate)
 	}
@@ -117,7 +143,7 @@ the read capability besides. Needs the write capability, and share to change who
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
 		if flags.dryRun {
-			return s.showWrite(cmd, args[0], &flags, "write", output.value)
+			return s.showRequest(cmd, args[0], &flags, intendedWrite{capability: "write"}, output.value)
 		}
 		return s.write(cmd, args[0], &flags, output.value, (*sdk.Client).Put)
 	})
@@ -147,7 +173,7 @@ With --now, the value is made and set as the secret's rotation is defined, as by
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	byHand := s.ask(func(cmd *cobra.Command, args []string) error {
 		if flags.dryRun {
-			return s.showWrite(cmd, args[0], &flags, "rotate", output.value)
+			return s.showRequest(cmd, args[0], &flags, intendedWrite{capability: "rotate", mustExist: true}, output.value)
 		}
 		return s.write(cmd, args[0], &flags, output.value, (*sdk.Client).Rotate)
 	})
