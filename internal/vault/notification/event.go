@@ -102,7 +102,7 @@ func (e *Event) Summary() string {
 	case SecretOverdue:
 		return fmt.Sprintf("%s is overdue%s: its version %d was to be replaced on %s.", e.Path, e.late(), e.FromVersion, e.due())
 	case SecretLeaked:
-		return fmt.Sprintf("%s is declared leaked%s: its former credential is retired without waiting for anybody.", e.Path, e.declared())
+		return e.leaked()
 	case Test:
 		return fmt.Sprintf("A test%s: notifications of Coffer arrive here.", e.asked())
 	}
@@ -114,6 +114,14 @@ func (e *Event) asked() string {
 		return ""
 	}
 	return " (asked for by " + e.By + ")"
+}
+
+func (e *Event) leaked() string {
+	if e.Run == "" {
+		return fmt.Sprintf("Version %d of %s is declared leaked%s, and no rotation replaces it: revoke it at its own system. coffer leak %s --version %d --dry-run says who had it.",
+			e.FromVersion, e.Path, e.declared(), e.Path, e.FromVersion)
+	}
+	return fmt.Sprintf("%s is declared leaked%s: its former credential is retired without waiting for anybody.", e.Path, e.declared())
 }
 
 func (e *Event) declared() string {

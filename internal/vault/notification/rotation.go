@@ -25,8 +25,10 @@ func OfRun(before, after *rotation.Run, by string, now time.Time) (events []Even
 			events = append(events, ofRun(t, after, now))
 		}
 	}
-	if waits(after) && !waits(before) {
-		events = append(events, ofRun(RotationWaiting, after, now))
+	if after.NeedsSomebody() && !before.NeedsSomebody() {
+		event := ofRun(RotationWaiting, after, now)
+		event.ID += fmt.Sprintf("-%d", now.UnixMicro()) // within one step it may wait, go on by itself, and wait again
+		events = append(events, event)
 	}
 	if cannotRevoke(after) && !cannotRevoke(before) {
 		event := ofRun(RotationNotRevoked, after, now)
@@ -55,9 +57,6 @@ func entered(from, to rotation.State) (Type, bool) {
 		return "", false
 	}
 }
-
-// waits reports whether somebody is to approve or to cancel.
-func waits(r *rotation.Run) bool { return (r.Held() || r.Asked) && !r.Approved }
 
 // cannotRevoke reports whether a credential that is to go was tried to be revoked as often as the definition gives other steps up after.
 func cannotRevoke(r *rotation.Run) bool {

@@ -1,6 +1,7 @@
 package notification
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -17,10 +18,13 @@ func TestOfRun(t *testing.T) {
 	in := func(s rotation.State) rotation.Run { return rotation.Run{ID: "r", Steps: 3, State: s} }
 	with := func(r rotation.Run, change func(*rotation.Run)) rotation.Run { change(&r); return r }
 	waits := func(r *rotation.Run) { r.Asked, r.Moved, r.Total = true, 1, 2 }
+	fails := func(r *rotation.Run) { waits(r); r.Definition, r.Stop = held, "two pods crash" }
 	leaked := func(r *rotation.Run) { r.RevokeOld = true }
 	tried := func(n int) func(*rotation.Run) {
 		return func(r *rotation.Run) { r.Attempts, r.Problem = n, "it is down" }
 	}
+	now := time.Date(2026, 11, 27, 9, 0, 0, 0, time.UTC)
+	waiting := fmt.Sprintf("r-3-waiting-%d", now.UnixMicro())
 	for _, c := range []struct {
 		name          string
 		before, after rotation.Run
@@ -37,7 +41,7 @@ func TestOfRun(t *testing.T) {
 		{"current again, after it was held", in(rotation.Failed), in(rotation.Current), ""},
 		{"propagating", in(rotation.Current), in(rotation.Propagating), ""},
 		{"one more consumer", in(rotation.Propagating), in(rotation.Propagating), ""},
-		{"asked", in(rotation.Propagating), with(in(rotation.Propagating), waits), "r-3-waiting"},
+		{"asked", in(rotation.Propagating), with(in(rotation.Propagating), waits), waiting},
 		{"asked still", with(in(rotation.Propagating), waits), with(in(rotation.Propagating), waits), ""},
 		{"approved", with(in(rotation.Propagating), waits), with(in(rotation.Propagating), func(r *rotation.Run) { waits(r); r.Approved = true }), ""},
 		{"retiring", in(rotation.Propagating), in(rotation.Retiring), ""},
@@ -48,20 +52,32 @@ func TestOfRun(t *testing.T) {
 		{"tried before it is revoked", with(in(rotation.Set), tried(7)), with(in(rotation.Set), tried(8)), ""},
 		{"done", in(rotation.Retiring), in(rotation.Done), "r-3-done"},
 		{"failed", in(rotation.Set), in(rotation.Failed), "r-3-failed"},
-		{"failed and held", in(rotation.Set), with(in(rotation.Failed), func(r *rotation.Run) { r.Definition = held }), "r-3-failed r-3-waiting"},
+		{"failed and held", in(rotation.Set), with(in(rotation.Failed), func(r *rotation.Run) { r.Definition = held }), "r-3-failed " + waiting},
+		{"asked, and fails", with(in(rotation.Propagating), waits), with(in(rotation.Propagating), fails), ""},
+		{"asked, fails, held", with(in(rotation.Propagating), fails), with(in(rotation.Failed), func(r *rotation.Run) { r.Definition = held }), "r-3-failed " + waiting},
 		{"withdrawing", in(rotation.Failed), in(rotation.Withdrawing), ""},
 		{"rolled back", in(rotation.Revoking), in(rotation.RolledBack), "r-3-rolledback"},
 		{"abandoned", in(rotation.Retiring), in(rotation.Abandoned), "r-3-abandoned"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []string
-			for _, e := range OfRun(&c.before, &c.after, "user:bob", time.Now()) {
+			for _, e := range OfRun(&c.before, &c.after, "user:bob", now) {
 				got = append(got, e.ID)
 			}
 			if diff := cmp.Diff(c.want, strings.Join(got, " ")); diff != "" {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestWaitingAgainIsAnotherEvent: a consumer comes up, another one goes, and the run is in the same state all the time.
+func TestWaitingAgainIsAnotherEvent(t *testing.T) {
+	waits, goesOn := rotation.Run{ID: "r", Steps: 3, State: rotation.Propagating, Asked: true}, rotation.Run{ID: "r", Steps: 3, State: rotation.Propagating}
+	now := time.Date(2026, 11, 27, 9, 0, 0, 0, time.UTC)
+	first, again := OfRun(&goesOn, &waits, "", now), OfRun(&goesOn, &waits, "", now.Add(time.Minute))
+	if len(first) != 1 || len(again) != 1 || first[0].ID == again[0].ID {
+		t.Errorf("told are %+v and %+v", first, again)
 	}
 }
 
@@ -131,5 +147,35 @@ func TestOverdueIDs(t *testing.T) {
 	}
 	if again := o.Event(one, 1, due.Add(51*time.Hour)); again.ID != first.ID {
 		t.Error("the same reminder has two ids")
+	}
+}
+
+// TestLeakedIDs: the same version has the same id, and no other has.
+func TestLeakedIDs(t *testing.T) {
+	one, two := uuid.New(), uuid.New()
+	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	l := Leaked{Path: "a/b", Version: 3, By: "user:alice"}
+	ids := map[string]bool{}
+	for _, e := range []Event{
+		l.Event(one, now), Leaked{Path: "a/b", Version: 3, By: "user:bob"}.Event(one, now.Add(time.Hour)),
+		l.Event(two, now), Leaked{Path: "a/b", Version: 4}.Event(one, now), Leaked{Path: "a/c", Version: 3}.Event(one, now),
+	} {
+		ids[e.ID] = true
+	}
+	if len(ids) != 4 {
+		t.Errorf("%d ids of 4 leaks, one of which is told twice", len(ids))
+	}
+}
+
+// TestSummaryOfALeak: nothing is retired where nothing is rotated.
+func TestSummaryOfALeak(t *testing.T) {
+	alone := Leaked{Path: "a/b", Version: 3, By: "user:alice"}.Event(uuid.New(), time.Now())
+	want := "Version 3 of a/b is declared leaked by user:alice, and no rotation replaces it: revoke it at its own system. coffer leak a/b --version 3 --dry-run says who had it."
+	if diff := cmp.Diff(want, alone.Summary()); diff != "" {
+		t.Error(diff)
+	}
+	run := Event{Type: SecretLeaked, Path: "a/b", Run: "r", By: "user:alice"}
+	if diff := cmp.Diff("a/b is declared leaked by user:alice: its former credential is retired without waiting for anybody.", run.Summary()); diff != "" {
+		t.Error(diff)
 	}
 }
