@@ -106,8 +106,8 @@ func TestEveryOperation(t *testing.T) {
 	postgres := testkit.PostgresServer(t)
 	dsn, err := postgres.CreateDatabase(t.Context(), "vault")
 	must(t, err)
-	v := vaulttest.StartWith(t, vaulttest.Config{DSN: dsn})
-	e := start(t, v, func(c *server.Config) { c.Notifications = admitted{v.Engine} })
+	env := vaulttest.StartWith(t, vaulttest.Config{DSN: dsn})
+	e := start(t, env, func(c *server.Config) { c.Notifications = admitted{env.Engine} })
 	admin, stranger := e.admin(t), e.account(t, "production")
 	e.Allow(t, admin.caller, "sys/**", policy.Capabilities()...)
 	seen := &answersSeen{status: map[string]map[int]bool{}}
