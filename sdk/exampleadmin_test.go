@@ -186,12 +186,12 @@ func ExampleClient_TestNotifications() {
 
 	answers, err := client.TestNotifications(context.Background(), "")
 	for _, a := range answers {
-		fmt.Println(a.Sink, a.Delivered, a.Detail)
+		fmt.Printf("%s: delivered %t %q\n", a.Sink, a.Delivered, a.Detail)
 	}
 	fmt.Println(err)
 	// Output:
-	// chat true
-	// siem false it did not answer in time
+	// chat: delivered true ""
+	// siem: delivered false "it did not answer in time"
 	// <nil>
 }
 

@@ -45,7 +45,7 @@ const (
 
 // KeyringKey is one key-encryption key, without the key.
 type KeyringKey struct {
-	ID        uint32    `json:"id" doc:"Id of the key" example:"2843671337"`
+	ID        uint32    `json:"id" format:"int64" doc:"Id of the key" example:"2843671337"`
 	State     string    `json:"state" doc:"pending, primary, enabled or retired" enum:"pending,primary,enabled,retired"`
 	CreatedAt time.Time `json:"createdAt,omitzero" doc:"When the key was made; absent when its row was lost"`
 	Versions  int64     `json:"versions" doc:"Stored versions whose data key it wraps, deleted paths included"`
@@ -60,7 +60,7 @@ type KeyringReplica struct {
 
 // KeyringAdded names a new key.
 type KeyringAdded struct {
-	ID uint32 `json:"id" doc:"Id of the key" example:"2843671337"`
+	ID uint32 `json:"id" format:"int64" doc:"Id of the key" example:"2843671337"`
 }
 
 // RewrapProgress is what one call of KeyringRewrap did.

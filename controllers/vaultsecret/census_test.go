@@ -137,11 +137,14 @@ func TestCensusOfAFollowerIsSilent(t *testing.T) {
 // Each reason that the API knows is one that the census tells, but those that no
 // VaultSecret's Ready or Synced has.
 func TestCensusKnowsEveryReason(t *testing.T) {
-	elsewhere := map[string]bool{ // of VaultPolicies and ClusterVaultSecrets, and of RolledOut alone
+	elsewhere := map[string]bool{ // of VaultPolicies, ClusterVaultSecrets and VaultRotations, and of RolledOut and RotationDue alone
 		vaultv1alpha1.ReasonNoNamespaces: true, vaultv1alpha1.ReasonNamespacesNotReady: true, vaultv1alpha1.ReasonProgressing: true,
 		vaultv1alpha1.ReasonVaultSecretNotOwned: true, vaultv1alpha1.ReasonVaultSecretWriteFailed: true,
 		vaultv1alpha1.ReasonEnforced: true, vaultv1alpha1.ReasonBlocked: true, vaultv1alpha1.ReasonRolledOut: true,
 		vaultv1alpha1.ReasonNoWorkloads: true, vaultv1alpha1.ReasonRolloutDisabled: true, vaultv1alpha1.ReasonWorkloadNotFound: true,
+		vaultv1alpha1.ReasonRotationOverdue: true, vaultv1alpha1.ReasonRotationNotDue: true, vaultv1alpha1.ReasonScheduled: true,
+		vaultv1alpha1.ReasonRotating: true, vaultv1alpha1.ReasonWaitsForApproval: true, vaultv1alpha1.ReasonRotationFailed: true,
+		vaultv1alpha1.ReasonOverdue: true, vaultv1alpha1.ReasonPathTaken: true,
 	}
 	file, err := parser.ParseFile(token.NewFileSet(), "../../api/v1alpha1/conditions.go", nil, parser.SkipObjectResolution)
 	if err != nil {

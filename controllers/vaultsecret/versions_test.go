@@ -263,7 +263,7 @@ func TestUpdateOfDescriptionWritesNothing(t *testing.T) {
 	for i := range 5 {
 		seen := op.syncs(t, "Unchanged")
 		w.update(secret.UpdateRequest{
-			Description: new(fmt.Sprintf("description %d", i)), Tags: map[string]string{"change": fmt.Sprint(i)}, RotateAfterDays: new(30 + i),
+			Description: new(fmt.Sprintf("description %d", i)), Tags: map[string]string{"change": fmt.Sprint(i)},
 		})
 		looks(seen + 1)
 	}

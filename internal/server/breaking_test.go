@@ -19,7 +19,13 @@ var baselineFile = filepath.Join("..", "..", "docs", "reference", "openapi-basel
 
 // announced are the changes since then that break clients and are meant; each has a line
 // in CHANGELOG.md too.
-var announced = []string{}
+var announced = []string{
+	`format: "int32" became "int64" (line 659 of the baseline)`,
+	`format: "int32" became "int64" (line 682 of the baseline)`,
+	`format: "int32" became "int64" (line 2364 of the baseline)`,
+	`format: "int32" became "int64" (line 2472 of the baseline)`,
+	`format: "int32" became "int64" (line 2590 of the baseline)`,
+}
 
 // TestNoUnannouncedBreak: what worked with the last release works, or is announced.
 func TestNoUnannouncedBreak(t *testing.T) {

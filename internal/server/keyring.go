@@ -13,7 +13,7 @@ import (
 
 type (
 	keyInput struct {
-		ID uint32 `path:"id" doc:"Id of the key" example:"2843671337"`
+		ID uint32 `path:"id" format:"int64" doc:"Id of the key" example:"2843671337"`
 	}
 	keyringOutput  struct{ Body sdk.KeyringStatus }
 	keyAddedOutput struct{ Body sdk.KeyringAdded }

@@ -61,7 +61,7 @@ func TestLeakOverTheAPI(t *testing.T) {
 		t.Errorf("it tells of the rotation %+v, %v", report.Rotation, err)
 	}
 
-	e.Allow(t, stranger.caller, "production/*", policy.Audit)
+	e.Allow(t, stranger.caller, "production/**", policy.Audit)
 	if _, err := e.client(t, stranger).LeakReport(ctx, path, sdk.LeakQuery{}); err != nil {
 		t.Errorf("who may audit: %v", err)
 	}
