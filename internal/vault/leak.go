@@ -106,7 +106,7 @@ func (e *Engine) replaceLeaked(ctx context.Context, by rotationActor, s *store.S
 	if err != nil {
 		return nil, err
 	}
-	planned, err := e.planRun(ctx, by, d, rotation.Run{Cause: rotation.ByHand, By: by.caller.String(), RevokeOld: true, DueAt: e.now()})
+	planned, err := e.planRun(ctx, by, d, rotation.Request{RevokeOld: true}.Run(by.caller.String(), e.now()))
 	if err == nil && planned == nil {
 		return nil, errRotationBusy
 	}
