@@ -205,12 +205,27 @@ func (a *api) register(mux *http.ServeMux) []byte {
 	a.registerBackup(h)
 	a.registerKeyring(h)
 	a.registerNotifications(h)
+	allowPathsInQueries(h)
 	description, err := json.MarshalIndent(h.OpenAPI(), "", "  ")
 	if err != nil {
 		panic(err) // the types are fixed: any test finds it
 	}
 	leaveBase64ToDecoder(h)
 	return append(description, '\n')
+}
+
+// allowPathsInQueries describes that a path is written into a query as it is, with its slashes.
+func allowPathsInQueries(h huma.API) {
+	for _, route := range h.OpenAPI().Paths {
+		for _, o := range []*huma.Operation{route.Get, route.Put, route.Post, route.Patch, route.Delete} {
+			if o == nil {
+				continue
+			}
+			for _, p := range o.Parameters {
+				p.AllowReserved = p.In == "query" && (p.Name == "path" || p.Name == "prefix")
+			}
+		}
+	}
 }
 
 // leaveBase64ToDecoder stops huma from matching values, up to 1.4 MB, against a regular
