@@ -45,6 +45,9 @@ func TestGoldenMessages(t *testing.T) {
 			for _, eventType := range append(notification.Types(), notification.Test) {
 				all.WriteString(sent(t, sinkConfig{Name: "x", Kind: kind, URL: "https://hooks.example.org/in"}, sample(eventType)) + "\n\n")
 			}
+			rotated := sample(notification.SecretLeaked) // the other is of a path without a rotation
+			rotated.Run, rotated.Rotation = sample(notification.RotationFailed).Run, "payments/database"
+			all.WriteString(sent(t, sinkConfig{Name: "x", Kind: kind, URL: "https://hooks.example.org/in"}, rotated) + "\n\n")
 			golden(t, kind+".txt", all.String())
 		})
 	}

@@ -58,7 +58,8 @@ func idsOf(rows []audit.Row) []int64 {
 func TestExportGivesALateRow(t *testing.T) {
 	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	env.Put(t, "a/b", "v")
-	conn := connect(t, env)
+	awaitAnchor(t, env) // one that waits for a head has its lane, and the read would wait for that
+	conn, watch := connect(t, env), connect(t, env)
 	tx, err := conn.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +76,7 @@ func TestExportGivesALateRow(t *testing.T) {
 	}()
 	eventually(t, "a row that waits", func() bool {
 		var waiting bool
-		if err := connect(t, env).QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO audit_writers%')`).Scan(&waiting); err != nil {
+		if err := watch.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO audit_writers%')`).Scan(&waiting); err != nil {
 			t.Fatal(err)
 		}
 		return waiting

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"github.com/coffer-vault/coffer/internal/vault/audit"
+	"github.com/coffer-vault/coffer/internal/vault/notification"
 	"github.com/coffer-vault/coffer/internal/vault/rotation"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/store"
@@ -52,9 +55,18 @@ func (e *Engine) Leak(ctx context.Context, caller secret.Caller, path secret.Pat
 	case err != nil:
 		return nil, fmt.Errorf("%s %s: %w", r.action, path, err)
 	case run == nil:
-		return nil, e.record(ctx, verdict{entry: r.entry(audit.Allowed, by.rule)})
+		return nil, e.declareLeaked(ctx, r, by, version)
 	}
 	return run, nil
+}
+
+// declareLeaked audits and tells of a version that no run replaces.
+func (e *Engine) declareLeaked(ctx context.Context, r request, by rotationActor, version int64) error {
+	leaked := notification.Leaked{Path: r.ref.Path.String(), Version: version, By: by.caller.String()}
+	return e.transact(ctx, r.action, func(tx *store.Tx, record func(audit.Entry)) error {
+		record(r.entry(audit.Allowed, by.rule))
+		return e.tell(tx, leaked.Event(uuid.UUID(e.vaultID), e.now()))
+	})
 }
 
 // leakedVersion is the number of a version that there is, or was.

@@ -257,3 +257,31 @@ func TestLeak(t *testing.T) {
 	_, err = l.Engine.Leak(t.Context(), l.Admin, p, 0, strings.Repeat("x", 2000))
 	wantError(t, err, secret.ErrInvalid)
 }
+
+// TestLeakIsTold with its audit row: by the run that replaces the version, or else by itself; and one that is refused is not.
+func TestLeakIsTold(t *testing.T) {
+	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true, Notify: true})
+	env.Put(t, "aws/key", "one")
+	leaked := func(caller secret.Caller, version int64) error {
+		_, err := env.Engine.Leak(t.Context(), caller, path("aws/key"), version, "in a log")
+		return err
+	}
+	told := func(want ...string) {
+		t.Helper()
+		if diff := cmp.Diff(want, route(t, env.Engine)); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
+		}
+	}
+	must(t, leaked(env.Admin, 0))
+	must(t, leaked(env.Admin, 1)) // the same again, before anybody was told
+	told("dev.coffer.secret.leaked aws/key")
+
+	wantError(t, leaked(env.Admin, 2), secret.ErrVersionNotFound)
+	wantError(t, leaked(vaulttest.ServiceAccount("a", "b", ""), 1), secret.ErrDenied)
+	told()
+
+	_, err := env.Engine.ReplaceRotations(t.Context(), env.Admin.Cluster, []rotation.Definition{rotationOf("aws/key")})
+	must(t, err)
+	must(t, leaked(env.Admin, 1))
+	told("dev.coffer.rotation.started aws/key", "dev.coffer.secret.leaked aws/key")
+}

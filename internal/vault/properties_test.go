@@ -94,6 +94,7 @@ func TestMetricsNameNoPath(t *testing.T) {
 		"coffer_engine_operation_seconds put ok": true, "coffer_engine_operation_seconds read ok": true, "coffer_engine_operation_seconds read denied": true,
 		"coffer_keyring_revision ": true, "coffer_keyring_rewrapped_versions_total ": true,
 		"coffer_changes_delivery_seconds ": true, "coffer_changes_lag_seconds ": true,
+		"coffer_rotation_overdue_seconds ": true, "coffer_rotation_runs_waiting ": true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("series (-want +got):\n%s", diff)

@@ -315,6 +315,7 @@ func TestOverdueRotation(t *testing.T) {
 	must(t, err)
 	r.advance(r.claim(), rotation.Outcome{Err: errors.New("no rights"), Permanent: true}, rotation.Outcome{})
 	overdue(36 * time.Hour) // a second run that failed does not begin anew
+	clock.Set(begin.Add(61 * time.Hour))
 	r.Put(t, "p/one", "by hand")
 	overdue(0)
 }

@@ -84,7 +84,7 @@ var withoutFlow = map[audit.Action]string{
 	audit.Read: onlyAudited, audit.List: onlyAudited, audit.Metadata: onlyAudited, audit.Versions: onlyAudited, audit.Check: onlyAudited,
 	audit.Overdue: onlyAudited, audit.Explain: onlyAudited, audit.PolicyList: onlyAudited, audit.PolicyShow: onlyAudited, audit.KeyringStatus: onlyAudited, audit.Backup: onlyAudited, audit.Audit: onlyAudited,
 	audit.Export: onlyAudited, audit.Verify: onlyAudited, audit.Watch: onlyAudited, audit.Consumers: onlyAudited, audit.LeakReport: onlyAudited, audit.RotationList: onlyAudited, audit.RotationShow: onlyAudited, audit.NotificationTest: onlyAudited,
-	audit.Leak:   "it plans a run as rotation-run does, or changes one as rotation-approve does, or else writes its audit row only",
+	audit.Leak:   "it plans a run as rotation-run does, or changes one as rotation-approve does, or else writes its audit row and an event in one transaction",
 	audit.Anchor: "it writes one audit row and how far heads are anchored, which the verification after every kill compares; what it leaves out it writes at the next start",
 }
 
