@@ -85,14 +85,14 @@ var unprovoked = map[int]struct {
 }{
 	http.StatusBadRequest: {"takes nothing that could be malformed without being of the wrong type", []string{
 		"GET /v1/keyring", "POST /v1/keyring/keys", "POST /v1/keyring/rewrap", "GET /v1/policies", "GET /v1/policies/show", "GET /v1/whoami",
-		"POST /v1/audit/verify", "DELETE /v1/keyring/keys/{id}", "POST /v1/keyring/keys/{id}/promote", "POST /v1/keyring/keys/{id}/retire",
+		"POST /v1/audit/verify", "DELETE /v1/keyring/keys/{id}",
 	}},
 	http.StatusNotFound: {"is about what the caller may see, which may be nothing", []string{
-		"GET /v1/rotation/overdue", "GET /v1/rotations", "GET /v1/secrets", "GET /v1/whoami",
+		"GET /v1/rotation", "GET /v1/rotation/overdue", "GET /v1/rotations", "GET /v1/secrets", "GET /v1/watch", "GET /v1/whoami",
 	}},
 	http.StatusConflict: {"has the statuses of every POST, and nothing that it could be in conflict with", []string{
 		"POST /v1/audit/export", "POST /v1/audit/verify", "POST /v1/backup", "POST /v1/consumers/forget", "POST /v1/keyring/keys", "POST /v1/keyring/rewrap",
-		"POST /v1/notifications/test", "POST /v1/secret/destroy", "POST /v1/secret/versions/undelete",
+		"POST /v1/notifications/test", "POST /v1/secret/destroy", "POST /v1/secret/undelete", "POST /v1/secret/versions/undelete",
 	}},
 	http.StatusInternalServerError: {"asks the vault nothing", []string{"GET /v1/whoami"}},
 	http.StatusRequestEntityTooLarge: {"has the statuses of every POST, and reads no body", []string{
@@ -245,8 +245,8 @@ func (s *answersSeen) conflict(t *testing.T, e *env, admin account, primary, gon
 		want      int
 	}{
 		{"POST /v1/keyring/keys/{id}/promote", gone, http.StatusBadRequest},
-		{"POST /v1/keyring/keys/{id}/promote", next, http.StatusOK},
-		{"POST /v1/keyring/keys/{id}/retire", primary, http.StatusOK},
+		{"POST /v1/keyring/keys/{id}/promote", next, http.StatusNoContent},
+		{"POST /v1/keyring/keys/{id}/retire", primary, http.StatusNoContent},
 		{"POST /v1/keyring/keys/{id}/promote", primary, http.StatusConflict},
 	} {
 		if got := s.ask(t, e, admin, apiRequest{step.operation, "", ""}, step.key); got.status != step.want {
@@ -276,6 +276,8 @@ func (s *answersSeen) refuse(t *testing.T, e *env, admin, stranger account, requ
 			s.ask(t, e, admin, large, key)
 		}
 	}
+	s.ask(t, e, admin, apiRequest{"GET /v1/audit", "?caller=%00", ""}, key)
+	s.ask(t, e, stranger, apiRequest{"GET /v1/explain", "?path=a/b&user=somebody", ""}, key)
 	silent := start(t, e.Env, nil)
 	s.ask(t, silent, admin, apiRequest{"POST /v1/notifications/test", "", ""}, key) // which tells nobody of anything
 	nobody := start(t, e.Env, func(c *server.Config) { c.Authenticator = nobodyKnown{c.Authenticator, authn.ErrUnauthenticated} })

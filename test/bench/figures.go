@@ -27,9 +27,9 @@ func (e *environment) readLoad(token string) load {
 	}
 }
 
-// reads is audited reads over HTTP, and a handler that answers the same bytes.
+// reads is audited reads over HTTPS, 32 connections, and a handler that answers the same bytes.
 func (e *environment) reads() figure {
-	return figure{"audited reads over HTTP", "/s", ">= 0.2", func(ctx context.Context, d time.Duration) (float64, float64, error) {
+	return figure{"audited reads over HTTPS", "/s", ">= 0.2", func(ctx context.Context, d time.Duration) (float64, float64, error) {
 		ours, floor, err := e.readRound(ctx, d)
 		return ours.perSecond, floor.perSecond, err
 	}}
@@ -80,10 +80,10 @@ func (e *environment) answer(ctx context.Context) ([]byte, error) {
 	return io.ReadAll(response.Body)
 }
 
-// writes is new versions over HTTP, each of a path of its connection's own as pgbench's
+// writes is new versions over HTTPS, each of a path of its connection's own as pgbench's
 // clients insert rows of their own, and pgbench on the same server.
 func (e *environment) writes() figure {
-	return figure{"writes over HTTP", "/s", ">= 0.2", func(ctx context.Context, d time.Duration) (float64, float64, error) {
+	return figure{"writes over HTTPS", "/s", ">= 0.2", func(ctx context.Context, d time.Duration) (float64, float64, error) {
 		ours, floor, err := e.writeRound(ctx, d)
 		return ours.perSecond, floor.perSecond, err
 	}}
