@@ -267,12 +267,12 @@ type RotationRun struct {
 // +kubebuilder:resource:scope=Cluster,shortName=vrot,categories=coffer
 // +kubebuilder:printcolumn:name="Path",type=string,JSONPath=`.spec.path`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.lastRun.state`
 // +kubebuilder:printcolumn:name="Consumers",type=string,JSONPath=`.status.lastRun.consumers`
 // +kubebuilder:printcolumn:name="Last",type=date,JSONPath=`.status.lastRun.startedAt`
 // +kubebuilder:printcolumn:name="Next",type=string,JSONPath=`.status.nextRun`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
 type VaultRotation struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -110,16 +110,16 @@ func TestVaultRotationColumns(t *testing.T) {
 	if _, err := client.Patch(t.Context(), "columns", types.MergePatchType, []byte(status), metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
 	}
-	header, row, _ := strings.Cut(kubectl(t, config, "get", "vrot", "columns", "-o", "wide"), "\n")
-	if got, want := strings.Join(strings.Fields(header), " "), "NAME PATH READY STATE CONSUMERS LAST NEXT AGE REASON"; got != want {
+	header, row, _ := strings.Cut(kubectl(t, config, "get", "vrot", "columns"), "\n")
+	if got, want := strings.Join(strings.Fields(header), " "), "NAME PATH READY STATUS STATE CONSUMERS LAST NEXT AGE"; got != want {
 		t.Errorf("the columns are %s, want %s", got, want)
 	}
 	fields := strings.Fields(row)
 	if len(fields) != 9 {
 		t.Fatalf("the row is %s", row)
 	}
-	fields[5], fields[7] = "LAST", "AGE"
-	if got, want := strings.Join(fields, " "), "columns a/b True propagating 1/3 LAST 2030-01-02T03:04:05Z AGE Rotating"; got != want {
+	fields[6], fields[8] = "LAST", "AGE"
+	if got, want := strings.Join(fields, " "), "columns a/b True Rotating propagating 1/3 LAST 2030-01-02T03:04:05Z AGE"; got != want {
 		t.Errorf("the row is %s, want %s", got, want)
 	}
 	for _, field := range []string{"spec.schedule.windows", "spec.method.postgres.alternatingRoles", "status.lastRun.waitsFor"} {
