@@ -56,7 +56,7 @@ func newShop(t *testing.T) *shop {
 		}
 		_ = super.Close(context.Background())
 	})
-	for role, rights := range map[string]string{s.role: "LOGIN PASSWORD 'the first'", s.admin: "LOGIN CREATEROLE PASSWORD 'of the rotator'"} {
+	for role, rights := range map[string]string{s.role: "LOGIN PASSWORD 'the-first'", s.admin: "LOGIN CREATEROLE PASSWORD 'of the rotator'"} {
 		if _, err := super.Exec(t.Context(), "CREATE ROLE "+pgx.Identifier{role}.Sanitize()+" "+rights); err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +164,7 @@ func TestTheManagerRotates(t *testing.T) {
 		return err
 	})
 	if _, err := admin.Put(t.Context(), rotatedPath, sdk.PutRequest{
-		Value: login(shop.role, "the first"), Access: &sdk.AccessPolicy{AllowedServices: []string{tenant + "/api"}, AllowedEnvironments: []string{"production"}},
+		Value: login(shop.role, "the-first"), Access: &sdk.AccessPolicy{AllowedServices: []string{tenant + "/api"}, AllowedEnvironments: []string{"production"}},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestTheManagerRotates(t *testing.T) {
 	if err := shop.logsIn(t.Context(), password); err != nil {
 		t.Errorf("with the password of the Secret: %v", err)
 	}
-	if err := shop.logsIn(t.Context(), "the first"); err == nil {
+	if err := shop.logsIn(t.Context(), "the-first"); err == nil {
 		t.Error("the former password is accepted still")
 	}
 }

@@ -20,11 +20,13 @@ func (c Credential) Username() string { return c[UsernamePart] }
 // Password is the part "password".
 func (c Credential) Password() string { return c[PasswordPart] }
 
-// CheckLogin says, wrapping ErrSetup, which part of a login is missing; whose says in the error which credential it is.
+// CheckLogin says, wrapping ErrSetup, which part of a login is missing; whose says in the error which credential it is. It does not look
+// into the URL.
 func (c Credential) CheckLogin(whose string) error {
 	for _, part := range []string{UsernamePart, PasswordPart} {
 		if c[part] == "" {
-			return fmt.Errorf("%w: %s has no part %q; put it into the secret", ErrSetup, whose, part)
+			return fmt.Errorf("%w: %s has no property %q; store the login that works as the properties %s and %s, also where another one, such as a url, has it too",
+				ErrSetup, whose, part, UsernamePart, PasswordPart)
 		}
 	}
 	return nil
@@ -41,11 +43,20 @@ func (c Credential) WithLogin(username, password string) (Credential, error) {
 	if c[URLPart] == "" {
 		return next, nil
 	}
-	address, err := url.Parse(c[URLPart])
-	if err != nil || address.User == nil {
-		return nil, fmt.Errorf("%w: the part %q is no URL with a user and a password, which would be changed with them; correct it or take it out of the secret", ErrSetup, URLPart)
+	address, err := c.address()
+	if err != nil {
+		return nil, err
 	}
 	address.User = url.UserPassword(username, password)
 	next[URLPart] = address.String()
 	return next, nil
+}
+
+// address is the part "url", which is there.
+func (c Credential) address() (*url.URL, error) {
+	address, err := url.Parse(c[URLPart])
+	if err != nil || address.User == nil {
+		return nil, fmt.Errorf("%w: the part %q is no URL with a user and a password, which would be changed with them; correct it or take it out of the secret", ErrSetup, URLPart)
+	}
+	return address, nil
 }

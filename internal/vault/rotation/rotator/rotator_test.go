@@ -77,3 +77,33 @@ func TestOverlapsUnlessItSaysOtherwise(t *testing.T) {
 		t.Error("a rotator that says nothing overlaps, and one that says no does not")
 	}
 }
+
+func TestCheckCurrent(t *testing.T) {
+	t.Parallel()
+	with := func(address string) rotator.Credential {
+		return rotator.Credential{"username": "a", "password": "p/w:old", "url": address}
+	}
+	for _, tc := range []struct {
+		current rotator.Credential
+		want    string
+	}{
+		{rotator.Credential{"username": "a", "password": "p/w:old", "region": "eu"}, ""},
+		{with("postgres://a:p%2Fw%3Aold@db/shop"), ""},
+		{with("postgres://a@db/shop"), ""},
+		{with("redis://:p%2Fw%3Aold@cache:6379"), ""}, // the user default
+		{with("postgres://b:p%2Fw%3Aold@db/shop"), "a login other than username and password"},
+		{with("postgres://a:older@db/shop"), "a login other than username and password"},
+		{with("postgres://db/shop"), `"url" is no URL with a user`},
+		{nil, `no property "username"`},
+		{rotator.Credential{"username": "a"}, `no property "password"`},
+		{rotator.Credential{"username": "a", "url": "postgres://a:older@db/shop"}, `no property "password"`},
+	} {
+		err := tc.current.CheckCurrent()
+		if tc.want == "" && err != nil || tc.want != "" && (!errors.Is(err, rotator.ErrSetup) || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%v: %v, want %q", tc.current, err, tc.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "old") {
+			t.Errorf("the error holds a password: %v", err)
+		}
+	}
+}

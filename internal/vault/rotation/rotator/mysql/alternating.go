@@ -15,10 +15,17 @@ func (r *alternating) pair() rotator.Pair { return r.config.AlternatingUsers }
 // Overlaps is true: the accounts' passwords are two.
 func (*alternating) Overlaps() bool { return true }
 
-// Create names the account that current is not, with a new password.
-func (r *alternating) Create(_ context.Context, current rotator.Credential) (rotator.Credential, error) {
+// Create names the account that current is not, with a new password, once it is certain that current logs in: Finish takes one that
+// does not for retired.
+func (r *alternating) Create(ctx context.Context, current rotator.Credential) (rotator.Credential, error) {
+	if err := current.CheckCurrent(); err != nil {
+		return nil, err
+	}
 	idle, err := r.pair().Other(current)
 	if err != nil {
+		return nil, err
+	}
+	if err := rotator.Tried(r.Test(ctx, current)); err != nil {
 		return nil, err
 	}
 	password, err := rotator.NewPassword(r.config.Password)

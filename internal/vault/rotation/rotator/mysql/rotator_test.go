@@ -145,6 +145,22 @@ func TestOneUserHasOnePasswordAtATime(t *testing.T) {
 	rotatortest.Run(t, rotatortest.System{Rotator: w.rotator(), First: w.one, LogsIn: w.logsIn})
 }
 
+// TestNoRotationStartsFromAnUnfitCredential stores the login of an application in ways that a rotation cannot undo, or retire.
+func TestNoRotationStartsFromAnUnfitCredential(t *testing.T) {
+	t.Parallel()
+	t.Run("alternating", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		rotatortest.RefusesUnfit(t, rotatortest.System{Rotator: w.rotator(), First: w.one, LogsIn: w.logsIn})
+	})
+	t.Run("one user", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.config.User, w.config.AlternatingUsers = w.config.AlternatingUsers[0], nil
+		rotatortest.RefusesUnfit(t, rotatortest.System{Rotator: w.rotator(), First: w.one, LogsIn: w.logsIn})
+	})
+}
+
 func TestEd25519(t *testing.T) {
 	w := newWorld(t)
 	w.config.Authentication = mysql.Ed25519

@@ -117,6 +117,9 @@ func (s *server) alone(ctx context.Context, do func(context.Context, *session) e
 // setPassword has the account accept password, and log in. MariaDB is given the verifier only, since its general log
 // has statements as they came; MySQL writes passwords to no log.
 func (s *session) setPassword(ctx context.Context, user, password string) error {
+	if password == "" { // MySQL would let in everybody
+		return fmt.Errorf("%w: the password is empty", rotator.ErrSetup)
+	}
 	return s.alter(ctx, "set the password of "+user, user, password, "ACCOUNT UNLOCK")
 }
 

@@ -13,10 +13,16 @@ type single struct{ *server }
 // Overlaps is false: the account has one password.
 func (*single) Overlaps() bool { return false }
 
-// Create makes a password.
-func (r *single) Create(_ context.Context, current rotator.Credential) (rotator.Credential, error) {
-	if name := current.Username(); name != "" && name != r.config.User {
+// Create makes a password, once it is certain that Revoke could put the current one back.
+func (r *single) Create(ctx context.Context, current rotator.Credential) (rotator.Credential, error) {
+	if err := current.CheckCurrent(); err != nil {
+		return nil, err
+	}
+	if name := current.Username(); name != r.config.User {
 		return nil, fmt.Errorf("%w: the secret's username is %s and the rotator's user %s; name the same user in both", rotator.ErrSetup, name, r.config.User)
+	}
+	if err := rotator.Tried(r.Test(ctx, current)); err != nil {
+		return nil, err
 	}
 	password, err := rotator.NewPassword(r.config.Password)
 	if err != nil {

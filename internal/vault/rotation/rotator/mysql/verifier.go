@@ -9,15 +9,10 @@ import (
 	"strings"
 
 	"filippo.io/edwards25519"
-
-	"github.com/coffer-vault/coffer/internal/vault/rotation/rotator"
 )
 
 // verifier is what MariaDB keeps of a password.
 func verifier(a Authentication, password string) (string, error) {
-	if password == "" {
-		return "", fmt.Errorf("%w: the password is empty", rotator.ErrSetup)
-	}
 	if a == Ed25519 {
 		return ed25519Verifier(password)
 	}

@@ -18,10 +18,17 @@ func (*alternating) Overlaps() bool { return true }
 
 func (r *alternating) pair() rotator.Pair { return r.config.AlternatingRoles }
 
-// Create names the role that current is not, with a new password.
-func (r *alternating) Create(_ context.Context, current rotator.Credential) (rotator.Credential, error) {
+// Create names the role that current is not, with a new password, once it is certain that current logs in: Finish takes one that
+// does not for retired.
+func (r *alternating) Create(ctx context.Context, current rotator.Credential) (rotator.Credential, error) {
+	if err := current.CheckCurrent(); err != nil {
+		return nil, err
+	}
 	idle, err := r.pair().Other(current)
 	if err != nil {
+		return nil, err
+	}
+	if err := rotator.Tried(r.Test(ctx, current)); err != nil {
 		return nil, err
 	}
 	password, err := rotator.NewPassword(r.config.Password)

@@ -242,9 +242,43 @@ func TestOneRole(t *testing.T) {
 	must(t, "set", r.Set(t.Context(), w.one, next))
 	must(t, "finish", r.Finish(t.Context(), w.one, next))
 	w.accepts("finished", w.one, next, false, true)
-	if _, err := r.Create(t.Context(), rotator.Credential{"username": "somebody"}); !errors.Is(err, rotator.ErrSetup) {
-		t.Errorf("a credential of another role: %v", err)
-	}
+}
+
+// TestNoRotationStartsFromAnUnfitCredential stores the login of an application in ways that a rotation cannot undo, or retire.
+func TestNoRotationStartsFromAnUnfitCredential(t *testing.T) {
+	t.Parallel()
+	t.Run("alternating", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		rotatortest.RefusesUnfit(t, rotatortest.System{Rotator: w.rotator(), First: w.one, LogsIn: w.logsIn})
+	})
+	t.Run("one role", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.config.Role, w.config.AlternatingRoles = w.config.AlternatingRoles[0], nil
+		// They log in, and the rotator cannot make their verifiers.
+		var odd []rotatortest.Unfit
+		for _, password := range []string{"with a space", "f\u00fcnf"} {
+			odd = append(odd, rotatortest.Unfit{
+				Name: "a password that cannot be put back", Credential: rotator.Credential{"username": w.config.Role, "password": password},
+				Kind: rotator.ErrSetup, Says: "could not be put back",
+			})
+		}
+		rotatortest.RefusesUnfit(t, rotatortest.System{Rotator: w.rotator(), First: w.one, LogsIn: w.logsIn}, odd...)
+	})
+}
+
+// TestPasswordThatVerifiersLackIsRetired: two roles are not put back.
+func TestPasswordThatVerifiersLackIsRetired(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.exec("ALTER ROLE " + quote(w.one["username"]) + " PASSWORD 'with a space'")
+	current := rotator.Credential{"username": w.one["username"], "password": "with a space"}
+	r := w.rotator()
+	next := create(t, r, current)
+	must(t, "set", r.Set(t.Context(), current, next))
+	must(t, "finish", r.Finish(t.Context(), current, next))
+	w.accepts("finished", current, next, false, true)
 }
 
 // TestServerNeverSeesThePassword reads what the server logs when it logs every statement, and what it keeps.
@@ -362,9 +396,6 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 				t.Errorf("%s: the error holds a password", tc.name)
 			}
 		}
-	}
-	if _, err := w.rotator().Create(t.Context(), rotator.Credential{"username": "somebody"}); !errors.Is(err, rotator.ErrSetup) {
-		t.Errorf("a credential of neither role: %v", err)
 	}
 	if err := w.rotator().Set(t.Context(), w.one, w.one); !errors.Is(err, rotator.ErrSetup) {
 		t.Errorf("the same role twice: %v", err)

@@ -15,10 +15,19 @@ type single struct{ *server }
 // Overlaps is false: a role has one password.
 func (*single) Overlaps() bool { return false }
 
-// Create makes a password.
-func (r *single) Create(_ context.Context, current rotator.Credential) (rotator.Credential, error) {
-	if name := current.Username(); name != "" && name != r.config.Role {
+// Create makes a password, once it is certain that Revoke could put the current one back.
+func (r *single) Create(ctx context.Context, current rotator.Credential) (rotator.Credential, error) {
+	if err := current.CheckCurrent(); err != nil {
+		return nil, err
+	}
+	if name := current.Username(); name != r.config.Role {
 		return nil, fmt.Errorf("%w: the secret's username is %s and the rotator's role %s; name the same role in both", rotator.ErrSetup, name, r.config.Role)
+	}
+	if _, err := newVerifier(current.Password()); err != nil {
+		return nil, fmt.Errorf("the password in the secret could not be put back if the rotation failed: %w; give the role another, of visible ASCII, and store it", err)
+	}
+	if err := rotator.Tried(r.Test(ctx, current)); err != nil {
+		return nil, err
 	}
 	password, err := rotator.NewPassword(r.config.Password)
 	if err != nil {

@@ -23,10 +23,16 @@ type user struct {
 // Overlaps is true: a user of the ACL has as many passwords as it is given.
 func (*user) Overlaps() bool { return true }
 
-// Create makes a password.
-func (u *user) Create(_ context.Context, current rotator.Credential) (rotator.Credential, error) {
-	if name := current.Username(); name != "" && name != u.config.User {
+// Create makes a password, once it is certain that every server has the current one: Finish takes what none has for retired.
+func (u *user) Create(ctx context.Context, current rotator.Credential) (rotator.Credential, error) {
+	if err := current.CheckCurrent(); err != nil {
+		return nil, err
+	}
+	if name := current.Username(); name != u.config.User {
 		return nil, fmt.Errorf("%w: the secret's username is %s and the rotator's user %s; name the same user in both", rotator.ErrSetup, name, u.config.User)
+	}
+	if err := rotator.Tried(u.have(ctx, current, "in the secret")); err != nil {
+		return nil, err
 	}
 	password, err := rotator.NewPassword(u.config.Password)
 	if err != nil {
@@ -71,14 +77,7 @@ func (u *user) remove(ctx context.Context, old, stays rotator.Credential) error 
 	if old.Password() == stays.Password() {
 		return fmt.Errorf("%w: both credentials of %s have the same password", rotator.ErrSetup, u.config.User)
 	}
-	err := u.everywhere(ctx, u.admin, func(ctx context.Context, s *server) error {
-		has, err := s.passwords(ctx)
-		if err == nil && !slices.Contains(has, hash(stays)) {
-			err = fmt.Errorf("%w: %s at Redis %s has not the password that should stay, so none is taken away", rotator.ErrRefused, u.config.User, s.address)
-		}
-		return err
-	})
-	if err != nil {
+	if err := u.have(ctx, stays, "that should stay, so none is taken away"); err != nil {
 		return err
 	}
 	return u.everywhere(ctx, u.admin, func(ctx context.Context, s *server) error {
@@ -86,6 +85,17 @@ func (u *user) remove(ctx context.Context, old, stays rotator.Credential) error 
 			return err
 		}
 		return s.persist(ctx)
+	})
+}
+
+// have wraps rotator.ErrRefused unless every server has the password of c; which says in the error what it is.
+func (u *user) have(ctx context.Context, c rotator.Credential, which string) error {
+	return u.everywhere(ctx, u.admin, func(ctx context.Context, s *server) error {
+		has, err := s.passwords(ctx)
+		if err == nil && !slices.Contains(has, hash(c)) {
+			err = fmt.Errorf("%w: %s at Redis %s has not the password %s", rotator.ErrRefused, u.config.User, s.address, which)
+		}
+		return err
 	})
 }
 
