@@ -290,6 +290,7 @@ func (a *advance) deleteFormer(ctx context.Context, m *amendment) error {
 		return err
 	}
 	if m.delete(&found[0]) {
+		m.versions = []int64{from}
 		a.note = fmt.Sprintf("; version %d is deleted, since it is retired", from)
 	}
 	return nil

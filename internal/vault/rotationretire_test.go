@@ -77,8 +77,8 @@ func TestFormerVersionIsDeletedAsItIsRetired(t *testing.T) {
 	if said := r.saidOfTheStep(); !strings.HasSuffix(said, "current to retiring"+isRetired) {
 		t.Errorf("the step says %q", said)
 	}
-	if rows := auditRows(t, r.Env, `WHERE action = 'delete-versions'`); len(rows) > 0 {
-		t.Errorf("the step has further rows: %+v", rows)
+	if rows := auditRows(t, r.Env, `WHERE action = 'delete-versions'`); len(rows) != 1 || rows[0].Version != 1 || rows[0].Caller != "payments/rotator" {
+		t.Errorf("the deletion is audited as %+v", rows)
 	}
 	wantError(t, r.back(1), secret.ErrVersionDeleted)
 	wantError(t, r.back(0), secret.ErrVersionDeleted) // it is the previous one
