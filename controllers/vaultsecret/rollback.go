@@ -236,7 +236,8 @@ func lostVersion(err error, what asked) string {
 	case errors.Is(err, secret.ErrVersionDestroyed):
 		return "the last good " + strings.Join(names, " or ") + " is destroyed"
 	case errors.Is(err, secret.ErrVersionDeleted):
-		return "the last good " + strings.Join(names, " or ") + " is deleted (" + strings.Join(undelete, ", or ") + ")"
+		return "the last good " + strings.Join(names, " or ") + " is deleted (" + strings.Join(undelete, ", or ") +
+			", unless a rotation retired it: its credential is accepted no more)"
 	}
 	return "the last good " + strings.Join(names, " or ") + " does not exist any more"
 }

@@ -483,22 +483,24 @@ func TestIgnore(t *testing.T) {
 	}
 }
 
+// hasNoWayBack waits until the status says why the Secret stays, though the rollout failed.
+func (w *world) hasNoWayBack(object *vaultv1alpha1.VaultSecret, want string) {
+	w.t.Helper()
+	w.eventually(func() string {
+		refreshed(w, object)
+		if said := rolledOutMessage(object); !strings.HasPrefix(said, "False/RolloutFailed") || !strings.Contains(said, want) {
+			return fmt.Sprintf("RolledOut is %q, want %q", said, want)
+		}
+		return ""
+	})
+	if object.Status.Rejected != nil {
+		w.t.Errorf("refused is %+v", object.Status.Rejected)
+	}
+}
+
 // Where there is nothing to go back to, the Secret stays and the status says why.
 func TestNoWayBack(t *testing.T) {
 	t.Parallel()
-	says := func(w *world, object *vaultv1alpha1.VaultSecret, want string) {
-		w.t.Helper()
-		w.eventually(func() string {
-			refreshed(w, object)
-			if said := rolledOutMessage(object); !strings.HasPrefix(said, "False/RolloutFailed") || !strings.Contains(said, want) {
-				return fmt.Sprintf("RolledOut is %q, want %q", said, want)
-			}
-			return ""
-		})
-		if object.Status.Rejected != nil {
-			w.t.Errorf("refused is %+v", object.Status.Rejected)
-		}
-	}
 	t.Run("the version is destroyed", func(t *testing.T) {
 		t.Parallel()
 		w, op := newRunningWorld(t)
@@ -506,7 +508,7 @@ func TestNoWayBack(t *testing.T) {
 		object, d := w.rotatedOnce()
 		must(t, engine.DestroyVersions(t.Context(), w.vault.Admin, path, 1))
 		w.missesDeadline(d)
-		says(w, object, "it cannot be rolled back: the last good "+database+" version 1 is destroyed")
+		w.hasNoWayBack(object, "it cannot be rolled back: the last good "+database+" version 1 is destroyed")
 		w.reconciled(op, object)
 		w.holds("payments", map[string]string{"value": "two"})
 	})
@@ -517,7 +519,7 @@ func TestNoWayBack(t *testing.T) {
 		object, d := w.rotatedOnce()
 		must(t, engine.DeleteVersions(t.Context(), w.vault.Admin, path, 1))
 		w.missesDeadline(d)
-		says(w, object, "coffer undelete "+database+" --version 1")
+		w.hasNoWayBack(object, "coffer undelete "+database+" --version 1")
 		must(t, engine.UndeleteVersions(t.Context(), w.vault.Admin, path, 1))
 		w.isBack(object, "one", 1)
 	})
@@ -533,7 +535,7 @@ func TestNoWayBack(t *testing.T) {
 		must(t, engine.DestroyVersions(t.Context(), w.vault.Admin, path, 1))
 		w.triesAgain(object, d, "the last good "+database+" version 1 is destroyed")
 		w.missesDeadline(d)
-		says(w, object, "it cannot be rolled back: the last good "+database+" version 1 is destroyed")
+		w.hasNoWayBack(object, "it cannot be rolled back: the last good "+database+" version 1 is destroyed")
 		w.reconciled(op, object)
 		change(w, w.secret("payments"), func(s *corev1.Secret) { s.Data["value"] = []byte("edited") })
 		w.holds("payments", map[string]string{"value": "two"})
@@ -566,7 +568,7 @@ func TestNoWayBack(t *testing.T) {
 		w.rotate(database, "two")
 		w.stamped(d, "payments")
 		w.missesDeadline(d)
-		says(w, object, "never ran")
+		w.hasNoWayBack(object, "never ran")
 	})
 	t.Run("the spec is another", func(t *testing.T) {
 		t.Parallel()
@@ -581,7 +583,7 @@ func TestNoWayBack(t *testing.T) {
 		w.holds("payments", map[string]string{"value": "t-one"})
 		w.stamped(d, "payments")
 		w.missesDeadline(d)
-		says(w, object, "what the spec makes of the versions was changed")
+		w.hasNoWayBack(object, "what the spec makes of the versions was changed")
 	})
 }
 
@@ -593,6 +595,12 @@ func (w *world) triesAgain(object *vaultv1alpha1.VaultSecret, d *appsv1.Deployme
 	w.stamped(d, "payments")
 	w.conditionIs(object, vaultv1alpha1.ConditionRolledOut, vaultv1alpha1.ReasonRollingOut)
 	w.isNotRefused(object, "two")
+	w.saysLastGoodLost(object, why)
+}
+
+// saysLastGoodLost waits for the event that says why version two is tried again.
+func (w *world) saysLastGoodLost(object *vaultv1alpha1.VaultSecret, why string) {
+	w.t.Helper()
 	said := w.hasEvent(object, vaultv1alpha1.EventLastGoodLost)
 	for _, want := range []string{why, "so the Secret does not keep it", database + " version 2 is tried again"} {
 		if !strings.Contains(said, want) {

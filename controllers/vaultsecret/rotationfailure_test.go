@@ -136,6 +136,41 @@ func (w *world) startRunner(op *operator) {
 	w.t.Cleanup(func() { cancel(); <-done })
 }
 
+// rotatesDatabase defines the rotation of the database's password, and has it begin.
+func (w *world) rotatesDatabase(asked rotation.Request, consumed rotation.Consumed) secret.Path {
+	w.t.Helper()
+	w.allowTo("rotator", "production/payments/**", "read", "rotate")
+	path := vaulttest.Path(w.t, database)
+	_, err := w.vault.Engine.ReplaceRotations(w.t.Context(), w.namespace, []rotation.Definition{{
+		Name: "database", As: rotation.Identity{Namespace: w.namespace, ServiceAccount: "rotator", Environment: "production"},
+		Spec: rotation.Spec{
+			Path: database, Method: rotation.Method{Kind: method.Generate, Settings: []byte(`{"password":{}}`)}, Consumed: consumed,
+		},
+	}})
+	must(w.t, err)
+	w.eventually(func() string {
+		if _, err := w.vault.Engine.RunRotation(context.Background(), w.vault.Admin, path, asked); err != nil {
+			return err.Error() // the policy is not in force yet
+		}
+		return ""
+	})
+	return path
+}
+
+// runIs waits until the only run is as state says.
+func (w *world) runIs(path secret.Path, state rotation.State) (run rotation.Run) {
+	w.t.Helper()
+	w.eventually(func() string {
+		_, history, err := w.vault.Engine.ShowRotation(context.Background(), w.vault.Admin, path)
+		if err != nil || len(history) != 1 || history[0].Run.State != state {
+			return fmt.Sprintf("the runs are %+v, %v", history, err)
+		}
+		run = history[0].Run
+		return ""
+	})
+	return run
+}
+
 // A rotation whose workloads do not come up is rolled back everywhere: also in the Secrets whose own workloads do, and no Secret refuses anything
 // afterwards.
 func TestFailedRolloutRollsTheRotationBack(t *testing.T) {
@@ -150,24 +185,7 @@ func TestFailedRolloutRollsTheRotationBack(t *testing.T) {
 	w.knownGood(object, 1)
 	w.knownGood(other, 1)
 
-	w.allowTo("rotator", "production/payments/**", "read", "rotate")
-	path := vaulttest.Path(t, database)
-	_, err := w.vault.Engine.ReplaceRotations(t.Context(), w.namespace, []rotation.Definition{{
-		Name: "database", As: rotation.Identity{Namespace: w.namespace, ServiceAccount: "rotator", Environment: "production"},
-		Spec: rotation.Spec{
-			Path: database, Method: rotation.Method{Kind: method.Generate, Settings: []byte(`{"password":{}}`)},
-			Consumed: rotation.Consumed{Grace: new(model.Duration(0))},
-		},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.eventually(func() string {
-		if _, err := w.vault.Engine.RunRotation(context.Background(), w.vault.Admin, path, rotation.Request{}); err != nil {
-			return err.Error() // the policy is not in force yet
-		}
-		return ""
-	})
+	path := w.rotatesDatabase(rotation.Request{}, rotation.Consumed{Grace: new(model.Duration(0))})
 	w.versionIs(object, 2)
 	w.versionIs(other, 2)
 	w.stamped(d, "payments")
@@ -175,7 +193,6 @@ func TestFailedRolloutRollsTheRotationBack(t *testing.T) {
 	w.rolledOut(fine)
 	w.missesDeadline(d)
 
-	var run rotation.Run
 	w.eventually(func() string {
 		for _, obj := range []*vaultv1alpha1.VaultSecret{object, other} {
 			if got := refreshed(w, obj).Status; got.Version != 1 {
@@ -197,14 +214,7 @@ func TestFailedRolloutRollsTheRotationBack(t *testing.T) {
 	w.rolledOut(d)
 	w.stamped(fine, "other")
 	w.rolledOut(fine)
-	w.eventually(func() string {
-		_, history, err := w.vault.Engine.ShowRotation(context.Background(), w.vault.Admin, path)
-		if err != nil || len(history) != 1 || history[0].Run.State != rotation.RolledBack {
-			return fmt.Sprintf("the runs are %+v, %v", history, err)
-		}
-		run = history[0].Run
-		return ""
-	})
+	run := w.runIs(path, rotation.RolledBack)
 	if want := w.namespace + "/payments: the rollout of Deployment/api failed: "; run.FailedIn != rotation.Propagating || !strings.Contains(run.Reason, want) {
 		t.Errorf("it failed when it was %s: %s", run.FailedIn, run.Reason)
 	}
@@ -216,6 +226,57 @@ func TestFailedRolloutRollsTheRotationBack(t *testing.T) {
 	if _, err := w.vault.Engine.Read(t.Context(), w.vault.Admin, secret.Ref{Path: path, Version: 2}); !errors.Is(err, secret.ErrVersionDestroyed) {
 		t.Errorf("version 2 reads with %v", err)
 	}
+}
+
+// A Secret does not go back to a version whose credential is retired, though its workloads do not come up with the new one: its status says why.
+func TestRetiredVersionIsNotGoneBackTo(t *testing.T) {
+	t.Parallel()
+	isDeleted := "the last good " + database + " version 1 is deleted"
+	t.Run("revoked at once", func(t *testing.T) {
+		t.Parallel()
+		w, op := newRunningWorld(t)
+		w.startRunner(op)
+		w.put(database, "one")
+		object, d := w.ofPath("payments", database), w.deployment("api", envFrom("payments"))
+		w.ready(w.rolledOutFirst(object, d))
+		w.knownGood(object, 1)
+		path := w.rotatesDatabase(rotation.Request{RevokeOld: true}, rotation.Consumed{})
+		w.runIs(path, rotation.Done)
+		w.versionIs(object, 2)
+		w.stamped(d, "payments")
+		w.missesDeadline(d)
+		w.hasNoWayBack(object, "it cannot be rolled back: "+isDeleted)
+		w.reconciled(op, object)
+		w.versionIs(object, 2)
+		w.runIs(path, rotation.Done)
+	})
+	t.Run("approved after it went back", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		// What it is told came too late.
+		op := w.startOperatorWith(w.namespace, true, func(o *operator) { o.engine.failer = &toldOf{} })
+		awaits(op.synced)
+		w.startRunner(op)
+		w.put(database, "one")
+		object, d := w.ofPath("payments", database), w.deployment("api", envFrom("payments"))
+		w.ready(w.rolledOutFirst(object, d))
+		w.knownGood(object, 1)
+		path := w.rotatesDatabase(rotation.Request{}, rotation.Consumed{Grace: new(model.Duration(0))})
+		w.versionIs(object, 2)
+		w.stamped(d, "payments")
+		w.missesDeadline(d)
+		w.isBack(object, "one", 1)
+		w.stampIs(d, "payments", "")
+		w.rolledOut(d)
+		_, err := w.vault.Engine.ApproveRotation(t.Context(), w.vault.Admin, path)
+		must(t, err)
+		w.runIs(path, rotation.Done)
+		w.versionIs(object, 2)
+		w.stamped(d, "payments")
+		w.saysLastGoodLost(object, isDeleted)
+		w.missesDeadline(d)
+		w.hasNoWayBack(object, "it cannot be rolled back: "+isDeleted)
+	})
 }
 
 // versionIs waits until the Secret has the version.

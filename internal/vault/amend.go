@@ -111,6 +111,16 @@ func (e *Engine) amendVersion(tx *store.Tx, row *store.Secret, v *store.Version)
 	tx.InsertAmendment(row.ID, v.Version, row.Revision)
 }
 
+// delete takes a version away until it is undeleted, and reports whether there was anything to do.
+func (a *amendment) delete(v *store.Version) bool {
+	if v.DeletedAt != nil || v.DestroyedAt != nil {
+		return false
+	}
+	v.DeletedAt, a.changed = &a.now, true
+	a.engine.amendVersion(a.tx, a.row, v)
+	return true
+}
+
 // destroy removes the value of a version.
 func (a *amendment) destroy(v *store.Version) {
 	v.DestroyedAt = &a.now

@@ -23,7 +23,11 @@ import (
 // secret.ErrVersionNotFound (also as secret.ErrVersionDeleted and
 // secret.ErrVersionDestroyed), secret.ErrTampered, secret.ErrUnavailable,
 // secret.ErrInvalid.
-func (e *Engine) Read(ctx context.Context, caller secret.Caller, ref secret.Ref) (_ secret.Secret, err error) {
+func (e *Engine) Read(ctx context.Context, caller secret.Caller, ref secret.Ref) (secret.Secret, error) {
+	return e.read(ctx, caller, ref, e.judgeVersion)
+}
+
+func (e *Engine) read(ctx context.Context, caller secret.Caller, ref secret.Ref, judge judging) (_ secret.Secret, err error) {
 	ctx, done := e.begin(ctx, audit.Read)
 	defer func() { done(err) }()
 	r := request{caller: caller, action: audit.Read, ref: ref, need: []policy.Capability{policy.Read}}
@@ -32,7 +36,7 @@ func (e *Engine) Read(ctx context.Context, caller secret.Caller, ref secret.Ref)
 		if err != nil {
 			return secret.Secret{}, err
 		}
-		value, recorded, err := e.openRecorded(ctx, ref.Path, head.Version, e.judgeVersion(ctx, r, head))
+		value, recorded, err := e.openRecorded(ctx, ref.Path, head.Version, judge(ctx, r, head))
 		if recorded != nil {
 			return secret.Secret{}, recorded
 		}
@@ -42,7 +46,7 @@ func (e *Engine) Read(ctx context.Context, caller secret.Caller, ref secret.Ref)
 		if !errors.Is(err, secret.ErrTampered) {
 			return secret.Secret{}, fmt.Errorf("read %s: %w", ref.Path, err)
 		}
-		if r := r.at(head.Version.Version); !e.isGone(ctx, r) {
+		if r := r.at(head.Version.Version); !e.isGone(ctx, r, judge) {
 			return secret.Secret{}, e.record(ctx, r.fail(err, ruleBox))
 		}
 	}
@@ -85,12 +89,12 @@ var errOvertaken = fmt.Errorf("%w: the path was written again and again while it
 // isGone tells a version that was taken away since its row was read, such as one that a
 // write destroyed as the oldest, from one that was tampered with. A label is on another
 // version then.
-func (e *Engine) isGone(ctx context.Context, r request) bool {
+func (e *Engine) isGone(ctx context.Context, r request, judge judging) bool {
 	head, err := e.head(ctx, r.caller, r.ref)
 	if err != nil {
 		return false
 	}
-	v := e.judgeVersion(ctx, r, head)
+	v := judge(ctx, r, head)
 	return v.err != nil && !errors.Is(v.err, secret.ErrTampered)
 }
 

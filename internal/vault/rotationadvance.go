@@ -3,6 +3,7 @@ package vault
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -26,8 +27,8 @@ type RotationProgress struct {
 }
 
 // AdvanceRotation writes how the next action of a claimed run went. What that means for the path is written in the same
-// transaction: the pending version after Create, which one is current after Promote and Demote, and after Revoke that the new one is
-// destroyed. So a process that is killed leaves a run and a path that are in step. The path is changed in the name of the
+// transaction: the pending version after Create, which one is current after Promote and Demote, that the former one is deleted when the run
+// begins to retire it, and after Revoke that the new one is destroyed. So a process that is killed leaves a run and a path that are in step. The path is changed in the name of the
 // rotation's service account, which needs the rotate capability.
 //
 // When the run is to go on at once, it is still claimed, and c says how it is now. Else it is given back, and held is false.
@@ -49,9 +50,7 @@ func (e *Engine) AdvanceRotation(ctx context.Context, c *RotationClaim, p Rotati
 	case action == rotation.Revoke:
 		err = a.destroyNext(ctx)
 	default:
-		if err = a.look(ctx, action); err == nil {
-			err = a.alone(ctx)
-		}
+		err = a.observe(ctx, action)
 	}
 	if err != nil {
 		return false, err
@@ -69,6 +68,8 @@ type advance struct {
 	claim    *RotationClaim
 	progress RotationProgress
 	now      time.Time
+	// note is what the step's audit row says besides; empty for nothing.
+	note string
 
 	// What was written.
 	run  rotation.Run
@@ -103,7 +104,7 @@ func (a *advance) write(ctx context.Context, tx *store.Tx, record func(audit.Ent
 	a.run, a.row = run, row
 	if stepped {
 		tx.InsertRotationStep(e.sealStep(row.ID, &run, run.Detail(), a.now))
-		record(itself.entry(&run, fmt.Sprintf("%s: %s to %s", run.Definition.Name, before.State, run.State)))
+		record(itself.entry(&run, fmt.Sprintf("%s: %s to %s%s", run.Definition.Name, before.State, run.State, a.note)))
 	}
 	return e.tell(tx, notification.OfRun(before, &run, "", a.now)...)
 }
@@ -147,6 +148,17 @@ func (a *advance) alone(ctx context.Context) error {
 		return err
 	}
 	return a.engine.transact(ctx, audit.RotationStep, func(tx *store.Tx, record func(audit.Entry)) error { return a.write(ctx, tx, record) })
+}
+
+// observe writes how an action went that changed neither the path nor a system. A count may be what the run retires the former version upon.
+func (a *advance) observe(ctx context.Context, action rotation.Action) error {
+	if err := a.look(ctx, action); err != nil {
+		return err
+	}
+	if run, _ := a.claim.Run.After(a.progress.Outcome, a.now, a.progress.Pace); run.State == rotation.Retiring {
+		return a.retire(ctx)
+	}
+	return a.alone(ctx)
 }
 
 func (a *advance) unchanged(run *rotation.Run) (bool, error) {
@@ -229,16 +241,59 @@ func (a *advance) turn(ctx context.Context, action audit.Action, kind changes.Ki
 	})
 }
 
-// forgetFormer takes the label from the former version: a rollback must not bring a credential back that no system accepts.
+// retire deletes the former version, before the system is told to accept its credential no more: from here on nothing goes back to it, neither a
+// rollback by hand nor a Secret whose workloads do not come up with the new one.
+func (a *advance) retire(ctx context.Context) error {
+	return a.amend(ctx, audit.DeleteVersions, changes.Versions, func(ctx context.Context, m *amendment) error {
+		// Who rolled the path back since it was looked at has the run follow.
+		run := &a.claim.Run
+		if a.progress.Outcome.Reverted = m.row.CurrentVersion == run.From; a.progress.Outcome.Reverted {
+			return nil
+		}
+		if m.row.CurrentVersion != run.To {
+			return fmt.Errorf("%w: it is %d", rotation.ErrOvertaken, m.row.CurrentVersion)
+		}
+		return a.deleteFormer(ctx, m)
+	})
+}
+
+// forgetFormer takes the label from the former version, which no system accepts any more. That it is deleted already is so unless somebody
+// undeleted it, or an earlier version of Coffer began to retire it.
 func (a *advance) forgetFormer(ctx context.Context) error {
-	return a.amend(ctx, audit.Update, changes.Metadata, func(_ context.Context, m *amendment) error {
-		if from := a.claim.Run.From; m.row.PreviousVersion == from || m.row.PendingVersion == from {
-			unlabel(m.row, from)
-			m.versions = []int64{from}
+	return a.amend(ctx, audit.Update, changes.Versions, func(ctx context.Context, m *amendment) error {
+		run := &a.claim.Run
+		switch m.row.CurrentVersion {
+		case run.To:
+		case run.From:
+			return fmt.Errorf("%w: it is %d, whose credential is accepted no more; coffer rollback %s --to-version %d goes to the one that is",
+				rotation.ErrOvertaken, run.From, run.Definition.Path, run.To)
+		default:
+			return fmt.Errorf("%w: it is %d", rotation.ErrOvertaken, m.row.CurrentVersion)
+		}
+		if m.row.PreviousVersion == run.From || m.row.PendingVersion == run.From {
+			unlabel(m.row, run.From)
+			m.versions = []int64{run.From}
 			m.amendPath()
 		}
-		return nil
+		return a.deleteFormer(ctx, m)
 	})
+}
+
+// deleteFormer deletes the former version, unless somebody has deleted or destroyed it.
+func (a *advance) deleteFormer(ctx context.Context, m *amendment) error {
+	from := a.claim.Run.From
+	found, err := m.named(ctx, []int64{from})
+	if errors.Is(err, secret.ErrVersionNotFound) {
+		return nil // it was another secret's that the path had before
+	}
+	if err != nil {
+		return err
+	}
+	if m.delete(&found[0]) {
+		m.versions = []int64{from}
+		a.note = fmt.Sprintf("; version %d is deleted, since it is retired", from)
+	}
+	return nil
 }
 
 // destroyNext destroys the new version, which no system accepts any more.

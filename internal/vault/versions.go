@@ -128,10 +128,8 @@ func (e *Engine) DeleteVersions(ctx context.Context, caller secret.Caller, path 
 			return fmt.Errorf("version %d: %w", v.Version, secret.ErrVersionIsCurrent)
 		case v.DestroyedAt != nil:
 			return fmt.Errorf("version %d: %w", v.Version, secret.ErrVersionDestroyed)
-		case v.DeletedAt == nil:
-			v.DeletedAt, a.changed = &a.now, true
-			a.engine.amendVersion(a.tx, a.row, v)
 		}
+		a.delete(v)
 		return nil
 	})
 }

@@ -17,8 +17,10 @@ type world struct {
 	consumers []int64
 	now       time.Time
 	run       Run
-	// broken: the owner went on without the consumers that had not moved.
-	broken bool
+	// broken are the consumers without which the owner went on, until they move.
+	broken map[int]bool
+	// retired: the former version is deleted, and nobody can go back to it.
+	retired bool
 	// alone: the system accepts one credential at a time.
 	alone bool
 }
@@ -110,16 +112,36 @@ func (w *world) step(t *rapid.T) {
 	w.chosen(before)
 }
 
-// chosen takes note that the owner did not wait for those that have not moved.
+// chosen takes note of what is so with the run's new state: the former version is deleted when it is to be retired, and the owner may not have
+// waited for those that have not moved.
 func (w *world) chosen(before Run) {
+	w.retired = w.retired || w.run.State == Retiring
 	gone := before.TurnedAt != nil && before.State != w.run.State && (w.run.State == Retiring || w.run.State == Revoking)
 	if gone && (before.Approved || before.RevokeOld || before.Definition.Consumed.Then == Proceed) && w.run.Moved < w.run.Total {
-		w.broken = true
+		for i, has := range w.consumers {
+			if has != w.current {
+				w.broken[i] = true
+			}
+		}
+	}
+}
+
+// move has a consumer take what the path has.
+func (w *world) move(i int) {
+	w.consumers[i] = w.current
+	delete(w.broken, i)
+}
+
+// goBack has a consumer that does not come up with the new version take the former one again, if that can be had, and tell of it.
+func (w *world) goBack(i int) {
+	if w.consumers[i] == next && !w.retired {
+		w.consumers[i] = former
+		w.say(w.run.Fail("the pods do not come up"))
 	}
 }
 
 func drawWorld(t *rapid.T) *world {
-	w := &world{accepted: []int64{former}, current: former, now: start, alone: rapid.IntRange(0, 3).Draw(t, "alone") == 3}
+	w := &world{accepted: []int64{former}, current: former, now: start, broken: map[int]bool{}, alone: rapid.IntRange(0, 3).Draw(t, "alone") == 3}
 	for range rapid.IntRange(0, 4).Draw(t, "consumers") {
 		w.consumers = append(w.consumers, former)
 	}
@@ -160,15 +182,18 @@ func TestNoConsumerIsLeftWithoutACredential(t *testing.T) {
 // live is a life of a world.
 func live(t *rapid.T, seen map[State]int) {
 	w := drawWorld(t)
-	move := func(t *rapid.T) {
-		if len(w.consumers) > 0 {
-			w.consumers[rapid.IntRange(0, len(w.consumers)-1).Draw(t, "who")] = w.current
+	anyone := func(do func(i int)) func(*rapid.T) {
+		return func(t *rapid.T) {
+			if len(w.consumers) > 0 {
+				do(rapid.IntRange(0, len(w.consumers)-1).Draw(t, "who"))
+			}
 		}
 	}
 	t.Repeat(map[string]func(*rapid.T){
 		"step":    w.step,
 		"step on": w.step,
-		"move":    move,
+		"move":    anyone(w.move),
+		"go back": anyone(w.goBack),
 		"new":     func(*rapid.T) { w.consumers = append(w.consumers, w.current) },
 		"time": func(t *rapid.T) {
 			w.now = w.now.Add(time.Duration(rapid.SampledFrom([]int{-100_000, -10, 1, 10, 400, 90_000}).Draw(t, "seconds")) * time.Second)
@@ -202,11 +227,8 @@ func (w *world) check(t *rapid.T) {
 	if !slices.Contains(w.accepted, w.current) {
 		t.Fatalf("%s: version %d is current, and %v are accepted", w.run.State, w.current, w.accepted)
 	}
-	if w.broken {
-		return
-	}
 	for i, has := range w.consumers {
-		if !slices.Contains(w.accepted, has) {
+		if !w.broken[i] && !slices.Contains(w.accepted, has) {
 			t.Fatalf("%s: consumer %d has version %d, and %v are accepted", w.run.State, i, has, w.accepted)
 		}
 	}
@@ -237,14 +259,14 @@ func (w *world) finish(t *rapid.T) {
 			w.say(w.run.Approve())
 		}
 		for i := range w.consumers {
-			w.consumers[i] = w.current
+			w.move(i)
 		}
 		w.now = w.now.Add(time.Hour)
 		w.well()
 		w.check(t)
 	}
 	want := map[State]int64{Done: next, RolledBack: former}[w.run.State]
-	if w.current != want || !slices.Equal(w.accepted, []int64{want}) || w.have(want) != len(w.consumers) && !w.broken && !w.alone {
+	if w.current != want || !slices.Equal(w.accepted, []int64{want}) || w.have(want) != len(w.consumers) && len(w.broken) == 0 && !w.alone {
 		t.Fatalf("%s: version %d is current, %v are accepted, and consumers have %v", w.run.State, w.current, w.accepted, w.consumers)
 	}
 }

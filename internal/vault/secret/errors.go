@@ -33,7 +33,7 @@ var (
 // Kinds of the errors above that say more: errors.Is finds both.
 var (
 	// ErrVersionDeleted is an ErrVersionNotFound: the version can be undeleted.
-	ErrVersionDeleted = kind(ErrVersionNotFound, "the version is deleted; undelete it to use it again")
+	ErrVersionDeleted = kind(ErrVersionNotFound, "the version is deleted; undelete it to use it again, unless a rotation retired it: its credential is accepted no more")
 	// ErrVersionDestroyed is an ErrVersionNotFound: the version is gone for good.
 	ErrVersionDestroyed = kind(ErrVersionNotFound, "the version is destroyed, and its value gone for good")
 	// ErrVersionIsCurrent is an ErrConflict: the current version alone can be neither

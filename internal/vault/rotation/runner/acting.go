@@ -94,7 +94,10 @@ type opened struct {
 }
 
 func (a *acting) read(ctx context.Context, ref secret.Ref) (opened, error) {
-	found, err := a.runner.Vault.Read(ctx, a.claim.Caller(), ref)
+	return a.opened(a.runner.Vault.Read(ctx, a.claim.Caller(), ref))
+}
+
+func (a *acting) opened(found secret.Secret, err error) (opened, error) {
 	if err != nil {
 		return opened{}, err
 	}
@@ -148,7 +151,7 @@ func (a *acting) withBoth(ctx context.Context, do func(r rotator.Rotator, former
 	if current.version != wanted {
 		return fmt.Errorf("%w: it is %d", rotation.ErrOvertaken, current.version)
 	}
-	former, err := a.read(ctx, secret.Ref{Path: path, Version: run.From})
+	former, err := a.opened(a.runner.Vault.ReadFormer(ctx, a.claim))
 	if err != nil {
 		return fmt.Errorf("version %d: %w", run.From, err)
 	}

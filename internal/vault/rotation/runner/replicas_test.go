@@ -64,6 +64,15 @@ func (d *dying) Read(ctx context.Context, caller secret.Caller, ref secret.Ref) 
 	}
 }
 
+func (d *dying) ReadFormer(ctx context.Context, c *vault.RotationClaim) (secret.Secret, error) {
+	select {
+	case <-d.died:
+		return secret.Secret{}, d.die()
+	default:
+		return d.Engine.ReadFormer(ctx, c)
+	}
+}
+
 // TestKilledAtEachStep: another replica goes on when the lease has ended, and the rotation ends as if nothing had happened.
 func TestKilledAtEachStep(t *testing.T) {
 	type test struct {
@@ -101,6 +110,7 @@ func TestKilledAtEachStep(t *testing.T) {
 				s.reaches(rotation.Done)
 				// What one made who was killed, or too slow for its lease, is nowhere.
 				s.want(2, s.system.newest())
+				s.isRetired(1)
 				return
 			}
 			s.reaches(rotation.RolledBack)

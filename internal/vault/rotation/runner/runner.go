@@ -32,6 +32,7 @@ type Vault interface {
 	AdvanceRotation(ctx context.Context, c *vault.RotationClaim, p vault.RotationProgress) (held bool, err error)
 	ReleaseRotation(ctx context.Context, c *vault.RotationClaim, wait time.Duration) error
 	Read(ctx context.Context, caller secret.Caller, ref secret.Ref) (secret.Secret, error)
+	ReadFormer(ctx context.Context, c *vault.RotationClaim) (secret.Secret, error)
 }
 
 // Consumers knows who holds which version of a path.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/common/model"
 
 	"github.com/coffer-vault/coffer/internal/vault"
@@ -57,9 +58,11 @@ func TestRotation(t *testing.T) {
 		t.Errorf("the calls are of these runs (-want +got)\n%s", diff)
 	}
 	s.auditSays(run.ID, []string{
-		"rotation-step: created to set", "rotation-step: planned to created", "rotation-step: retiring to done", "promote of version 2", "rotate of version 2",
+		"rotation-step: created to set", "rotation-step: planned to created", "rotation-step: propagating to retiring; version 1 is deleted, since it is retired",
+		"rotation-step: retiring to done", "promote of version 2", "rotate of version 2",
 	})
 	s.forgets("the former one", 1)
+	s.isRetired(1)
 	for _, password := range []string{oldPassword, "password-1-of-the-system"} {
 		if leaks := s.Leaks(t, password); len(leaks) > 0 {
 			t.Errorf("%s stands in %v", password, leaks)
@@ -105,6 +108,14 @@ func (s *suite) forgets(what string, version int64) {
 	}
 	if _, err := s.Engine.Rollback(s.t.Context(), s.Admin, secret.Ref{Path: s.path}, nil); !errors.Is(err, secret.ErrVersionNotFound) {
 		s.t.Errorf("rolled back to %s: %v", what, err)
+	}
+}
+
+// isRetired: nothing goes back to a version, by its number either.
+func (s *suite) isRetired(version int64) {
+	s.t.Helper()
+	if _, err := s.Engine.Rollback(s.t.Context(), s.Admin, secret.Ref{Path: s.path, Version: version}, nil); !errors.Is(err, secret.ErrVersionDeleted) {
+		s.t.Errorf("rolled back to version %d: %v", version, err)
 	}
 }
 
@@ -358,8 +369,9 @@ func TestOvertaken(t *testing.T) {
 	for name, test := range map[string]struct {
 		call  string
 		fails bool // so that it is to be revoked
+		did   []string
 	}{
-		"set": {"set", false}, "test": {"test", false}, "test that fails": {"test", true},
+		"set": {"set", false, nil}, "test": {"test", false, nil}, "test that fails": {"test", true, nil}, "finish": {"finish", false, []string{"finish"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, vaulttest.Config{}, func(d *rotation.Definition) { d.Attempts = 1 })
@@ -379,8 +391,9 @@ func TestOvertaken(t *testing.T) {
 			if !strings.Contains(run.Reason, "somebody else changed the path's current version: it is 3") {
 				t.Errorf("it is %+v", run)
 			}
-			if called := s.system.called(); slices.Contains(called, "revoke") || slices.Contains(called, "finish") {
-				t.Errorf("the system did %v", called)
+			ends := slices.DeleteFunc(s.system.called(), func(call string) bool { return call != "revoke" && call != "finish" })
+			if diff := cmp.Diff(test.did, ends, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("the system did (-want +got)\n%s", diff)
 			}
 			s.ask(false) // the path is free for another
 		})
