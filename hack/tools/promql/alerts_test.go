@@ -147,7 +147,7 @@ var situations = map[string][]struct {
 	},
 	"CofferSecretOverdue": {
 		{"for more than a day", true, []string{
-			`coffer_secret_overdue_seconds{pod="a",kind="reminder"} 86000+600x5`, `coffer_secret_overdue_seconds{pod="b",kind="reminder"} 86000+600x5`,
+			`coffer_secret_overdue_seconds{pod="a",kind="reminder"} 86000+60x60`, `coffer_secret_overdue_seconds{pod="b",kind="reminder"} 86000+60x60`,
 		}},
 		{"for some hours", false, []string{`coffer_secret_overdue_seconds{pod="a",kind="reminder"} 0+600x60`}},
 		{"rotated", false, []string{`coffer_secret_overdue_seconds{pod="a",kind="reminder"} 90000x10 0x30`}},
