@@ -376,8 +376,8 @@ type VaultSecretStatus struct {
 	// +optional
 	Version int64 `json:"version,omitempty"`
 
-	// Sources are the synced paths and versions, those below prefixes among them; the
-	// first 256 when there are more, and the message of Synced then has the number.
+	// Sources are the synced paths and versions, those below prefixes among them. A
+	// rotation of one of them waits for what uses the Secret.
 	// +optional
 	// +listType=atomic
 	Sources []SourceStatus `json:"sources,omitempty"`

@@ -56,9 +56,11 @@ type census struct {
 	changes *propagation
 
 	objects, unsynced *prometheus.GaugeVec
+	due               prometheus.Gauge
 
 	mu      sync.Mutex
 	reasons map[string]int // of Ready
+	overdue int            // those whose RotationDue is true
 	lags    map[types.NamespacedName]lag
 }
 
@@ -79,6 +81,10 @@ func newCensus(clock clock.PassiveClock, elected <-chan struct{}, changes *propa
 			Name: "coffer_vaultsecret_unsynced_seconds",
 			Help: "How long the VaultSecret that waits longest has a Secret that is not what it should be, by the reason; none where no VaultSecret waits.",
 		}, []string{"reason"}),
+		due: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "coffer_vaultsecrets_rotation_due",
+			Help: "VaultSecrets of a path that is to be rotated by its reminder: their condition RotationDue is true.",
+		}),
 		reasons: map[string]int{}, lags: map[types.NamespacedName]lag{},
 	}
 }
@@ -130,6 +136,9 @@ func (c *census) change(before, now *vaultv1alpha1.VaultSecret) {
 		if c.reasons[reason]--; c.reasons[reason] <= 0 {
 			delete(c.reasons, reason)
 		}
+		if rotationIsDue(before) {
+			c.overdue--
+		}
 	}
 	if now == nil {
 		if before != nil {
@@ -138,6 +147,9 @@ func (c *census) change(before, now *vaultv1alpha1.VaultSecret) {
 		return
 	}
 	c.reasons[readyReason(now)]++
+	if rotationIsDue(now) {
+		c.overdue++
+	}
 	key := types.NamespacedName{Namespace: now.Namespace, Name: now.Name}
 	if l, behind := lagOf(now, c.lags[key], c.clock.Now()); behind {
 		c.lags[key] = l
@@ -179,6 +191,10 @@ func readyReason(object *vaultv1alpha1.VaultSecret) string {
 	return knownReason(ready.Reason)
 }
 
+func rotationIsDue(object *vaultv1alpha1.VaultSecret) bool {
+	return meta.IsStatusConditionTrue(object.Status.Conditions, vaultv1alpha1.ConditionRotationDue)
+}
+
 func knownReason(reason string) string {
 	if stateReasons[reason] {
 		return reason
@@ -190,6 +206,7 @@ func knownReason(reason string) string {
 func (c *census) Describe(out chan<- *prometheus.Desc) {
 	c.objects.Describe(out)
 	c.unsynced.Describe(out)
+	c.due.Describe(out)
 }
 
 // Collect implements prometheus.Collector.
@@ -209,8 +226,10 @@ func (c *census) Collect(out chan<- prometheus.Metric) {
 	for reason, since := range c.longest() {
 		c.unsynced.WithLabelValues(reason).Set(max(0, c.clock.Since(since).Seconds()))
 	}
+	c.due.Set(float64(c.overdue))
 	c.objects.Collect(out)
 	c.unsynced.Collect(out)
+	c.due.Collect(out)
 }
 
 // longest is since when the VaultSecret waits that waits longest, by reason.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	dto "github.com/prometheus/client_model/go"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -123,6 +124,38 @@ func TestCensus(t *testing.T) {
 	if len(c.reasons)+len(c.lags) > 0 {
 		t.Errorf("the census keeps %v and %v", c.reasons, c.lags)
 	}
+}
+
+// Those of a path that is to be rotated by its reminder are counted, however ready they are.
+func TestCensusCountsDueRotations(t *testing.T) {
+	c := newCensus(clocktesting.NewFakePassiveClock(noon), leading(), newPropagation())
+	is := func(what string, want float64) {
+		t.Helper()
+		collected(t, c)
+		if got := collected(t, c.due)[0].GetGauge().GetValue(); got != want {
+			t.Errorf("%s: %v are due, want %v", what, got, want)
+		}
+	}
+	turned := func(object *vaultv1alpha1.VaultSecret, status metav1.ConditionStatus) *vaultv1alpha1.VaultSecret {
+		object = object.DeepCopy()
+		meta.SetStatusCondition(&object.Status.Conditions, metav1.Condition{Type: vaultv1alpha1.ConditionRotationDue, Status: status, Reason: "Any"})
+		return object
+	}
+	plain := counted("a", vaultv1alpha1.ReasonSynced, true)
+	early, late := turned(plain, metav1.ConditionFalse), turned(plain, metav1.ConditionTrue)
+	other := turned(counted("b", vaultv1alpha1.ReasonDenied, false), metav1.ConditionTrue)
+	is("nothing", 0)
+	c.OnAdd(plain, true)
+	c.OnUpdate(plain, early)
+	is("one that is not due", 0)
+	c.OnUpdate(early, late)
+	c.OnUpdate(late, late)
+	c.OnAdd(other, false)
+	is("two that are", 2)
+	c.OnUpdate(late, early)
+	is("one was rotated", 1)
+	c.OnDelete(toolscache.DeletedFinalStateUnknown{Key: "payments/b", Obj: other})
+	is("the other is gone", 0)
 }
 
 // Of several replicas only the leader tells, so that a sum counts each once.

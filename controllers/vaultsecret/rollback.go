@@ -128,10 +128,14 @@ func (r *Reconciler) verify(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// maxTakenBack bounds the paths of content that can be taken back. The status has them
+// twice then, beside status.sources, and etcd takes no object of more than 1.5 MiB.
+const maxTakenBack = 256
+
 // noteGood notes what the Secret holds as what works, when there are workloads and all
 // of them have come to run with it.
 func noteGood(s *scope) {
-	if len(s.refs) > maxSources || !s.rolled.Good {
+	if len(s.refs) > maxTakenBack || !s.rolled.Good {
 		return
 	}
 	s.object.Status.LastGood = &vaultv1alpha1.GoodContent{
@@ -156,8 +160,8 @@ func (r *Reconciler) mayTurnBack(ctx context.Context, s *scope) error {
 		return &noWayBack{"its workloads never ran all with an earlier version"}
 	case good.Checksum == s.checksum:
 		return &noWayBack{"with what the Secret holds all its workloads have run before"}
-	case len(s.refs) > maxSources:
-		return &noWayBack{fmt.Sprintf("it is made from more than %d paths", maxSources)}
+	case len(s.refs) > maxTakenBack:
+		return &noWayBack{fmt.Sprintf("it is made from more than %d paths", maxTakenBack)}
 	}
 	back, err := r.wayBack(ctx, s)
 	if err != nil {

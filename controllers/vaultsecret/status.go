@@ -233,7 +233,7 @@ func setConditions(s *scope, f *failure) {
 // syncedMessage tells what the Secret holds, the first few of many sources by name.
 func syncedMessage(s *scope) string {
 	status := &s.object.Status
-	versions := make([]string, max(len(status.Sources), len(s.refs)))
+	versions := make([]string, len(status.Sources))
 	for i, source := range status.Sources {
 		versions[i] = fmt.Sprintf("%s version %d", source.Path, source.Version)
 	}

@@ -254,11 +254,10 @@ func (r *Reconciler) differs(s *scope, data map[string][]byte) bool {
 	})
 }
 
-// maxSources bounds the sources that the status lists.
-const maxSources = 256
-
-// noteSources lists what was synced. The version beside the shown path is that of
-// the path; a prefix has none.
+// noteSources lists what was synced, all of it: who is in the list is waited for before a
+// former credential is retired, also after a restart, when nothing but the status tells.
+// content.Validate and addBelow bound how much there is. The version beside the shown path
+// is that of the path; a prefix has none.
 func noteSources(object *vaultv1alpha1.VaultSecret, refs []secret.Ref, versions []secret.Metadata) {
 	status := &object.Status
 	shown := shownPath(&object.Spec)
@@ -266,8 +265,8 @@ func noteSources(object *vaultv1alpha1.VaultSecret, refs []secret.Ref, versions 
 	if refs[0].Path.String() == shown {
 		status.Version = versions[0].Version
 	}
-	status.Sources = make([]vaultv1alpha1.SourceStatus, min(len(refs), maxSources))
-	for i, ref := range refs[:len(status.Sources)] {
+	status.Sources = make([]vaultv1alpha1.SourceStatus, len(refs))
+	for i, ref := range refs {
 		rotatedAt := metav1.NewTime(versions[i].CreatedAt.Truncate(time.Second))
 		status.Sources[i] = vaultv1alpha1.SourceStatus{
 			Path: ref.Path.String(), Version: versions[i].Version, RotatedAt: &rotatedAt,

@@ -73,6 +73,9 @@ func Run(ctx context.Context, c Config) error {
 	if err := setupRotations(mgr, engine, c, logger); err != nil {
 		return err
 	}
+	if err := setupOverdueCount(mgr, engine, logger); err != nil {
+		return err
+	}
 	if err := setupProbes(mgr, engine); err != nil {
 		return err
 	}

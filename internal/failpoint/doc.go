@@ -28,11 +28,11 @@ const (
 	Removed = "removed"
 )
 
-// The steps of what a rotation does to another system, such as the operation "rotation-set".
+// The steps of what is done to another system, such as the operations "rotation-set" and "notification-deliver".
 const (
-	// BeforeAction: the run is this process's, and nothing is done.
+	// BeforeAction: the run, or the event, is this process's, and nothing is done.
 	BeforeAction = "before-action"
-	// AfterAction: it is done, and the run does not say so.
+	// AfterAction: it is done, and the database does not say so.
 	AfterAction = "after-action"
 )
 

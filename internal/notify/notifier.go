@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/coffer-vault/coffer/internal/configfile"
+	"github.com/coffer-vault/coffer/internal/failpoint"
 	"github.com/coffer-vault/coffer/internal/vault"
 	"github.com/coffer-vault/coffer/internal/vault/notification"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
@@ -28,6 +29,9 @@ const (
 	orphanAfter = 10 * time.Minute
 	orphanRetry = time.Minute
 )
+
+// deliverFlow names the failpoints of a delivery.
+const deliverFlow = "notification-deliver"
 
 // Vault is what the notifier needs of the engine. *vault.Engine implements it.
 type Vault interface {
@@ -191,7 +195,11 @@ func (n *Notifier) next(ctx context.Context, s *sink, name string) bool {
 	case s == nil:
 		return n.orphan(ctx, claim)
 	}
+	failpoint.Hit(deliverFlow, failpoint.BeforeAction)
 	err = s.deliver(ctx, &claim.Event, time.Now())
+	if err == nil {
+		failpoint.Hit(deliverFlow, failpoint.AfterAction)
+	}
 	return n.settle(ctx, claim, err)
 }
 

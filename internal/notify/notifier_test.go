@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -201,11 +202,17 @@ func TestRefusedIsGivenUp(t *testing.T) {
 	}
 }
 
-// TestOnlyWhoWantsItIsTold, by type and by path; the file is taken up when it changes.
+// TestOnlyWhoWantsItIsTold, by type and by path; the file is taken up when it changes, and a sink that it names no more is told nothing new.
 func TestOnlyWhoWantsItIsTold(t *testing.T) {
 	said, one, two := &log{}, receive(t, nil), receive(t, nil)
-	env := start(t, "production/a", "production/b", "staging/a", "productions/a", "production/c")
-	config := open(t, said, one.sink("one", "webhook", "types: [dev.coffer.rotation.*]", "paths: [production]")+two.sink("two", "webhook", "types: [dev.coffer.rotation.failed]"), nil)
+	env := start(t, "production/a", "production/b", "staging/a", "staging/b", "productions/a")
+	folder := t.TempDir()
+	file := filepath.Join(folder, "config.yaml")
+	write(t, file, head+one.sink("one", "webhook", "types: [dev.coffer.rotation.*]", "paths: [production]")+two.sink("two", "webhook", "types: [dev.coffer.rotation.failed]"))
+	config, err := notify.Open(file, said.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
 	run(t, notify.New(quick(notify.Options{Vault: env.Engine, Config: config, Logger: said.logger()})))
 	for _, p := range []string{"staging/a", "productions/a", "production/a"} {
 		rotate(t, env, env.Engine, p)
@@ -214,6 +221,23 @@ func TestOnlyWhoWantsItIsTold(t *testing.T) {
 	if came := two.came(); len(came) > 0 {
 		t.Errorf("the other one is told: %v", came)
 	}
+
+	next := filepath.Join(folder, "next.yaml")
+	write(t, next, head+two.sink("two", "webhook", "types: [dev.coffer.rotation.*]", "paths: [staging]"))
+	if err := os.Rename(next, file); err != nil { // as Kubernetes swaps a mounted one: nobody reads half of it
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, within, func() string {
+		if !strings.Contains(said.String(), "took up a configuration file") {
+			return "the file is not taken up"
+		}
+		return ""
+	})
+	for _, p := range []string{"production/b", "staging/b"} {
+		rotate(t, env, env.Engine, p)
+	}
+	wantPaths(t, two, map[string]int{"staging/b": 1})
+	wantPaths(t, one, map[string]int{"production/a": 1})
 }
 
 // TestTestSaysHowEachAnswers, to who may ask.

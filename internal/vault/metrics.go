@@ -37,6 +37,7 @@ type metrics struct {
 	tailRows        *prometheus.CounterVec // by result: printed, lost, unknown
 	tailWaiting     prometheus.Gauge
 	rotationMetrics
+	overdueMetrics
 }
 
 // newMetrics makes the metrics, and registers them where there is a registerer; statements is read when they are.
@@ -77,6 +78,7 @@ func newMetrics(registerer prometheus.Registerer, statements func() uint64) *met
 	m.auditLog(factory)
 	m.auditStorage(factory)
 	m.rotationMetrics = newRotationMetrics(factory)
+	m.overdueMetrics = newOverdueMetrics(factory)
 	factory.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "coffer", Subsystem: "changes", Name: "lag_seconds",
 		Help: "How far the follower may be behind: time since it last had every change; 0 where nothing follows.",

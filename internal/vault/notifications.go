@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/coffer-vault/coffer/internal/failpoint"
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/notification"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
@@ -18,6 +19,9 @@ import (
 )
 
 var notificationsPart = secret.System("notifications")
+
+// routeFlow names the failpoints of a transaction that finds sinks for events.
+const routeFlow = "notification-route"
 
 // routeBatch bounds how many events one transaction finds sinks for.
 const routeBatch = 100
@@ -101,10 +105,19 @@ func (e *Engine) RouteNotifications(ctx context.Context, route func(*notificatio
 				return err
 			}
 		}
+		if failpoint.Enabled && routed > 0 { // there all is written before the commit
+			if err := tx.Flush(ctx); err != nil {
+				return err
+			}
+			failpoint.Hit(routeFlow, failpoint.BeforeCommit)
+		}
 		return nil
 	})
 	if err != nil {
 		return 0, err
+	}
+	if routed > 0 {
+		failpoint.Hit(routeFlow, failpoint.AfterCommit)
 	}
 	for _, finding := range refused {
 		e.logger.ErrorContext(ctx, "a notification is dropped", "error", finding)

@@ -70,6 +70,8 @@ func TestMetricsNameNoPath(t *testing.T) {
 	}
 	_, err = read(t, engine, vaulttest.ServiceAccount("a", "b", ""), ref(t, "canary-path/x", 0))
 	wantError(t, err, secret.ErrDenied)
+	remember(t, env, "canary-path/old", 1)
+	must(t, engine.CountOverdue(t.Context()))
 	closeOnce() // what was to be announced now is
 	families, err := registry.Gather()
 	if err != nil {
@@ -95,6 +97,8 @@ func TestMetricsNameNoPath(t *testing.T) {
 		"coffer_keyring_revision ": true, "coffer_keyring_rewrapped_versions_total ": true,
 		"coffer_changes_delivery_seconds ": true, "coffer_changes_lag_seconds ": true,
 		"coffer_rotation_overdue_seconds ": true, "coffer_rotation_runs_waiting ": true,
+		"coffer_secrets_overdue reminder": true, "coffer_secrets_overdue rotation": true,
+		"coffer_secret_overdue_seconds reminder": true, "coffer_secret_overdue_seconds rotation": true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("series (-want +got):\n%s", diff)

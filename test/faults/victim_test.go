@@ -23,7 +23,11 @@ import (
 )
 
 // victim is a vault, and the log of those who worked on it. dsn and redis lead straight to its servers.
-type victim struct{ dsn, redis, root, log, output string }
+type victim struct {
+	dsn, redis, root, log, output string
+	// sinks is the file that names whom to tell of rotations; empty when nobody is told.
+	sinks string
+}
 
 func newVictim(t *testing.T, dsn, redis string) *victim {
 	t.Helper()
@@ -63,7 +67,7 @@ func newVictim(t *testing.T, dsn, redis string) *victim {
 func (v *victim) open(t *testing.T) (*vault.Engine, func()) {
 	t.Helper()
 	engine, closeEngine, err := open(t.Context(), vault.Options{
-		DatabaseURL: v.dsn, RedisURL: v.redis, Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		DatabaseURL: v.dsn, RedisURL: v.redis, Notify: v.sinks != "", Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}, v.root)
 	if err != nil {
 		t.Fatalf("the vault does not open: %v", err)
@@ -74,7 +78,7 @@ func (v *victim) open(t *testing.T) (*vault.Engine, func()) {
 // worker is this program again, as the worker of a run.
 func (v *victim) worker(ctx context.Context, script string, clients int, run uint64, environment ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), workerLog+"="+v.log, workerDSN+"="+v.dsn, workerRedis+"="+v.redis, workerRoot+"="+v.root,
+	cmd.Env = append(os.Environ(), workerSinks+"="+v.sinks, workerLog+"="+v.log, workerDSN+"="+v.dsn, workerRedis+"="+v.redis, workerRoot+"="+v.root,
 		workerFlow+"="+script, workerClients+"="+strconv.Itoa(clients), workerSeed+"="+strconv.FormatUint(run, 10))
 	cmd.Env = append(cmd.Env, environment...) // the last of a name counts
 	return cmd

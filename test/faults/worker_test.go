@@ -36,6 +36,8 @@ const (
 	workerClients = "COFFER_FAULTS_CLIENTS"
 	// workerLoad makes the worker go on, whatever fails, until it is told to end.
 	workerLoad = "COFFER_FAULTS_LOAD"
+	// workerSinks is the file that names whom the worker tells of rotations; nobody when empty.
+	workerSinks = "COFFER_FAULTS_SINKS"
 )
 
 const (
@@ -142,11 +144,19 @@ func work(ctx context.Context) error {
 	metrics := prometheus.NewRegistry()
 	engine, closeEngine, err := open(ctx, vault.Options{
 		DatabaseURL: os.Getenv(workerDSN), RedisURL: os.Getenv(workerRedis), Registerer: metrics, RewrapBatch: 1,
+		Notify: os.Getenv(workerSinks) != "",
 	}, os.Getenv(workerRoot))
 	if err != nil {
 		return err
 	}
 	defer closeEngine()
+	if sinks := os.Getenv(workerSinks); sinks != "" {
+		end, err := startTelling(ctx, engine, sinks)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
 	clients, err := strconv.Atoi(os.Getenv(workerClients))
 	if err != nil {
 		return err

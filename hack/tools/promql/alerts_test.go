@@ -145,6 +145,15 @@ var situations = map[string][]struct {
 		{"within the hour", false, []string{`coffer_rotation_overdue_seconds{pod="a"} 0+60x50 0x30`}},
 		{"none", false, []string{`coffer_rotation_overdue_seconds{pod="a"} 0x90`}},
 	},
+	"CofferSecretOverdue": {
+		{"for more than a day", true, []string{
+			`coffer_secret_overdue_seconds{pod="a",kind="reminder"} 86000+60x60`, `coffer_secret_overdue_seconds{pod="b",kind="reminder"} 86000+60x60`,
+		}},
+		{"for some hours", false, []string{`coffer_secret_overdue_seconds{pod="a",kind="reminder"} 0+600x60`}},
+		{"rotated", false, []string{`coffer_secret_overdue_seconds{pod="a",kind="reminder"} 90000x10 0x30`}},
+		{"a rotation, which has an alert of its own", false, []string{`coffer_secret_overdue_seconds{pod="a",kind="rotation"} 90000x60`}},
+		{"none", false, []string{`coffer_secret_overdue_seconds{pod="a",kind="reminder"} 0x60`}},
+	},
 	"CofferRolloutsFailed": {
 		{"failed", true, []string{`coffer_vaultsecrets{reason="RolloutFailed"} 0x5 1x10`}},
 		{"rolled back", true, []string{`coffer_vaultsecrets{reason="RolledBack"} 0x5 1x10`}},
