@@ -45,8 +45,11 @@ func readyWhile(run *rotation.Run, denied bool) metav1.Condition {
 	path := run.Definition.Path
 	switch {
 	case run.NeedsSomebody():
-		return notReady(vaultv1alpha1.ReasonWaitsForApproval, fmt.Sprintf(
-			"%s: coffer rotation approve %s, or coffer rotation cancel %s", waitsFor(run), path, path))
+		choice := "coffer rotation approve " + path
+		if run.State != rotation.Withdrawing { // that goes back already
+			choice += ", or coffer rotation cancel " + path
+		}
+		return notReady(vaultv1alpha1.ReasonWaitsForApproval, waitsFor(run)+": "+choice)
 	case run.FailedIn != "":
 		return notReady(vaultv1alpha1.ReasonRotationFailed, failureOf(run))
 	case denied:

@@ -91,9 +91,9 @@ func (e *Engine) replaceLeaked(ctx context.Context, by rotationActor, s *store.S
 	run, err := e.rewriteRun(ctx, by, path, func(r rotation.Run) (rotation.Run, error) {
 		switch {
 		case r.To == version && r.State == rotation.Retiring:
-			return r, fmt.Errorf("%w: version %d is its own; wait until it is done, and declare the leak again", rotation.ErrNotNow, version)
+			return r, fmt.Errorf("%w: version %d is its own; coffer rotation show %s says when it is done, and then coffer leak %s", rotation.ErrNotNow, version, path, path)
 		case r.To == version:
-			return r, fmt.Errorf("%w: version %d is its own; cancel it, which revokes that", rotation.ErrNotNow, version)
+			return r, fmt.Errorf("%w: version %d is its own; coffer rotation cancel %s revokes that", rotation.ErrNotNow, version, path)
 		case r.From != version && (r.From != 0 || version != s.CurrentVersion):
 			return r, errNoRun // of other versions
 		}
