@@ -38,6 +38,7 @@ func TestReady(t *testing.T) {
 		without   string // no part of it; empty when that does not matter
 	}{
 		"by hand only": {reason: "Scheduled", message: "when somebody asks"},
+		"busy":         {standing: rotation.Standing{Busy: true}, reason: "Rotating", message: "another rotation of the path is under way"},
 		"scheduled":    {standing: rotation.Standing{Next: noon.Add(time.Hour)}, reason: "Scheduled", message: "due at 2026-11-27T13:00:00Z"},
 		"due":          {standing: rotation.Standing{Next: noon.Add(-overdueAfter + time.Second)}, reason: "Scheduled", message: "due at"},
 		"overdue":      {standing: rotation.Standing{Next: noon.Add(-overdueAfter)}, reason: "Overdue", message: "due at 2026-11-27T11:55:00Z and has not begun"},
