@@ -142,11 +142,8 @@ func (s *session) runRotation(cmd *cobra.Command, path, output string, request s
 
 // saidOfRun is what a run that was asked for is: another than a planned one was under way.
 func saidOfRun(run sdk.RotationRun) string {
-	switch {
-	case run.State == "planned":
+	if run.State == "planned" { // in every other state both versions are known
 		return "is planned"
-	case run.To == 0:
-		return "was under way, and waits for no consumer any more"
 	}
 	return fmt.Sprintf("was under way, and waits for no consumer any more: version %d is revoked as soon as version %d is current", run.From, run.To)
 }
