@@ -77,8 +77,8 @@ func TestRotationsOfOtherClustersAreTold(t *testing.T) {
 	_, _, err := r.Engine.ShowRotation(t.Context(), r.Admin, path("p/one"))
 	wantError(t, err, secret.ErrInvalid)
 
-	west, east := r.Admin, r.Admin
-	west.Cluster, east.Cluster = "west", "default"
+	rotator := rotationOf("p/one").As
+	west, east := rotator.Caller("west", ""), rotator.Caller("default", "")
 	run, err := r.Engine.RunRotation(t.Context(), west, path("p/one"), rotation.Request{})
 	must(t, err)
 	if got := report(); got.Rotation == nil || got.Rotation.Newest.ID != run.ID || got.RotationProblem != "" {
@@ -169,10 +169,11 @@ func TestRevokeOldHurriesTheRunUnderWay(t *testing.T) {
 	r.advance(c, rotation.Outcome{})
 
 	r.ask()
-	r.advance(r.claim(), rotation.Outcome{From: 2}, rotation.Outcome{}, rotation.Outcome{}, rotation.Outcome{}, rotation.Outcome{Total: 1})
+	c = r.claim()
+	r.advance(c, rotation.Outcome{From: 2}, rotation.Outcome{}, rotation.Outcome{}, rotation.Outcome{}, rotation.Outcome{Total: 1})
 	r.Put(t, "p/one", "by hand")
 	refused() // the value by hand is not replaced by it
-	r.advance(r.claim(), rotation.Outcome{Err: rotation.ErrOvertaken})
+	r.advance(c, rotation.Outcome{Err: rotation.ErrOvertaken})
 
 	r.ask()
 	_, err = r.Engine.CancelRotation(t.Context(), r.Admin, path("p/one"))
