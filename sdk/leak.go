@@ -44,8 +44,10 @@ type LeakReport struct {
 	HoldersProblem string `json:"holdersProblem,omitempty" doc:"Why it is not known who has it"`
 	Changed        int64  `json:"changed,omitempty" doc:"Rows of the audit log about the path that fail their integrity check, and are not told of"`
 	Unchained      int64  `json:"unchained,omitempty" doc:"Rows from before the audit log had an integrity check"`
-	// Rotation is nil when none is defined.
-	Rotation *RotationStatus `json:"rotation,omitempty" doc:"The rotation of the path, with its newest run; absent when none is defined"`
+	// Rotation is nil when none is defined and none is under way, and with RotationProblem.
+	Rotation *RotationStatus `json:"rotation,omitempty" doc:"The rotation of the path, with its newest run; the one that is under way, if one is. Absent when none is defined"`
+	// RotationProblem says why Rotation is nil though there are some.
+	RotationProblem string `json:"rotationProblem,omitempty" doc:"Why it is not known which rotation is that of the path"`
 }
 
 // LeakReader is one that read a path, or was refused something there.

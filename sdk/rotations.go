@@ -19,17 +19,23 @@ type RotationStatus struct {
 	Cron      string `json:"cron,omitempty" doc:"Cron line of the rotations"`
 	TimeZone  string `json:"timeZone,omitempty" doc:"Time zone of the schedule; UTC when absent"`
 	Suspended bool   `json:"suspended,omitempty" doc:"Nothing is due by time"`
+	// Undefined: the rest is as it was when the newest run began.
+	Undefined bool `json:"undefined,omitempty" doc:"The rotation is defined no more; its run that was under way goes on to its end"`
 	// Next is zero while nothing is due by time, also because the path is being rotated.
 	Next time.Time `json:"next,omitzero" doc:"When it is due next"`
 	// OverdueSince is zero unless it is due by time and was not done, because no run began or the run failed.
 	OverdueSince time.Time `json:"overdueSince,omitzero" doc:"Since when it is due and was not done, because no run began or the run failed"`
-	// Runs are the newest: one in a list, up to ten of a single rotation. There are none before the first.
-	Runs []RotationRun `json:"runs" nullable:"false" doc:"The newest runs, the newest first: one in a list, up to ten of a single rotation"`
+	// Runs are the newest: one in a list, up to ten of a single rotation, with those of other rotations of the path. There are none
+	// before the first.
+	Runs []RotationRun `json:"runs" nullable:"false" doc:"The newest runs, the newest first: one in a list, up to ten of a single rotation, with those of other rotations of the path"`
 }
 
 // RotationRun is one run of a rotation.
 type RotationRun struct {
 	ID string `json:"id" doc:"Identifies the run; the request ID of its audit entries"`
+	// Cluster and Name are the rotation's.
+	Cluster string `json:"cluster,omitempty" doc:"Cluster in which its rotation is, or was, defined"`
+	Name    string `json:"name,omitempty" doc:"Name of its rotation there"`
 	// State is "planned", "created", "set", "tested", "current", "propagating", "retiring" or "done", or after a failure "failed",
 	// "withdrawing", "revoking", "rolledBack" or "abandoned". More may come.
 	State string `json:"state" doc:"How far it is: planned, created, set, tested, current, propagating, retiring, done; or failed, withdrawing, revoking, rolledBack, abandoned. More may come" example:"propagating"`
@@ -70,11 +76,12 @@ type RotationStatusList struct {
 // RunRotationRequest says how a rotation is to run.
 type RunRotationRequest struct {
 	// RevokeOld is for a credential that is leaked: the former one is retired as soon as the new one is current, and consumers that
-	// have not moved break.
-	RevokeOld bool `json:"revokeOld,omitempty" doc:"Retire the former credential as soon as the new one is current, without waiting for consumers"`
+	// have not moved break. A run that is under way counts as the one that is asked for, and waits for nobody any more.
+	RevokeOld bool `json:"revokeOld,omitempty" doc:"Retire the former credential as soon as the new one is current, without waiting for consumers; a run that is under way counts as the one that is asked for"`
 }
 
-// DefinedRotations lists the rotations of the paths below prefix ("" for all), each with its newest run. It needs the list capability.
+// DefinedRotations lists the rotations of the paths below prefix ("" for all), each with its newest run, and then those that are Undefined and
+// whose run goes on. It needs the list capability.
 func (c *Client) DefinedRotations(ctx context.Context, prefix string) ([]RotationStatus, error) {
 	query := url.Values{}
 	set(query, "prefix", prefix)
@@ -83,15 +90,17 @@ func (c *Client) DefinedRotations(ctx context.Context, prefix string) ([]Rotatio
 	return out.Items, err
 }
 
-// ShowRotation tells of the rotation of path and of its last runs. It needs the list or the read capability.
+// ShowRotation tells of the rotation of path, also when it is Undefined, and of the path's last runs. Where several clusters have one it is that of
+// the caller's, or else the one that ran last. It needs the list or the read capability.
 func (c *Client) ShowRotation(ctx context.Context, path string) (RotationStatus, error) {
 	var out RotationStatus
 	err := c.call(ctx, call{method: http.MethodGet, route: "/v1/rotations/show", query: url.Values{"path": {path}}, repeatable: true}, &out)
 	return out, err
 }
 
-// RunRotation has the rotation of path begin now. It is CodeConflict while the path is being rotated. It needs the rotate capability, and
-// is not sent again when its answer is lost: ShowRotation shows whether it runs.
+// RunRotation has the rotation of path begin now. While the path is being rotated it is CodeConflict or, with RevokeOld, the run that is under
+// way, which retires the former credential as soon as it can; CodeConflict then says that this goes back to the former one. It needs the
+// rotate capability, and is not sent again when its answer is lost: ShowRotation shows whether it runs.
 func (c *Client) RunRotation(ctx context.Context, path string, r RunRotationRequest) (RotationRun, error) {
 	return c.changeRotation(ctx, "run", path, r)
 }

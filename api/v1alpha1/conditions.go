@@ -163,7 +163,7 @@ const (
 	ReasonScheduled = "Scheduled"
 	// ReasonRotating: a rotation is under way.
 	ReasonRotating = "Rotating"
-	// ReasonWaitsForApproval: a rotation waits until somebody approves or cancels it.
+	// ReasonWaitsForApproval: a rotation waits until somebody approves it or, unless it is withdrawing, cancels it.
 	ReasonWaitsForApproval = "WaitsForApproval"
 	// ReasonRotationFailed: the last rotation failed, or is being rolled back.
 	ReasonRotationFailed = "RotationFailed"

@@ -34,6 +34,8 @@ func ready(it *item, now time.Time) metav1.Condition {
 		return notReady(vaultv1alpha1.ReasonRotationFailed, failureOf(run))
 	case it.definition.Suspended:
 		return isReady(vaultv1alpha1.ReasonSuspended, "spec.suspend is true: nothing is due by time")
+	case s.Busy:
+		return isReady(vaultv1alpha1.ReasonRotating, "another rotation of the path is under way, such as one of another cluster: coffer rotation show "+string(it.definition.Path))
 	case s.Next.IsZero():
 		return isReady(vaultv1alpha1.ReasonScheduled, "it is rotated when somebody asks for it")
 	}
@@ -45,8 +47,11 @@ func readyWhile(run *rotation.Run, denied bool) metav1.Condition {
 	path := run.Definition.Path
 	switch {
 	case run.NeedsSomebody():
-		return notReady(vaultv1alpha1.ReasonWaitsForApproval, fmt.Sprintf(
-			"%s: coffer rotation approve %s, or coffer rotation cancel %s", waitsFor(run), path, path))
+		choice := "coffer rotation approve " + path
+		if run.State != rotation.Withdrawing { // that goes back already
+			choice += ", or coffer rotation cancel " + path
+		}
+		return notReady(vaultv1alpha1.ReasonWaitsForApproval, waitsFor(run)+": "+choice)
 	case run.FailedIn != "":
 		return notReady(vaultv1alpha1.ReasonRotationFailed, failureOf(run))
 	case denied:

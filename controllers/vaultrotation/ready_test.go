@@ -35,8 +35,10 @@ func TestReady(t *testing.T) {
 		suspended bool
 		reason    string
 		message   string // a part of it
+		without   string // no part of it; empty when that does not matter
 	}{
 		"by hand only": {reason: "Scheduled", message: "when somebody asks"},
+		"busy":         {standing: rotation.Standing{Busy: true}, reason: "Rotating", message: "another rotation of the path is under way"},
 		"scheduled":    {standing: rotation.Standing{Next: noon.Add(time.Hour)}, reason: "Scheduled", message: "due at 2026-11-27T13:00:00Z"},
 		"due":          {standing: rotation.Standing{Next: noon.Add(-overdueAfter + time.Second)}, reason: "Scheduled", message: "due at"},
 		"overdue":      {standing: rotation.Standing{Next: noon.Add(-overdueAfter)}, reason: "Overdue", message: "due at 2026-11-27T11:55:00Z and has not begun"},
@@ -49,6 +51,8 @@ func TestReady(t *testing.T) {
 			reason: "Rotating", message: "1 of 3 consumers"},
 		"asked": {standing: rotation.Standing{Newest: runIn(rotation.Propagating, func(r *rotation.Run) { r.Asked, r.Moved, r.Total = true, 1, 3 })},
 			reason: "WaitsForApproval", message: "coffer rotation approve a/b"},
+		"asked when going back": {standing: rotation.Standing{Newest: runIn(rotation.Withdrawing, func(r *rotation.Run) { r.Asked, r.Moved, r.Total = true, 1, 3 })},
+			reason: "WaitsForApproval", message: "approve to go on without the others: coffer rotation approve a/b", without: "cancel"},
 		"approved": {standing: rotation.Standing{Newest: runIn(rotation.Propagating, func(r *rotation.Run) { r.Asked, r.Approved = true, true })}, reason: "Rotating"},
 		"held":     {standing: rotation.Standing{Newest: runIn(rotation.Failed, held)}, reason: "WaitsForApproval", message: "coffer rotation cancel a/b"},
 		"stopped":  {standing: rotation.Standing{Newest: runIn(rotation.Failed, held, func(r *rotation.Run) { r.Stop, r.Forced = "x", true })}, reason: "RotationFailed"},
@@ -70,6 +74,9 @@ func TestReady(t *testing.T) {
 			isTrue := test.reason == "Scheduled" || test.reason == "Rotating" || test.reason == "Suspended"
 			if got.Reason != test.reason || !strings.Contains(got.Message, test.message) || (got.Status == metav1.ConditionTrue) != isTrue {
 				t.Errorf("Ready is %s, %s: %s", got.Status, got.Reason, got.Message)
+			}
+			if test.without != "" && strings.Contains(got.Message, test.without) {
+				t.Errorf("the message is %s", got.Message)
 			}
 			if len(got.Message) > 2048 || strings.ToValidUTF8(got.Message, "") != got.Message {
 				t.Errorf("the message has %d bytes: %s", len(got.Message), got.Message)

@@ -180,7 +180,7 @@ func entriesToShow() []rotationEntry {
 func rotationsToShow() []sdk.RotationStatus {
 	return []sdk.RotationStatus{
 		{Path: "production/payments/database", Cluster: "default", Name: "payments/database", Method: "postgres", Every: "30d", Runs: []sdk.RotationRun{{
-			ID: "0b1d7a6f-9d11-4a44-9f3c-3f0c6f5e5a5e", State: "propagating", Cause: "hand", By: "user:alice", EnteredAt: now.Add(-25 * time.Hour), From: 3, To: 4,
+			ID: "0b1d7a6f-9d11-4a44-9f3c-3f0c6f5e5a5e", Cluster: "default", Name: "payments/database", State: "propagating", Cause: "hand", By: "user:alice", EnteredAt: now.Add(-25 * time.Hour), From: 3, To: 4,
 			Consumers: 3, Moved: 2, WaitsFor: "2 of 3 consumers have the version that is current; approve to go on without the others, or cancel", Problem: "it does not answer",
 			Steps: []sdk.RotationStep{
 				{At: now.Add(-26 * time.Hour), State: "planned", Detail: "asked for by user:alice"}, {At: now.Add(-26 * time.Hour), State: "created", Detail: "version 4"},

@@ -59,7 +59,8 @@ and you revoke the credential at its own system by hand. A version that is not c
 Then each consumer is shown as it moves, and at the end all of them. Exits 5 when somebody does not have the new
 value after --wait, and 7 when the audit log is not as it was written.
 
-The report needs the audit capability; replacing needs rotate, list or read, and, by hand, delete.`,
+The report needs the audit capability, and replacing needs rotate and, by hand, delete. To follow a rotation takes list
+or read: without them it is begun all the same, and what comes of it is not told.`,
 		Example: `  coffer leak production/aws/key --dry-run
   coffer leak production/aws/key --reason 'in a public repository' --yes
   coffer leak production/aws/key --since 72h --file new.json`,
@@ -175,7 +176,14 @@ func (l *leakRun) underWay() bool {
 	return r != nil && len(r.Runs) > 0 && !r.Runs[0].Ended && r.Runs[0].From == l.leaked()
 }
 
-func (l *leakRun) byHand() bool { return l.leaked() == l.Report.Current && l.Report.Rotation == nil }
+func (l *leakRun) byHand() bool {
+	return l.leaked() == l.Report.Current && l.Report.Rotation == nil && l.Report.RotationProblem == ""
+}
+
+// elsewhere reports whether the leaked version is for a rotation that is not to be asked for from here.
+func (l *leakRun) elsewhere() bool {
+	return l.leaked() == l.Report.Current && l.Report.RotationProblem != ""
+}
 
 // plan says what is to be done.
 func (l *leakRun) plan() string {
@@ -185,6 +193,8 @@ func (l *leakRun) plan() string {
 		return "The rotation that replaces " + what + " would wait for no consumer any more"
 	case l.leaked() != l.Report.Current:
 		return "Since " + what + " is not current any more, it would be destroyed, and nothing rotated"
+	case l.elsewhere():
+		return "Nothing would be done about " + what + " from here: " + printable(l.Report.RotationProblem)
 	case l.byHand():
 		return "No rotation is defined: a new value would be written, and " + what + " destroyed"
 	}
@@ -205,6 +215,9 @@ func (l *leakRun) asks() string {
 
 // replace asks, and puts another value in place of the leaked one.
 func (l *leakRun) replace(ctx context.Context) error {
+	if l.elsewhere() {
+		return fmt.Errorf("nothing is done about version %d of %s: %s", l.leaked(), l.path, printable(l.Report.RotationProblem))
+	}
 	if !l.flags.yes {
 		if err := l.session.confirmChange(l.asks(), l.path); err != nil {
 			return err

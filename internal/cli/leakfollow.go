@@ -32,6 +32,8 @@ func (l *leakRun) follow(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case sdk.CodeOf(err) == sdk.CodeNotFoundOrDenied:
+			return l.unseen()
 		case err != nil && (over || sdk.CodeOf(err) != sdk.CodeUnavailable):
 			return err
 		case err == nil && (over || l.ended()):
@@ -42,6 +44,17 @@ func (l *leakRun) follow(ctx context.Context) error {
 		case <-time.After(min(leakLook, max(deadline.Sub(l.session.now()), 0))):
 		}
 	}
+}
+
+// unseen says that what was begun goes on, though it cannot be followed.
+func (l *leakRun) unseen() error {
+	if l.Run == nil {
+		l.say("Who has moved is not told: you may not see it, or %s is there no more. Have somebody look who may: coffer consumers %s", l.path, l.path)
+		return nil
+	}
+	l.say("The rotation goes on by itself. What comes of it is not told: you may not see it, which takes list or read, or %s is there no more. "+
+		"Have somebody look who may: coffer rotation show %s", l.path, l.path)
+	return nil
 }
 
 // look asks how far it is.

@@ -22,6 +22,7 @@ import (
 	"github.com/coffer-vault/coffer/internal/vault/rotation/runner"
 	"github.com/coffer-vault/coffer/internal/vault/secret"
 	"github.com/coffer-vault/coffer/internal/vault/vaulttest"
+	"github.com/coffer-vault/coffer/sdk"
 )
 
 // accepting is a system that takes whatever it is told.
@@ -162,6 +163,55 @@ func TestLeakFollowsTheRotation(t *testing.T) {
 	} {
 		if !regexp.MustCompile(`(?m)` + line).MatchString(out.String()) {
 			t.Errorf("no line is like %s:\n%s", line, out.String())
+		}
+	}
+}
+
+// TestLeakByWhoMayNotFollow: the rotation begins, and it is said that what comes of it is not told. From a cluster whose rotation is not to
+// be chosen nothing is begun.
+func TestLeakByWhoMayNotFollow(t *testing.T) {
+	i := installWithoutCluster(t)
+	const name = "production/aws/key"
+	responder := vaulttest.ServiceAccount("security", "responder", "production")
+	i.vault.Put(t, name, `{"password":"one"}`)
+	i.vault.Allow(t, responder, name, policy.Audit, policy.Rotate)
+	token := filepath.Join(t.TempDir(), "token")
+	must(t, os.WriteFile(token, []byte("security/responder"), 0o600))
+	leak := func(want int, text string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		s := &session{in: strings.NewReader(""), out: &out, err: &errs, now: time.Now}
+		code := s.run(t.Context(), []string{"coffer", "leak", name, "--yes", "--address", i.url, "--ca-cert", i.caCert, "--token-file", token})
+		if said := out.String() + errs.String(); code != want || !strings.Contains(said, text) {
+			t.Errorf("it ended with %d: %s", code, said)
+		}
+	}
+	defined := []rotation.Definition{{
+		Name: "aws", As: rotation.Identity{Namespace: "operations", ServiceAccount: "api"},
+		Spec: rotation.Spec{Path: name, Method: rotation.Method{Kind: "test"}},
+	}}
+	for _, cluster := range []string{"east", "west"} {
+		_, err := i.vault.Engine.ReplaceRotations(t.Context(), cluster, defined)
+		must(t, err)
+	}
+	leak(exitFailed, "nothing is done about version 1 of production/aws/key: production/aws/key is rotated by several clusters; ask in one of them: east, west")
+	_, err := i.vault.Engine.ReplaceRotations(t.Context(), "default", defined)
+	must(t, err)
+	leak(exitOK, "What comes of it is not told: you may not see it, which takes list or read")
+	run, _, err := i.vault.Engine.ShowRotation(t.Context(), i.vault.Admin, vaulttest.Path(t, name))
+	if err != nil || run.Newest == nil || !run.Newest.RevokeOld || run.Cluster != "default" {
+		t.Errorf("it is %+v, %v", run, err)
+	}
+}
+
+// TestSaidOfRun: what was asked for may be under way already.
+func TestSaidOfRun(t *testing.T) {
+	for want, run := range map[string]sdk.RotationRun{
+		"is planned": {State: "planned"},
+		"was under way, and waits for no consumer any more: version 3 is revoked as soon as version 4 is current": {State: "propagating", From: 3, To: 4},
+	} {
+		if got := saidOfRun(run); got != want {
+			t.Errorf("it %s, want %s", got, want)
 		}
 	}
 }

@@ -72,6 +72,9 @@ func (s *session) warnOfLeakReport(r *sdk.LeakReport) {
 	if r.HoldersProblem != "" {
 		warn("who has it now is not known: %s", printable(r.HoldersProblem))
 	}
+	if r.RotationProblem != "" {
+		warn("%s", printable(r.RotationProblem))
+	}
 }
 
 // printMoved prints every consumer, and whether it is on the new value.

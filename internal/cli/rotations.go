@@ -18,6 +18,8 @@ func scheduleOf(r sdk.RotationStatus) string {
 		text = "every " + r.Every
 	}
 	switch {
+	case r.Undefined:
+		return "defined no more"
 	case r.Suspended:
 		return "suspended"
 	case text == "":
@@ -45,9 +47,10 @@ func movedOf(r sdk.RotationRun) string {
 
 func (s *session) rotationShow() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "show PATH",
-		Short:   "Describe the rotation of a secret and its last runs",
-		Long:    "Describe the rotation of a secret, and its last ten runs with what each went through. Needs the list or the\nread capability.",
+		Use:   "show PATH",
+		Short: "Describe the rotation of a secret and its last runs",
+		Long: `Describe the rotation of a secret, and the last ten runs there with what each went through; also when the rotation is
+defined no more. Needs the list or the read capability.`,
 		Example: "  coffer rotation show production/payments/database",
 		Args:    onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "list"},
 	}
@@ -73,7 +76,11 @@ func (s *session) printRotation(r sdk.RotationStatus) error {
 		return err
 	}
 	for _, run := range r.Runs {
-		title := "\nRun " + run.ID + ", by " + run.Cause
+		title := "\nRun " + run.ID
+		if run.Cluster != r.Cluster || run.Name != r.Name {
+			title += " of the rotation " + run.Name + " in " + run.Cluster
+		}
+		title += ", by " + run.Cause
 		if run.By != "" {
 			title += " of " + run.By
 		}
@@ -113,7 +120,8 @@ func (s *session) rotationRun() *cobra.Command {
 		Short: "Rotate a secret now, as its rotation is defined",
 		Long: `Rotate a secret now, as its rotation is defined, whatever its schedule says. It goes on by itself; coffer rotation
 show says how far it is. With --revoke-old, for a credential that is leaked, the former one is retired as soon as
-the new one is current, and consumers that have not moved break. Needs the rotate capability.`,
+the new one is current, and consumers that have not moved break; a run that is under way already is hurried so.
+Needs the rotate capability.`,
 		Example: `  coffer rotation run production/payments/database
   coffer rotation run production/payments/database --revoke-old`,
 		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "rotate"},
@@ -127,9 +135,17 @@ the new one is current, and consumers that have not moved break. Needs the rotat
 }
 
 func (s *session) runRotation(cmd *cobra.Command, path, output string, request sdk.RunRotationRequest) error {
-	return s.changeRotation(cmd, path, output, "is planned", func(ctx context.Context, client *sdk.Client) (sdk.RotationRun, error) {
+	return s.changeRotation(cmd, path, output, saidOfRun, func(ctx context.Context, client *sdk.Client) (sdk.RotationRun, error) {
 		return client.RunRotation(ctx, path, request)
 	})
+}
+
+// saidOfRun is what a run that was asked for is: another than a planned one was under way.
+func saidOfRun(run sdk.RotationRun) string {
+	if run.State == "planned" { // in every other state both versions are known
+		return "is planned"
+	}
+	return fmt.Sprintf("was under way, and waits for no consumer any more: version %d is revoked as soon as version %d is current", run.From, run.To)
 }
 
 // bindNow adds the flags by which rotate does what rotation run does. They leave nothing to say about a value.
@@ -154,7 +170,7 @@ failed and is held, with what failed. Needs the rotate capability.`,
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
-		return s.changeRotation(cmd, args[0], output.value, "goes on", func(ctx context.Context, client *sdk.Client) (sdk.RotationRun, error) {
+		return s.changeRotation(cmd, args[0], output.value, always("goes on"), func(ctx context.Context, client *sdk.Client) (sdk.RotationRun, error) {
 			return client.ApproveRotation(ctx, args[0])
 		})
 	})
@@ -173,16 +189,20 @@ may be accepted still. Needs the rotate capability.`,
 	}
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
-		return s.changeRotation(cmd, args[0], output.value, "is cancelled", func(ctx context.Context, client *sdk.Client) (sdk.RotationRun, error) {
+		return s.changeRotation(cmd, args[0], output.value, always("is cancelled"), func(ctx context.Context, client *sdk.Client) (sdk.RotationRun, error) {
 			return client.CancelRotation(ctx, args[0])
 		})
 	})
 	return cmd
 }
 
+func always(said string) func(sdk.RotationRun) string {
+	return func(sdk.RotationRun) string { return said }
+}
+
 // changeRotation runs a call about the run of a path, and prints that.
 func (s *session) changeRotation(
-	cmd *cobra.Command, path, output, done string, call func(context.Context, *sdk.Client) (sdk.RotationRun, error),
+	cmd *cobra.Command, path, output string, done func(sdk.RotationRun) string, call func(context.Context, *sdk.Client) (sdk.RotationRun, error),
 ) error {
 	client, err := s.client(cmd.Context())
 	if err != nil {
@@ -196,7 +216,7 @@ func (s *session) changeRotation(
 	case formatName:
 		return lines(s.out, []string{path})
 	case formatTable:
-		return lines(s.out, []string{strings.Join([]string{"The rotation of", path, done}, " ")})
+		return lines(s.out, []string{strings.Join([]string{"The rotation of", path, done(run)}, " ")})
 	default:
 		return marshal(s.out, output, run)
 	}

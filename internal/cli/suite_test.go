@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -207,6 +208,7 @@ func TestScripts(t *testing.T) {
 			"interrupted":  interrupted,
 			"acknowledged": i.acknowledged(t),
 			"rotates":      i.rotates,
+			"unrotates":    i.unrotates,
 		},
 	})
 }
@@ -223,6 +225,18 @@ func (i *installation) rotates(ts *testscript.TestScript, neg bool, args []strin
 		Name: args[0], As: rotation.Identity{Namespace: "operations", ServiceAccount: "api"},
 		Spec: rotation.Spec{Path: args[0], Method: rotation.Method{Kind: "test"}},
 	})
+	_, err := i.vault.Engine.ReplaceRotations(context.Background(), "default", i.rotations)
+	ts.Check(err)
+}
+
+// unrotates takes the definition of a rotation away: unrotates PATH.
+func (i *installation) unrotates(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: unrotates PATH")
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.rotations = slices.DeleteFunc(i.rotations, func(d rotation.Definition) bool { return d.Path == args[0] })
 	_, err := i.vault.Engine.ReplaceRotations(context.Background(), "default", i.rotations)
 	ts.Check(err)
 }

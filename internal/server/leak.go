@@ -46,7 +46,7 @@ func leakReportOf(r *vault.LeakReport) sdk.LeakReport {
 	out := sdk.LeakReport{
 		Path: r.Path.String(), Current: r.Current, Version: r.Version, WrittenAt: r.WrittenAt, WrittenBy: r.WrittenBy, Since: r.Since, CompleteSince: r.CompleteSince,
 		Readers: leakReadersOf(r.Readers), Refused: leakReadersOf(r.Refused), Holders: make([]sdk.Consumer, len(r.Holders)), HoldersProblem: r.HoldersProblem,
-		Changed: r.Changed, Unchained: r.Unchained,
+		Changed: r.Changed, Unchained: r.Unchained, RotationProblem: r.RotationProblem,
 	}
 	for i, c := range r.Holders {
 		out.Holders[i] = consumerOf(c)

@@ -111,7 +111,7 @@ func rotationStatusOf(s *vault.RotationStatus) sdk.RotationStatus {
 	d := &s.Definition
 	return sdk.RotationStatus{
 		Path: d.Path, Cluster: s.Cluster, Name: d.Name, Method: d.Method.Kind, Every: durationOf(d.Schedule.Every), Cron: d.Schedule.Cron,
-		TimeZone: d.Schedule.TimeZone, Suspended: d.Suspended, Next: s.Next, OverdueSince: s.OverdueSince, Runs: []sdk.RotationRun{},
+		TimeZone: d.Schedule.TimeZone, Suspended: d.Suspended, Undefined: s.Undefined, Next: s.Next, OverdueSince: s.OverdueSince, Runs: []sdk.RotationRun{},
 	}
 }
 
@@ -125,7 +125,7 @@ func durationOf(d model.Duration) string {
 
 func rotationRunOf(r *rotation.Run) sdk.RotationRun {
 	return sdk.RotationRun{
-		ID: r.ID, State: string(r.State), Ended: r.State.Ended(), WaitsFor: r.WaitsFor(), Cause: string(r.Cause), By: r.By, RevokeOld: r.RevokeOld,
+		ID: r.ID, Cluster: r.Cluster, Name: r.Definition.Name, State: string(r.State), Ended: r.State.Ended(), WaitsFor: r.WaitsFor(), Cause: string(r.Cause), By: r.By, RevokeOld: r.RevokeOld,
 		PlannedAt: r.PlannedAt, EnteredAt: r.EnteredAt, From: r.From, To: r.To, Consumers: r.Total, Moved: r.Moved,
 		Attempts: r.Attempts, Problem: r.Problem, FailedIn: string(r.FailedIn), Reason: r.Reason,
 	}

@@ -46,7 +46,9 @@ func (e *Engine) Leak(ctx context.Context, caller secret.Caller, path secret.Pat
 	}
 	run, err := e.replaceLeaked(ctx, by, head.Secret, version)
 	switch {
-	case errors.Is(err, rotation.ErrNotNow), errors.Is(err, errRotationBusy):
+	case errors.Is(err, errRotationBusy):
+		return nil, e.record(ctx, r.fail(err, ruleNotPossible))
+	case errors.Is(err, rotation.ErrNotNow):
 		return nil, e.record(ctx, r.fail(fmt.Errorf("%w: %w", secret.ErrConflict, err), ruleNotPossible))
 	case errors.Is(err, secret.ErrTampered):
 		return nil, e.record(ctx, r.fail(err, ruleRunMAC))
@@ -91,9 +93,9 @@ func (e *Engine) replaceLeaked(ctx context.Context, by rotationActor, s *store.S
 	run, err := e.rewriteRun(ctx, by, path, func(r rotation.Run) (rotation.Run, error) {
 		switch {
 		case r.To == version && r.State == rotation.Retiring:
-			return r, fmt.Errorf("%w: version %d is its own; wait until it is done, and declare the leak again", rotation.ErrNotNow, version)
+			return r, fmt.Errorf("%w: version %d is its own; coffer rotation show %s says when it is done, and then coffer leak %s", rotation.ErrNotNow, version, path, path)
 		case r.To == version:
-			return r, fmt.Errorf("%w: version %d is its own; cancel it, which revokes that", rotation.ErrNotNow, version)
+			return r, fmt.Errorf("%w: version %d is its own; coffer rotation cancel %s revokes that", rotation.ErrNotNow, version, path)
 		case r.From != version && (r.From != 0 || version != s.CurrentVersion):
 			return r, errNoRun // of other versions
 		}
@@ -120,7 +122,7 @@ func (e *Engine) replaceLeaked(ctx context.Context, by rotationActor, s *store.S
 	}
 	planned, err := e.planRun(ctx, by, d, rotation.Request{RevokeOld: true}.Run(by.caller.String(), e.now()))
 	if err == nil && planned == nil {
-		return nil, errRotationBusy
+		return nil, fmt.Errorf("%w; coffer leak %s again", errRotationBusy, path) // it began just now
 	}
 	return planned, err
 }

@@ -55,8 +55,10 @@ type LeakReport struct {
 	// Changed rows of the audit log fail their integrity check and are told of nowhere else here. Unchained ones are from before the log
 	// had one.
 	Changed, Unchained int64
-	// Rotation is that of the path; nil when none is defined.
-	Rotation *RotationStatus
+	// Rotation is that of the path, whose run that is under way counts first; nil when none is defined, and with RotationProblem, which says
+	// why none is told of.
+	Rotation        *RotationStatus
+	RotationProblem string
 }
 
 // Via is the way on which something was asked for.
@@ -117,7 +119,7 @@ func (e *Engine) LeakReport(ctx context.Context, caller secret.Caller, q LeakQue
 	if err := e.addHolders(ctx, &report); err != nil {
 		return LeakReport{}, fmt.Errorf("%s %s: %w", r.action, q.Path, err)
 	}
-	if report.Rotation, err = e.rotationOf(ctx, caller, q.Path); err != nil {
+	if err := e.addRotation(ctx, caller, &report); err != nil {
 		return LeakReport{}, fmt.Errorf("%s %s: %w", r.action, q.Path, err)
 	}
 	v.entry.Version = report.Version
@@ -307,28 +309,22 @@ func (e *Engine) addHolders(ctx context.Context, report *LeakReport) error {
 	return nil
 }
 
-// rotationOf is the rotation of a path that counts for caller; nil when there is none.
-func (e *Engine) rotationOf(ctx context.Context, caller secret.Caller, path secret.Path) (*RotationStatus, error) {
-	standing, err := e.standingRotations(ctx)
+// addRotation adds the rotation that would replace a leaked version: the one whose run goes on, or else that which counts for caller.
+func (e *Engine) addRotation(ctx context.Context, caller secret.Caller, report *LeakReport) error {
+	all, err := e.allRotations(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defined := make([]definedRotation, len(standing))
-	for i := range standing {
-		defined[i] = standing[i].definedRotation
-	}
-	d, err := definitionOf(caller, path, defined)
-	if errors.Is(err, errNoRotation) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	for i := range standing {
-		if standing[i].cluster == d.cluster && standing[i].definition.Name == d.definition.Name {
-			status := standing[i].status(e.now())
-			return &status, nil
+	var found *standingRotation
+	if ran := all.ran(report.Path); len(ran) > 0 && ran[0].underWay() {
+		found = ran[0]
+	} else if found, err = all.of(caller, report.Path); err != nil {
+		var several severalRotations
+		if errors.As(err, &several) {
+			report.RotationProblem = several.Error()
 		}
+		return nil
 	}
-	return nil, nil
+	report.Rotation = new(found.status(e.now()))
+	return nil
 }

@@ -129,13 +129,13 @@ func (e *Engine) overdue(ctx context.Context) (map[string]notification.Overdue, 
 }
 
 func (e *Engine) overdueRotations(ctx context.Context) (map[string]notification.Overdue, error) {
-	standing, err := e.standingRotations(ctx)
+	all, err := e.allRotations(ctx)
 	if err != nil {
 		return nil, err
 	}
 	overdue := map[string]notification.Overdue{}
-	for i := range standing {
-		r := &standing[i]
+	for i := range all.defined {
+		r := &all.defined[i]
 		if due, ok := r.overdueSince(e.now()); ok && e.now().Sub(due) > rotationSlack {
 			overdue[r.definition.Path] = notification.Overdue{
 				Path: r.definition.Path, Version: r.version.Version, DueAt: due, Cluster: r.cluster, Rotation: r.definition.Name,

@@ -16,11 +16,12 @@ import (
 // maxReasonBytes bounds what the operator says about consumers that do not come up, and about an event that asks for a rotation.
 const maxReasonBytes = 1 << 10
 
-// RunRotation has the rotation of a path begin now, whatever its schedule says. An event is asked for in the name of caller too. It needs
-// the rotate capability.
+// RunRotation has the rotation of a path begin now, whatever its schedule says. An event is asked for in the name of caller too. With
+// RevokeOld, a run that is under way counts as the one that is asked for, and waits for nobody any more. It needs the rotate capability.
 //
 // Errors: secret.ErrDenied (also when the path does not exist), secret.ErrInvalid (it has no rotation, or the event is no text of up to
-// 1 KiB), secret.ErrConflict (it is being rotated), secret.ErrTampered, secret.ErrUnavailable.
+// 1 KiB), secret.ErrConflict (it is being rotated; with RevokeOld, by a run that goes back to the former credential, or that a write has
+// overtaken), secret.ErrTampered, secret.ErrUnavailable.
 func (e *Engine) RunRotation(ctx context.Context, caller secret.Caller, path secret.Path, asked rotation.Request) (_ rotation.Run, err error) {
 	ctx, done := e.begin(ctx, audit.RotationRun)
 	defer func() { done(err) }()
@@ -31,22 +32,66 @@ func (e *Engine) RunRotation(ctx context.Context, caller secret.Caller, path sec
 	if err != nil {
 		return rotation.Run{}, err
 	}
-	defined, err := e.definedRotations(ctx)
-	if err != nil {
-		return rotation.Run{}, fmt.Errorf("%s %s: %w", r.action, path, err)
-	}
-	d, err := definitionOf(caller, path, defined)
-	if err != nil {
-		return rotation.Run{}, e.record(ctx, r.fail(err, ruleNotPossible))
-	}
-	run, err := e.planRun(ctx, by, d, asked.Run(caller.String(), e.now()))
+	run, err := e.runNow(ctx, by, path, asked)
 	switch {
+	case errors.Is(err, errRotationBusy):
+		return rotation.Run{}, e.record(ctx, r.fail(err, ruleNotPossible))
+	case errors.Is(err, rotation.ErrNotNow):
+		return rotation.Run{}, e.record(ctx, r.fail(fmt.Errorf("%w: %w", secret.ErrConflict, err), ruleNotPossible))
+	case errors.Is(err, secret.ErrTampered):
+		return rotation.Run{}, e.record(ctx, r.fail(err, ruleRunMAC))
+	case errors.Is(err, secret.ErrInvalid):
+		return rotation.Run{}, e.record(ctx, r.fail(err, ruleNotPossible))
 	case err != nil:
 		return rotation.Run{}, fmt.Errorf("%s %s: %w", r.action, path, err)
-	case run == nil:
-		return rotation.Run{}, e.record(ctx, r.fail(errRotationBusy, ruleNotPossible))
 	}
 	return *run, nil
+}
+
+// runNow plans a run of a path or, with RevokeOld, hurries the one that is under way. What is done is audited.
+func (e *Engine) runNow(ctx context.Context, by rotationActor, path secret.Path, asked rotation.Request) (*rotation.Run, error) {
+	if asked.RevokeOld {
+		if run, err := e.hurryRun(ctx, by, path); !errors.Is(err, errNoRun) {
+			return run, err
+		}
+	}
+	defined, err := e.definedRotations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d, err := definitionOf(by.caller, path, defined)
+	if err != nil {
+		return nil, err
+	}
+	run, err := e.planRun(ctx, by, d, asked.Run(by.caller.String(), e.now()))
+	if err == nil && run == nil {
+		return nil, fmt.Errorf("%w; coffer rotation show %s says how far that is", errRotationBusy, path)
+	}
+	return run, err
+}
+
+// hurryRun has the run of a path that is under way wait for nobody. errNoRun when there is none.
+func (e *Engine) hurryRun(ctx context.Context, by rotationActor, path secret.Path) (*rotation.Run, error) {
+	head, err := e.head(ctx, by.caller, secret.Ref{Path: path})
+	if err != nil {
+		return nil, err
+	}
+	if !isLive(head.Secret) {
+		return nil, errNoRun // it was deleted just now; what is planned fails by itself
+	}
+	current := head.Secret.CurrentVersion
+	by.rule += "; consumers are waited for no more"
+	run, err := e.rewriteRun(ctx, by, path, func(r rotation.Run) (rotation.Run, error) {
+		if r.From != 0 && current != r.From && current != r.To {
+			return r, fmt.Errorf("%w: it replaces version %d, and somebody has written version %d since, so that it ends in a moment; coffer rotation show %s, "+
+				"and then coffer leak %s", rotation.ErrNotNow, r.From, current, path, path)
+		}
+		return r.Leaked()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &run, nil
 }
 
 // ApproveRotation lets the run of a path that waits go on: without the consumers that have not moved, or with what failed. It needs the

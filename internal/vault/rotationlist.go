@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/hmac"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/coffer-vault/coffer/internal/vault/audit"
 	"github.com/coffer-vault/coffer/internal/vault/policy"
@@ -24,6 +27,10 @@ type RotationStatus struct {
 	Next time.Time
 	// OverdueSince is since when it is due by time and was not done, because no run began or the run failed; zero when that is not so.
 	OverdueSince time.Time
+	// Undefined: it is defined no more. Its run that was under way goes on to its end, as Definition has it.
+	Undefined bool
+	// Busy: another rotation of the path, such as one of another cluster, has a run that goes on.
+	Busy bool
 	// Newest is its newest run; nil when it had none.
 	Newest *rotation.Run
 }
@@ -41,8 +48,8 @@ type RotationStep struct {
 	At     time.Time
 }
 
-// DefinedRotations lists the rotations of the paths below prefix that caller may list, by cluster and name. It needs the list capability
-// on each path; without any the list is empty.
+// DefinedRotations lists the rotations of the paths below prefix that caller may list, by cluster and name, and then those that are defined
+// no more while their run goes on. It needs the list capability on each path; without any the list is empty.
 //
 // Errors: secret.ErrTampered, secret.ErrUnavailable.
 func (e *Engine) DefinedRotations(ctx context.Context, caller secret.Caller, prefix secret.Prefix) (_ []RotationStatus, err error) {
@@ -53,27 +60,27 @@ func (e *Engine) DefinedRotations(ctx context.Context, caller secret.Caller, pre
 	if err != nil {
 		return nil, fmt.Errorf("%s %q: %w", audit.RotationList, prefix, err)
 	}
-	standing, err := e.standingRotations(ctx)
+	all, err := e.allRotations(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s %q: %w", audit.RotationList, prefix, err)
 	}
 	v := verdict{entry: newEntry(caller, audit.RotationList, prefix.String(), 0, audit.Allowed, "")}
 	var shown []RotationStatus
 	var used usedRules
-	for i := range standing {
-		path, err := secret.ParsePath(standing[i].definition.Path)
+	for _, standing := range all.listed() {
+		path, err := secret.ParsePath(standing.definition.Path)
 		if err != nil || !prefix.Contains(path) {
 			continue
 		}
 		r := request{caller: caller, action: audit.RotationList, ref: secret.Ref{Path: path}, need: []policy.Capability{policy.List}}
-		decision, err := e.decide(ctx, r, store.Head{Policies: heads[0].Policies, Secret: standing[i].secret})
+		decision, err := e.decide(ctx, r, store.Head{Policies: heads[0].Policies, Secret: standing.secret})
 		if err != nil {
 			v.entry.Decision, v.entry.Rule, v.err = audit.Failed, undecided(err), fmt.Errorf("%s %q: %w", audit.RotationList, prefix, err)
 			return nil, e.record(ctx, v)
 		}
 		if decision.Allowed {
 			used.add(decision.Rule)
-			shown = append(shown, standing[i].status(e.now()))
+			shown = append(shown, standing.status(e.now()))
 		}
 	}
 	v.entry.Rule = used.String()
@@ -81,7 +88,7 @@ func (e *Engine) DefinedRotations(ctx context.Context, caller secret.Caller, pre
 }
 
 func (r *standingRotation) status(now time.Time) RotationStatus {
-	s := RotationStatus{Cluster: r.cluster, Definition: r.definition, Newest: r.newest}
+	s := RotationStatus{Cluster: r.cluster, Definition: r.definition, Undefined: r.undefined, Busy: r.busy(), Newest: r.newest}
 	if due, ok := r.due(now); ok {
 		s.Next = due
 	}
@@ -91,9 +98,10 @@ func (r *standingRotation) status(now time.Time) RotationStatus {
 	return s
 }
 
-// ShowRotation tells of the rotation of a path and of its last ten runs, the newest first. It needs the list or the read capability.
+// ShowRotation tells of the rotation of a path: that of caller's cluster, or the only one, or else the one that ran last, also when it is defined
+// no more; and of the last ten runs of the path, whichever rotation's, the newest first. It needs the list or the read capability.
 //
-// Errors: secret.ErrDenied (also when the path does not exist), secret.ErrInvalid (it has no rotation), secret.ErrTampered,
+// Errors: secret.ErrDenied (also when the path does not exist), secret.ErrInvalid (it has no rotation, and had none), secret.ErrTampered,
 // secret.ErrUnavailable.
 func (e *Engine) ShowRotation(ctx context.Context, caller secret.Caller, path secret.Path) (_ RotationStatus, _ []RotationHistory, err error) {
 	ctx, done := e.begin(ctx, audit.RotationShow)
@@ -110,63 +118,84 @@ func (e *Engine) ShowRotation(ctx context.Context, caller secret.Caller, path se
 	if err := e.record(ctx, v); err != nil {
 		return RotationStatus{}, nil, err
 	}
-	standing, err := e.standingRotations(ctx)
+	all, err := e.allRotations(ctx)
 	if err != nil {
 		return RotationStatus{}, nil, fmt.Errorf("%s %s: %w", r.action, path, err)
 	}
-	defined := make([]definedRotation, len(standing))
-	for i := range standing {
-		defined[i] = standing[i].definedRotation
+	ran := all.ran(path)
+	shown, err := all.of(caller, path)
+	if err != nil && len(ran) > 0 {
+		shown, err = ran[0], nil
 	}
-	d, err := definitionOf(caller, path, defined)
 	if err != nil {
 		return RotationStatus{}, nil, fmt.Errorf("%s %s: %w", r.action, path, err)
 	}
-	history, err := e.rotationHistory(ctx, d)
+	history, err := e.rotationHistory(ctx, path, append(ran, shown))
 	if err != nil {
 		return RotationStatus{}, nil, fmt.Errorf("%s %s: %w", r.action, path, err)
 	}
-	for i := range standing {
-		if standing[i].cluster == d.cluster && standing[i].definition.Name == d.definition.Name {
-			return standing[i].status(e.now()), history, nil
-		}
-	}
-	return RotationStatus{}, nil, errNoRotation
+	return shown.status(e.now()), history, nil
 }
 
-// rotationHistory are the newest runs of a rotation with their steps.
-func (e *Engine) rotationHistory(ctx context.Context, d *definedRotation) ([]RotationHistory, error) {
-	rows, err := e.store.RotationRuns(ctx, d.cluster, d.definition.Name, shownRuns)
+// rotationHistory are the newest runs of a path, of the rotations that had some there, with their steps.
+func (e *Engine) rotationHistory(ctx context.Context, path secret.Path, of []*standingRotation) ([]RotationHistory, error) {
+	history, err := e.runsOfPath(ctx, path, of)
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]store.ID, len(rows))
-	for i := range rows {
-		ids[i] = rows[i].ID
+	ids := make([]store.ID, len(history))
+	for i := range history {
+		if ids[i], err = uuid.Parse(history[i].Run.ID); err != nil {
+			return nil, fmt.Errorf("%w: a run of the rotation of %s", secret.ErrTampered, path)
+		}
 	}
 	// After the runs, so that none of their steps is missing.
 	steps, err := e.store.RotationSteps(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	history := make([]RotationHistory, len(rows))
-	for i := range rows {
-		if history[i].Run, err = e.openRun(&rows[i]); err != nil {
-			return nil, err
-		}
+	for i := range history {
+		name := history[i].Run.Definition.Name
 		for n := range steps {
 			s := &steps[n]
-			if s.RunID != rows[i].ID || s.Number > history[i].Run.Steps {
+			if s.RunID != ids[i] || s.Number > history[i].Run.Steps {
 				continue
 			}
 			if !hmac.Equal(s.MAC, e.stepMAC(s)) {
-				return nil, fmt.Errorf("%w: a step of the rotation %s", secret.ErrTampered, d.definition.Name)
+				return nil, fmt.Errorf("%w: a step of the rotation %s", secret.ErrTampered, name)
 			}
 			history[i].Steps = append(history[i].Steps, RotationStep{State: rotation.State(s.State), Detail: s.Detail, At: s.At.UTC()})
 		}
 		if int64(len(history[i].Steps)) != history[i].Run.Steps {
-			return nil, fmt.Errorf("%w: a step of the rotation %s is missing", secret.ErrTampered, d.definition.Name)
+			return nil, fmt.Errorf("%w: a step of the rotation %s is missing", secret.ErrTampered, name)
 		}
 	}
 	return history, nil
+}
+
+// runsOfPath are the newest runs of a path, at most shownRuns, of some rotations, which may be named twice. They are without steps.
+func (e *Engine) runsOfPath(ctx context.Context, path secret.Path, of []*standingRotation) ([]RotationHistory, error) {
+	var history []RotationHistory
+	asked := map[rotationName]bool{}
+	for _, r := range of {
+		if asked[r.key()] {
+			continue
+		}
+		asked[r.key()] = true
+		rows, err := e.store.RotationRuns(ctx, r.cluster, r.definition.Name, shownRuns)
+		if err != nil {
+			return nil, err
+		}
+		for i := range rows {
+			run, err := e.openRun(&rows[i])
+			if err != nil {
+				return nil, err
+			}
+			if run.Definition.Path == path.String() {
+				history = append(history, RotationHistory{Run: run})
+			}
+		}
+	}
+	slices.SortStableFunc(history, func(a, b RotationHistory) int { return b.Run.PlannedAt.Compare(a.Run.PlannedAt) })
+	return history[:min(len(history), shownRuns)], nil
 }

@@ -47,8 +47,8 @@ func newRotationMetrics(factory promauto.Factory) rotationMetrics {
 	}
 }
 
-// stand tells how rotations stand at now, and of the runs under way whose rotations are defined no more.
-func (m *rotationMetrics) stand(standing []standingRotation, undefined []rotation.Run, now time.Time) {
+// stand tells how rotations stand at now, and of the runs under way of those that are defined no more.
+func (m *rotationMetrics) stand(all *rotations, now time.Time) {
 	count, attempts := map[string]int{stateNone: 0}, map[rotation.State]int{}
 	waiting, overdue := 0, time.Duration(0)
 	look := func(run *rotation.Run) {
@@ -59,8 +59,8 @@ func (m *rotationMetrics) stand(standing []standingRotation, undefined []rotatio
 			attempts[run.State] = max(attempts[run.State], run.Attempts)
 		}
 	}
-	for i := range standing {
-		r := &standing[i]
+	for i := range all.defined {
+		r := &all.defined[i]
 		if since, is := r.overdueSince(now); is {
 			overdue = max(overdue, now.Sub(since))
 		}
@@ -71,8 +71,8 @@ func (m *rotationMetrics) stand(standing []standingRotation, undefined []rotatio
 		count[string(r.newest.State)]++
 		look(r.newest)
 	}
-	for i := range undefined {
-		look(&undefined[i])
+	for i := range all.undefined {
+		look(all.undefined[i].newest)
 	}
 	m.rotations.WithLabelValues(stateNone).Set(float64(count[stateNone]))
 	for _, s := range rotation.States() {

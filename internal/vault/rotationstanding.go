@@ -24,20 +24,21 @@ func (e *Engine) StandingRotations(ctx context.Context, cluster string) ([]rotat
 	if err != nil {
 		return nil, fmt.Errorf("tell how the rotations of cluster %q stand: %w", cluster, err)
 	}
-	all, err := e.standingRotations(ctx)
+	all, err := e.allRotations(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("tell how the rotations of cluster %q stand: %w", cluster, err)
 	}
 	var standings []rotation.Standing
-	for i := range all {
-		if all[i].cluster != cluster {
+	for i := range all.defined {
+		r := &all.defined[i]
+		if r.cluster != cluster {
 			continue
 		}
-		allowed, err := e.allowsRotation(ctx, &all[i], heads[0])
+		allowed, err := e.allowsRotation(ctx, r, heads[0])
 		if err != nil {
-			return nil, fmt.Errorf("tell how the rotation %s stands: %w", all[i].definition.Name, err)
+			return nil, fmt.Errorf("tell how the rotation %s stands: %w", r.definition.Name, err)
 		}
-		standings = append(standings, standingOf(all[i].status(e.now()), allowed))
+		standings = append(standings, standingOf(r.status(e.now()), allowed))
 	}
 	return standings, nil
 }
@@ -45,7 +46,7 @@ func (e *Engine) StandingRotations(ctx context.Context, cluster string) ([]rotat
 func standingOf(status RotationStatus, allowed bool) rotation.Standing {
 	s := rotation.Standing{Name: status.Definition.Name, Denied: !allowed}
 	if allowed {
-		s.Next, s.OverdueSince = status.Next, status.OverdueSince
+		s.Next, s.OverdueSince, s.Busy = status.Next, status.OverdueSince, status.Busy
 	}
 	// A run that has made a version was allowed to.
 	if status.Newest != nil && (allowed || status.Newest.To != 0) {

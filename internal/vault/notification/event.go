@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/coffer-vault/coffer/internal/vault/rotation"
 )
 
 // Type says what happened, as CloudEvents types are: a reversed domain first.
@@ -24,7 +26,7 @@ const (
 	RotationRolledBack Type = "dev.coffer.rotation.rolledback"
 	// RotationAbandoned: somebody else changed the path, or the run was given up. Both credentials may still be accepted.
 	RotationAbandoned Type = "dev.coffer.rotation.abandoned"
-	// RotationWaiting: somebody is to approve or to cancel.
+	// RotationWaiting: somebody is to approve or, unless it is withdrawing, to cancel.
 	RotationWaiting Type = "dev.coffer.rotation.waiting"
 	// RotationNotRevoked: the credential that is to go could not be revoked for some minutes. It is tried on.
 	RotationNotRevoked Type = "dev.coffer.rotation.notrevoked"
@@ -96,7 +98,7 @@ func (e *Event) Summary() string {
 	case RotationAbandoned:
 		return fmt.Sprintf("The rotation of %s was given up: %s. Both credentials may still be accepted; see coffer rotation show %s.", e.Path, e.because(), e.Path)
 	case RotationWaiting:
-		return fmt.Sprintf("The rotation of %s waits for somebody%s: coffer rotation approve %s, or coffer rotation cancel %s.", e.Path, e.moved(", with "), e.Path, e.Path)
+		return fmt.Sprintf("The rotation of %s waits for somebody%s: %s.", e.Path, e.moved(", with "), e.choice())
 	case RotationNotRevoked:
 		return fmt.Sprintf("A credential of %s cannot be revoked, and is tried on: %s.", e.Path, e.because())
 	case SecretOverdue:
@@ -107,6 +109,15 @@ func (e *Event) Summary() string {
 		return fmt.Sprintf("A test%s: notifications of Coffer arrive here.", e.asked())
 	}
 	return string(e.Type)
+}
+
+// choice are the commands by which a rotation goes on that waits. One that goes back already is not to be cancelled.
+func (e *Event) choice() string {
+	approve := "coffer rotation approve " + e.Path
+	if e.State == string(rotation.Withdrawing) {
+		return approve
+	}
+	return approve + ", or coffer rotation cancel " + e.Path
 }
 
 func (e *Event) asked() string {

@@ -167,6 +167,19 @@ func TestLeakedIDs(t *testing.T) {
 	}
 }
 
+// TestSummaryOfWhatWaits names no command that would be refused.
+func TestSummaryOfWhatWaits(t *testing.T) {
+	for state, want := range map[rotation.State]string{
+		rotation.Propagating: "The rotation of a/b waits for somebody: coffer rotation approve a/b, or coffer rotation cancel a/b.",
+		rotation.Withdrawing: "The rotation of a/b waits for somebody: coffer rotation approve a/b.",
+	} {
+		e := Event{Type: RotationWaiting, Path: "a/b", State: string(state)}
+		if diff := cmp.Diff(want, e.Summary()); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", state, diff)
+		}
+	}
+}
+
 // TestSummaryOfALeak: nothing is retired where nothing is rotated.
 func TestSummaryOfALeak(t *testing.T) {
 	alone := Leaked{Path: "a/b", Version: 3, By: "user:alice"}.Event(uuid.New(), time.Now())

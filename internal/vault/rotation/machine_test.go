@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,6 +119,41 @@ func TestMachine(t *testing.T) {
 				t.Errorf("it began at %v, want %v", after.EnteredAt, since)
 			}
 		})
+	}
+}
+
+// TestOnlyWhatHelpsIsNamed to somebody whom a run waits for.
+func TestOnlyWhatHelpsIsNamed(t *testing.T) {
+	asked := func(r *Run) { r.Asked, r.Moved, r.Total = true, 1, 3 }
+	for _, r := range []Run{in(Failed, hold), in(Current, asked), in(Propagating, asked), in(Withdrawing, asked)} {
+		if !r.NeedsSomebody() {
+			t.Errorf("%s: nobody is asked", r.State)
+		}
+		said := r.WaitsFor()
+		_, approve := r.Approve()
+		_, cancel := r.Cancel("user:alice", start)
+		if got := strings.Contains(said, "approve"); got != (approve == nil) || strings.Contains(said, "cancel") != (cancel == nil) {
+			t.Errorf("%s: it says %q; approve: %v, cancel: %v", r.State, said, approve, cancel)
+		}
+	}
+}
+
+// TestLeaked: a run that still goes forth, or retires the former credential, waits for nobody; of another is said what to do.
+func TestLeaked(t *testing.T) {
+	of := func(r *Run) { r.Definition.Path = "a/b" }
+	for _, s := range States() {
+		r, err := in(s, of).Leaked()
+		if forth := s.stoppable() || s == Retiring; forth != (err == nil) || forth != r.RevokeOld {
+			t.Errorf("%s: %+v, %v", s, r, err)
+		}
+		if err != nil && (!errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), "coffer leak a/b")) {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+	for _, r := range []Run{in(Failed, of, hold), in(Propagating, of, stopped)} {
+		if _, err := r.Leaked(); !errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), "coffer leak a/b") {
+			t.Errorf("%s: %v", r.State, err)
+		}
 	}
 }
 

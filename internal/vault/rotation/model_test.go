@@ -52,7 +52,7 @@ func (w *world) do() (o Outcome, commit func()) {
 			}
 		}
 	case Count:
-		o.Total, o.Moved = len(w.consumers), w.have(next)
+		o.Total, o.Moved, o.Reverted = len(w.consumers), w.have(next), w.current == former
 	case CountBack:
 		o.Total, o.Moved = len(w.consumers), w.have(former)
 	case Finish:
@@ -200,8 +200,14 @@ func live(t *rapid.T, seen map[State]int) {
 		},
 		"approve": func(*rapid.T) { w.say(w.run.Approve()) },
 		"cancel":  func(*rapid.T) { w.cancel() },
-		"fail":    func(*rapid.T) { w.say(w.run.Fail("the pods do not come up")) },
-		"":        func(t *rapid.T) { seen[w.run.State]++; w.check(t) },
+		"leak":    func(*rapid.T) { w.say(w.run.Leaked()) },
+		"roll back": func(*rapid.T) {
+			if w.moves() {
+				w.current = former
+			}
+		},
+		"fail": func(*rapid.T) { w.say(w.run.Fail("the pods do not come up")) },
+		"":     func(t *rapid.T) { seen[w.run.State]++; w.check(t) },
 	})
 	w.finish(t)
 }
@@ -211,6 +217,9 @@ func (w *world) say(r Run, err error) {
 		w.run = r
 	}
 }
+
+// moves reports whether consumers are to move to the new version.
+func (w *world) moves() bool { return w.run.State == Current || w.run.State == Propagating }
 
 // cancel, but not so that the run is given up: then there may be two credentials.
 func (w *world) cancel() {
@@ -239,6 +248,9 @@ func (w *world) check(t *rapid.T) {
 func (w *world) checkAlone(t *rapid.T) {
 	if len(w.accepted) != 1 {
 		t.Fatalf("%s: %v are accepted", w.run.State, w.accepted)
+	}
+	if w.moves() && w.current == former {
+		return // somebody rolled back to what is not accepted, and the run has not seen it yet
 	}
 	switch w.run.State {
 	case Planned, Current, Propagating, Retiring, Withdrawing, Done, RolledBack:

@@ -167,7 +167,7 @@ func (r *Run) Held() bool {
 	return r.State == Failed && r.Definition.Failure == Hold && !r.Forced
 }
 
-// NeedsSomebody reports whether the run goes on only when somebody approves or cancels it.
+// NeedsSomebody reports whether the run goes on only when somebody approves or, unless it is withdrawing, cancels it.
 func (r *Run) NeedsSomebody() bool {
 	return !r.State.Ended() && !r.Approved && r.Stop == "" && (r.Held() || r.Asked)
 }
@@ -180,7 +180,11 @@ func (r *Run) WaitsFor() string {
 	case r.Held() && !r.Approved:
 		return "it failed and is held; approve it to go on, or cancel it to roll back"
 	case r.Asked && !r.Approved:
-		return fmt.Sprintf("%d of %d consumers have the version that is current; approve to go on without the others, or cancel", r.Moved, r.Total)
+		text := fmt.Sprintf("%d of %d consumers have the version that is current; approve to go on without the others", r.Moved, r.Total)
+		if r.State.stoppable() {
+			text += ", or cancel"
+		}
+		return text
 	case r.Attempts > 0:
 		return "it failed, and is tried again"
 	case r.State == Propagating || r.State == Withdrawing:
@@ -238,11 +242,12 @@ func (r Run) Fail(reason string) (Run, error) {
 //
 // Errors: ErrNotNow.
 func (r Run) Leaked() (Run, error) {
+	path := r.Definition.Path
 	if r.Held() {
-		return r, fmt.Errorf("%w: it failed and is held; cancel it, and then declare the leak again", ErrNotNow)
+		return r, fmt.Errorf("%w: it failed and is held; coffer rotation cancel %s, and when it is rolled back, coffer leak %s", ErrNotNow, path, path)
 	}
 	if r.Stop != "" || !r.State.stoppable() && r.State != Retiring {
-		return r, fmt.Errorf("%w: it goes back to the former credential; wait for its end, and then rotate", ErrNotNow)
+		return r, fmt.Errorf("%w: it goes back to the former credential; coffer rotation show %s says when that is done, and then coffer leak %s", ErrNotNow, path, path)
 	}
 	r.RevokeOld, r.Asked = true, false
 	return r, nil

@@ -13,6 +13,8 @@ type Standing struct {
 	Next time.Time
 	// OverdueSince is since when it is due by time and was not done, because no run began or the run failed; zero when that is not so.
 	OverdueSince time.Time
+	// Busy: another rotation of the path, such as one of another cluster, has a run that goes on.
+	Busy bool
 	// Newest is its newest run; nil when it had none.
 	Newest *Run
 }
