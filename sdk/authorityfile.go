@@ -104,9 +104,18 @@ func (a *authorityFile) readLocked() error {
 	return nil
 }
 
+// A connection on which nothing has come for pingAfter is asked for a sign of life, and given
+// up when none comes within pingPatience: what a device between has forgotten would take
+// request after request, until the kernel gives it up after a quarter of an hour.
+const (
+	pingAfter    = 10 * time.Second
+	pingPatience = 5 * time.Second
+)
+
 // newTransport trusts roots, or the system's when nil.
 func newTransport(roots *x509.CertPool) *http.Transport {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingPatience}
 	return transport
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -150,7 +151,13 @@ func isTransport(err error) bool {
 		return false
 	}
 	_, network := errors.AsType[*net.OpError](err)
-	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isForgotten(err)
+}
+
+// isForgotten reports whether err is of a connection that was given up for its silence (see
+// newTransport). net/http has no other sign of it than these words.
+func isForgotten(err error) bool {
+	return strings.Contains(err.Error(), "http2: client connection lost")
 }
 
 func readAnswer(response *http.Response, out any) attempt {

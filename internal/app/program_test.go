@@ -145,7 +145,7 @@ func newProgram(t *testing.T, address, token, authority string) *program {
 	swap(t, p.tokenFile, token)
 	swap(t, p.caFile, authority)
 	var err error
-	if p.Client, err = sdk.New(sdk.Config{Address: "https://" + address, TokenFile: p.tokenFile, CACert: p.caFile}); err != nil {
+	if p.Client, err = sdk.New(sdk.Config{Address: address, TokenFile: p.tokenFile, CACert: p.caFile}); err != nil {
 		t.Fatal(err)
 	}
 	p.cache = sdk.NewCache(p.Client, sdk.CacheConfig{Prefix: "production/payments/", MaxAge: 500 * time.Millisecond})

@@ -21,9 +21,12 @@ import (
 	"github.com/coffer-vault/coffer/sdk"
 )
 
+// forgottenPatience is above the 15 s after which a connection without an answer is given up.
+const forgottenPatience = 25 * time.Second
+
 // TestTheSDKGoesOn: a program stays the same while the server is restarted, its token is
-// refused and replaced, the authority and certificate of the server are replaced, and
-// Postgres is away. It says so while it does not know what is current, and then has the
+// refused and replaced, the authority and certificate of the server are replaced,
+// Postgres is away, and the network forgets its connections. It says so while it does not know what is current, and then has the
 // newest value, and was told of each rotation once.
 func TestTheSDKGoesOn(t *testing.T) {
 	cluster := startCluster(t)
@@ -35,7 +38,8 @@ func TestTheSDKGoesOn(t *testing.T) {
 	admin := newAPIClient(t, cluster, host)
 	firstVersion(t, admin)
 	bound := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tenant, Name: "binds-the-token"}}
-	p := newProgram(t, host, tokenFor(t, cluster, tenant, "api", bound), published(t, cluster))
+	network, address := testkit.Proxy(t, "https://"+host)
+	p := newProgram(t, address, tokenFor(t, cluster, tenant, "api", bound), published(t, cluster))
 	version := int64(1)
 	rotates := func() {
 		t.Helper()
@@ -91,6 +95,18 @@ func TestTheSDKGoesOn(t *testing.T) {
 	database.Heal()
 	rotates()
 	p.has(t, version)
+
+	t.Log("the network forgets the connections")
+	network.Strand()
+	rotates()
+	forgotten := time.Now()
+	if _, err := p.Get(t.Context(), watched); err != nil {
+		t.Errorf("a read over a dead connection is not sent again over another: %v", err)
+	}
+	p.has(t, version)
+	if took := time.Since(forgotten); took > forgottenPatience {
+		t.Errorf("requests went onto a dead connection for %v", took)
+	}
 }
 
 // published is the authority that pods are to trust.
@@ -124,7 +140,7 @@ func TestFilesAreReloadedUnderAWatch(t *testing.T) {
 	token := tokenFor(t, cluster, testNamespace, "admin", nil)
 	admin := clientTrusting(t, host, token, first)
 	firstVersion(t, admin)
-	p := newProgram(t, host, tokenFor(t, cluster, tenant, "api", nil), string(first.PEM))
+	p := newProgram(t, "https://"+host, tokenFor(t, cluster, tenant, "api", nil), string(first.PEM))
 	rotatePath(t, admin, 2)
 	p.has(t, 2)
 

@@ -3,7 +3,10 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"net/http"
+	"os"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -29,13 +32,12 @@ type bodies struct{ large *semaphore.Weighted }
 
 func newBodies() bodies { return bodies{large: semaphore.NewWeighted(maxLargeBodies)} }
 
-// read reads the body up to maxBodyBytes. What it returns ends with the error that reading
-// met: what is too large, too slow or broken off is answered where it is decoded. done
-// must be called when the request is answered.
+// read reads the body up to maxBodyBytes: what is too large is answered where it is decoded.
+// done must be called when the request is answered, unless there is an error.
 //
 // setDeadline limits reading from the connection, and no more once the body is there:
-// the connection is watched for the client's hanging up then. Its error is that of ctx,
-// from waiting for a place.
+// the connection is watched for the client's hanging up then. The error is an unreadError,
+// or that of ctx from waiting for a place.
 func (b bodies) read(ctx context.Context, body io.Reader, setDeadline func(time.Time) error) (_ io.Reader, done func(), err error) {
 	// Without a connection there are no deadlines, and none is needed.
 	_ = setDeadline(time.Now().Add(bodyReadTimeout))
@@ -53,17 +55,34 @@ func (b bodies) read(ctx context.Context, body io.Reader, setDeadline func(time.
 	}
 	switch {
 	case readErr != nil:
-		return io.MultiReader(&whole, failed{readErr}), done, nil
+		done()
+		return nil, nil, &unreadError{readErr}
 	case whole.Len() < maxBodyBytes:
 		_ = setDeadline(time.Time{})
 	}
 	return &whole, done, nil
 }
 
-// failed is a reader of nothing but the error.
-type failed struct{ err error }
+// unreadError is of a body that did not come whole: it came too slowly, or broke off.
+type unreadError struct{ cause error }
 
-func (f failed) Read([]byte) (int, error) { return 0, f.err }
+func (e *unreadError) Error() string { return "reading the body: " + e.cause.Error() }
+
+func (e *unreadError) Unwrap() error { return e.cause }
+
+// refuseBody answers a request whose body is not there, or did not get a place. Nothing was
+// done of what it asks.
+func (a *api) refuseBody(h huma.API, ctx huma.Context, err error) {
+	if _, unread := errors.AsType[*unreadError](err); !unread {
+		a.refuseTurn(h, ctx, err)
+		return
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		_ = huma.WriteErr(h, ctx, http.StatusRequestTimeout, "the body of the request came too slowly, and nothing was done; try again")
+		return
+	}
+	_ = huma.WriteErr(h, ctx, http.StatusBadRequest, "the body of the request broke off, and nothing was done; send it whole")
+}
 
 // readAhead is a request whose body was read.
 type readAhead struct {

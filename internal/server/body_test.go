@@ -3,17 +3,24 @@ package server
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
 	"time"
+
+	"github.com/coffer-vault/coffer/sdk"
 )
 
-// TestReadAheadIsTheBody: what is decoded is what was sent, cut at the limit, with the
-// error that reading met; and the connection has a deadline until all of it was read.
+// TestReadAheadIsTheBody: what is decoded is what was sent, cut at the limit, unless
+// reading met an error; and the connection has a deadline until all of it was read.
 func TestReadAheadIsTheBody(t *testing.T) {
 	broken := errors.New("broken off")
 	for name, test := range map[string]struct {
@@ -23,9 +30,9 @@ func TestReadAheadIsTheBody(t *testing.T) {
 	}{
 		"nothing":                {0, 0, nil, true},
 		"small":                  {smallBody, smallBody, nil, true},
-		"small and broken off":   {smallBody, smallBody, broken, false},
+		"small and broken off":   {smallBody, 0, broken, false},
 		"large":                  {smallBody + 1, smallBody + 1, nil, true},
-		"large and broken off":   {maxBodyBytes - 1, maxBodyBytes - 1, broken, false},
+		"large and broken off":   {maxBodyBytes - 1, 0, broken, false},
 		"the largest":            {maxBodyBytes - 1, maxBodyBytes - 1, nil, true},
 		"too large":              {maxBodyBytes, maxBodyBytes, nil, false},
 		"too large and some MiB": {4 * maxBodyBytes, maxBodyBytes, nil, false},
@@ -39,19 +46,51 @@ func TestReadAheadIsTheBody(t *testing.T) {
 			var deadline time.Time
 			b := newBodies()
 			got, done, err := b.read(t.Context(), body, func(at time.Time) error { deadline = at; return nil })
-			if err != nil {
-				t.Fatal(err)
+			if !errors.Is(err, test.err) {
+				t.Fatalf("got the error %v, want %v", err, test.err)
 			}
-			content, err := io.ReadAll(got)
-			if !bytes.Equal(content, sent[:test.want]) || !errors.Is(err, test.err) {
-				t.Errorf("got %d bytes and %v; want the first %d that were sent, and %v", len(content), err, test.want, test.err)
+			if err == nil {
+				content, err := io.ReadAll(got)
+				if !bytes.Equal(content, sent[:test.want]) || err != nil {
+					t.Errorf("got %d bytes and %v; want the first %d that were sent", len(content), err, test.want)
+				}
+				done()
 			}
 			if deadline.IsZero() != test.unlimited {
 				t.Errorf("the deadline for reading is %v in the end", deadline)
 			}
-			done()
 			if !b.large.TryAcquire(maxLargeBodies) {
 				t.Error("a place for large bodies is still taken")
+			}
+		})
+	}
+}
+
+// TestBodiesThatDoNotCome are told from faults of the server, and those that came too slowly
+// from those that cannot succeed.
+func TestBodiesThatDoNotCome(t *testing.T) {
+	handler := New(Config{Vault: &strict{t}, Authenticator: everyone{}, Logger: slog.New(slog.DiscardHandler)})
+	small, large := `{"value":"`, `{"value":"`+strings.Repeat("A", smallBody)
+	for name, test := range map[string]struct {
+		body   io.Reader
+		kind   string
+		status int
+		code   sdk.Code
+	}{
+		"too slow":             {io.MultiReader(strings.NewReader(small), iotest.ErrReader(os.ErrDeadlineExceeded)), "application/json", 408, sdk.CodeUnavailable},
+		"large and too slow":   {io.MultiReader(strings.NewReader(large), iotest.ErrReader(os.ErrDeadlineExceeded)), "application/json", 408, sdk.CodeUnavailable},
+		"broken off":           {io.MultiReader(strings.NewReader(small), iotest.ErrReader(io.ErrUnexpectedEOF)), "application/json", 400, sdk.CodeInvalid},
+		"large and broken off": {io.MultiReader(strings.NewReader(large), iotest.ErrReader(io.ErrUnexpectedEOF)), "application/json", 400, sdk.CodeInvalid},
+		"no JSON":              {strings.NewReader("value=x"), "text/plain", 415, sdk.CodeInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			request := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/v1/secret?path=a/b", test.body)
+			request.Header.Set("Content-Type", test.kind)
+			recorder := httptest.NewRecorder()
+			handler.ServeHTTP(recorder, request)
+			var p sdk.Problem
+			if err := json.Unmarshal(recorder.Body.Bytes(), &p); err != nil || recorder.Code != test.status || p.Code != test.code {
+				t.Errorf("got %d %s (%s), %v; want %d %s", recorder.Code, p.Code, p.Detail, err, test.status, test.code)
 			}
 		})
 	}

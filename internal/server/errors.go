@@ -89,7 +89,7 @@ func codeOf(status int) sdk.Code {
 		return sdk.CodeTooLarge
 	case status == http.StatusTooManyRequests:
 		return sdk.CodeRateLimited
-	case status == http.StatusServiceUnavailable:
+	case status == http.StatusServiceUnavailable, status == http.StatusRequestTimeout:
 		return sdk.CodeUnavailable
 	case status >= http.StatusInternalServerError:
 		return sdk.CodeInternal

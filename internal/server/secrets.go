@@ -53,7 +53,7 @@ func operation(method, route, id, summary string) huma.Operation {
 		},
 	}
 	if method == http.MethodPut || method == http.MethodPost || method == http.MethodPatch {
-		o.Errors = append(o.Errors, http.StatusConflict, http.StatusRequestEntityTooLarge)
+		o.Errors = append(o.Errors, http.StatusRequestTimeout, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	}
 	if method == http.MethodDelete {
 		o.DefaultStatus = http.StatusNoContent

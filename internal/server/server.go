@@ -159,13 +159,7 @@ func New(c Config) http.Handler {
 		watches: newWatches(c.Watches), ending: c.Ending, metrics: newMetrics(c.Registerer),
 	}
 	mux := http.NewServeMux()
-	description := a.register(mux)
-	mux.HandleFunc("GET /livez", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("GET /readyz", a.ready)
-	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/openapi+json")
-		_, _ = w.Write(description)
-	})
+	a.serveOpen(mux, a.register(mux))
 	mux.HandleFunc("/", noRoute)
 	return observe(mux, c.Logger, a.metrics)
 }
@@ -206,6 +200,7 @@ func (a *api) register(mux *http.ServeMux) []byte {
 	a.registerKeyring(h)
 	a.registerNotifications(h)
 	allowPathsInQueries(h)
+	describeOpen(h.OpenAPI())
 	description, err := json.MarshalIndent(h.OpenAPI(), "", "  ")
 	if err != nil {
 		panic(err) // the types are fixed: any test finds it
@@ -236,14 +231,6 @@ func leaveBase64ToDecoder(h huma.API) {
 		for _, property := range schema.Properties {
 			property.ContentEncoding = ""
 		}
-	}
-}
-
-// ready answers 200 when the vault can serve.
-func (a *api) ready(w http.ResponseWriter, r *http.Request) {
-	if err := a.readiness.of(r.Context(), a.vault.Ready); err != nil {
-		a.logger.WarnContext(r.Context(), "not ready", "error", err)
-		writeProblem(w, problemOf("", secret.ErrUnavailable))
 	}
 }
 

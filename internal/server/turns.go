@@ -140,7 +140,7 @@ func (a *api) queue(h huma.API) middleware {
 		if ctx.Operation().RequestBody != nil {
 			body, done, err := a.bodies.read(ctx.Context(), ctx.BodyReader(), ctx.SetReadDeadline)
 			if err != nil {
-				a.refuseTurn(h, ctx, err)
+				a.refuseBody(h, ctx, err)
 				return
 			}
 			defer done()

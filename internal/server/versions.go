@@ -59,7 +59,7 @@ func refOf(path, version string) (secret.Ref, error) {
 	if version == "" {
 		return ref, nil
 	}
-	if ref.Version, err = strconv.ParseInt(version, 10, 64); err == nil && ref.Version >= 0 {
+	if ref.Version, err = strconv.ParseInt(version, 10, 64); err == nil && ref.Version >= 1 {
 		return ref, nil
 	}
 	ref.Version = 0

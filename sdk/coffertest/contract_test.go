@@ -141,7 +141,7 @@ func described(name, path string, ask func(*sdk.Client, context.Context, string)
 		found, err := ask(c, ctx, path)
 		words := []string{code(err)}
 		for _, v := range found {
-			words = append(words, fmt.Sprintf("%d %v %s %v", v.Version, v.Labels, v.State, v.DestroyedAt.IsZero()))
+			words = append(words, fmt.Sprintf("%d %v %s %v %v", v.Version, v.Labels, v.State, v.DeletedAt.IsZero(), v.DestroyedAt.IsZero()))
 		}
 		return strings.Join(words, ", ")
 	}}
@@ -160,6 +160,34 @@ func consumers(path string) step {
 
 func describe(path string) step {
 	return step{"metadata " + path, func(ctx context.Context, c *sdk.Client) string { return metadata(c.Metadata(ctx, path)) }}
+}
+
+func update(path string, r sdk.UpdateRequest) step {
+	return step{"update " + path, func(ctx context.Context, c *sdk.Client) string { return metadata(c.Update(ctx, path, r)) }}
+}
+
+func destroy(path string) step {
+	return step{"destroy " + path, func(ctx context.Context, c *sdk.Client) string { return code(c.Destroy(ctx, path)) }}
+}
+
+func amend(verb, path string, numbers ...int64) step {
+	return step{fmt.Sprint(verb, " versions ", numbers, " of ", path), func(ctx context.Context, c *sdk.Client) string {
+		return code(map[string]func(context.Context, string, ...int64) error{
+			"delete": c.DeleteVersions, "undelete": c.UndeleteVersions, "destroy": c.DestroyVersions,
+		}[verb](ctx, path, numbers...))
+	}}
+}
+
+func reminders(prefix string) step {
+	return step{"reminders " + prefix, func(ctx context.Context, c *sdk.Client) string {
+		found, err := c.Rotations(ctx, prefix)
+		overdue, overdueErr := c.Overdue(ctx, prefix)
+		words := []string{code(err), code(overdueErr), fmt.Sprint(len(overdue))}
+		for _, r := range found {
+			words = append(words, fmt.Sprintf("%s@%d %d %v %v", r.Path, r.Version, r.RotateAfterDays, r.DueAt.Sub(r.RotatedAt), r.Overdue))
+		}
+		return strings.Join(words, ", ")
+	}}
 }
 
 func list(prefix, after string, limit int) step {
@@ -208,7 +236,7 @@ func contract() []step {
 		get("a/one", ""), get("a/one", "1"), get("a/one", "previous"), describe("a/one"), versions("a/one"), consumers("a/one"), consumers("A"),
 		get("", ""), get("A", ""), get("a//b", ""), get("a/../b", ""), get("/a", ""), get(strings.Repeat("a/", 16)+"a", ""), get(strings.Repeat("a", 513), ""),
 		rotate("a/one", "x"), remove("a/one"), undelete("a/one"), promote("a/one"), rollback("a/one", sdk.RollbackRequest{}), patch("a/one", map[string]any{"a": "b"}),
-		put("a/one", "first", nil), consumers("a/one"), get("a/one", ""), consumers("a/one"), get("a/one", "current"), get("a/one", "previous"), get("a/one", "pending"), get("a/one", "7"), get("a/one", "-1"), get("a/one", "newest"),
+		put("a/one", "first", nil), consumers("a/one"), get("a/one", ""), consumers("a/one"), get("a/one", "current"), get("a/one", "previous"), get("a/one", "pending"), get("a/one", "7"), get("a/one", "-1"), get("a/one", "0"), get("a/one", "-0"), get("a/one", "00"), get("a/one", "newest"),
 		put("a/one", "", nil), get("a/one", ""), versions("a/one"),
 		put("a/one", "second", func(r *sdk.PutRequest) {
 			r.Description, r.Tags, r.RotateAfterDays = new("what for"), map[string]string{"team": "a"}, new(30)
@@ -230,6 +258,17 @@ func contract() []step {
 		list("", "", 0), list("a", "", 0), list("a/", "a/few", 2), list("a/o", "", 0), list("A", "", 0), list("", "B", 0), list("", "", 2), list("", "", 1001),
 		remove("a/one"), remove("a/one"), consumers("a/one"), get("a/one", ""), get("a/one", "1"), versions("a/one"), deletedVersions("a/one"), deletedVersions("a/none"), rotate("a/one", "x"), list("a", "", 0), undelete("a/one"), deletedVersions("a/one"), undelete("a/one"), get("a/one", ""), versions("a/one"),
 		remove("a/one"), put("a/one", "anew", nil), get("a/one", "1"), get("a/one", "previous"), versions("a/one"), describe("a/one"),
+		update("a/none", sdk.UpdateRequest{Description: new("x")}), update("A", sdk.UpdateRequest{Description: new("x")}), update("a/json", sdk.UpdateRequest{}), update("a/none", sdk.UpdateRequest{}),
+		update("a/json", sdk.UpdateRequest{Description: new("for json"), RotateAfterDays: new(7), MaxVersions: new(9)}), update("a/json", sdk.UpdateRequest{Description: new("for json")}),
+		update("a/json", sdk.UpdateRequest{Tags: map[string]string{}}), update("a/json", sdk.UpdateRequest{Tags: map[string]string{"team": "b"}, ExpectedVersion: new(int64(1))}),
+		update("a/json", sdk.UpdateRequest{Tags: map[string]string{"team": "b"}, ExpectedVersion: new(int64(3))}), update("a/json", sdk.UpdateRequest{Tags: map[string]string{}}),
+		update("a/json", sdk.UpdateRequest{Access: &sdk.AccessPolicy{AllowedServices: []string{"a/b"}, AllowedEnvironments: []string{"*"}}}), describe("a/json"),
+		reminders(""), reminders("a/j"), reminders("a/json"), reminders("A"),
+		amend("delete", "a/json", 1, 2), amend("delete", "a/json", 1), amend("delete", "a/json", 1, 3), amend("delete", "a/json", 99), amend("delete", "a/json"), amend("delete", "a/json", 0), amend("delete", "a/none", 1), amend("delete", "a/none", 0),
+		versions("a/json"), get("a/json", "1"), get("a/json", "previous"), rollback("a/json", sdk.RollbackRequest{}), amend("undelete", "a/json", 2, 2, 3), get("a/json", "2"), versions("a/json"),
+		amend("destroy", "a/json", 1, 2), amend("destroy", "a/json", 1), amend("destroy", "a/json", 3), amend("undelete", "a/json", 1), amend("delete", "a/json", 1), versions("a/json"), get("a/json", "previous"),
+		destroy("a/none"), destroy("A"), destroy("a/json"), destroy("a/json"), get("a/json", ""), versions("a/json"), deletedVersions("a/json"), undelete("a/json"), amend("undelete", "a/json", 1), list("a/", "", 0),
+		put("a/json", "anew", nil), versions("a/json"), get("a/json", "1"), describe("a/json"), remove("a/json"), destroy("a/json"), deletedVersions("a/json"), undelete("a/json"),
 	}
 }
 
@@ -277,7 +316,7 @@ func TestContractOfAnySequence(t *testing.T) {
 		which := rapid.SampledFrom([]string{"", "current", "previous", "pending", "1", "2", "3", "4"})
 		steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 			p := path.Draw(t, "path")
-			switch rapid.IntRange(0, 9).Draw(t, "call") {
+			switch rapid.IntRange(0, 12).Draw(t, "call") {
 			case 0, 1:
 				pending, bounded, most := rapid.Bool().Draw(t, "pending"), rapid.Bool().Draw(t, "bounded"), rapid.IntRange(0, 3).Draw(t, "versions")
 				return put(p, rapid.SampledFrom([]string{"x", `{"a":"b"}`}).Draw(t, "value"), func(r *sdk.PutRequest) {
@@ -299,6 +338,12 @@ func TestContractOfAnySequence(t *testing.T) {
 				return patch(p, map[string]any{"a": rapid.SampledFrom([]any{nil, "c"}).Draw(t, "a")})
 			case 8:
 				return versions(p)
+			case 9:
+				return amend(rapid.SampledFrom([]string{"delete", "undelete", "destroy"}).Draw(t, "verb"), p, rapid.SliceOfN(rapid.Int64Range(1, 4), 1, 2).Draw(t, "numbers")...)
+			case 10:
+				return update(p, sdk.UpdateRequest{MaxVersions: new(rapid.IntRange(0, 3).Draw(t, "versions"))})
+			case 11:
+				return destroy(p)
 			default:
 				return get(p, which.Draw(t, "version"))
 			}

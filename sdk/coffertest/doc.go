@@ -9,7 +9,8 @@
 //	server.Put("production/payments/database", "battery staple") // a rotation
 //	server.Outage()
 //
-// It answers as Coffer does what concerns values, versions, lists and watches. It knows
-// one caller, who may do everything that was not denied, and has no policies, audit log
-// or keyring: their operations are refused with a text that says so.
+// It answers as Coffer does what concerns values, versions, lists, reminders and watches,
+// and that it is ready. It knows one caller, who may do everything that was not denied, and
+// has no policies, audit log, keyring or automatic rotations: their operations are refused
+// with a text that says so.
 package coffertest

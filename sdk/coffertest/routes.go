@@ -14,6 +14,9 @@ import (
 // maxBody holds a value of the largest size in base64 and what stands beside it.
 const maxBody = 3 << 19
 
+// readyRoute needs no token.
+const readyRoute = "/readyz"
+
 // handler is the API.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -29,6 +32,7 @@ func (s *Server) handler() http.Handler {
 	route("GET /v1/secret", s.getSecret)
 	route("PUT /v1/secret", s.writing(false))
 	route("POST /v1/secret/rotate", s.writing(true))
+	route("PATCH /v1/secret", s.updateSecret)
 	route("PATCH /v1/secret/properties", s.patchSecret)
 	route("DELETE /v1/secret", func(_ *http.Request, q url.Values) (any, *sdk.Problem) { return nil, s.remove(q.Get("path")) })
 	route("GET /v1/secret/metadata", s.getMetadata)
@@ -36,12 +40,19 @@ func (s *Server) handler() http.Handler {
 	route("POST /v1/secret/rollback", s.rollbackSecret)
 	route("POST /v1/secret/promote", s.promoteSecret)
 	route("POST /v1/secret/undelete", s.undeleteSecret)
+	route("POST /v1/secret/destroy", s.destroySecret)
+	route("POST /v1/secret/versions/delete", s.amendVersions(deleting))
+	route("POST /v1/secret/versions/undelete", s.amendVersions(undeleting))
+	route("POST /v1/secret/versions/destroy", s.amendVersions(destroying))
 	route("GET /v1/consumers", s.listConsumers)
 	route("GET /v1/secrets", s.listSecrets)
+	route("GET /v1/rotation", s.listReminders)
+	route("GET /v1/rotation/overdue", s.listOverdue)
 	route("GET /v1/whoami", func(*http.Request, url.Values) (any, *sdk.Problem) {
 		return sdk.Identity{Kind: "User", Cluster: cluster, Name: caller}, nil
 	})
 	mux.HandleFunc("GET /v1/watch", s.watch)
+	mux.HandleFunc("GET "+readyRoute, func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, nil, problem(http.StatusNotFound, sdk.CodeInvalid, "the test server does not do %s %s: test this against Coffer itself", r.Method, r.URL.Path))
 	})

@@ -26,6 +26,8 @@ const maxValueBytes = 1 << 20
 type secret struct {
 	about   sdk.Metadata // description, tags and so on
 	deleted bool
+	// destroyed says that it cannot be undeleted; it is deleted as well.
+	destroyed bool
 	// versions are all that were ever written, by number from 1; nil for the number that a
 	// deletion took. Those before first are of before a deletion.
 	versions                          []*version
@@ -33,11 +35,12 @@ type secret struct {
 }
 
 type version struct {
-	number int64
-	value  []byte // nil when destroyed
-	state  string
-	at     time.Time
-	ended  time.Time // when destroyed
+	number  int64
+	value   []byte // nil when destroyed
+	state   string
+	at      time.Time
+	deleted time.Time // when on its own
+	ended   time.Time // when destroyed
 }
 
 func (s *secret) at(number int64) *version { return s.versions[number-1] }
@@ -66,7 +69,7 @@ func (s *secret) list() []sdk.Version {
 	for number := int64(len(s.versions)); number >= s.first; number-- {
 		if v := s.at(number); v != nil {
 			all = append(all, sdk.Version{
-				Version: number, Labels: s.labels(number), State: v.state, CreatedAt: v.at, CreatedBy: "user:" + caller, DestroyedAt: v.ended,
+				Version: number, Labels: s.labels(number), State: v.state, CreatedAt: v.at, CreatedBy: "user:" + caller, DeletedAt: v.deleted, DestroyedAt: v.ended,
 			})
 		}
 	}
@@ -77,13 +80,13 @@ func (s *secret) list() []sdk.Version {
 func (s *secret) version(which string) (*version, *sdk.Problem) {
 	number, err := strconv.ParseInt(which, 10, 64)
 	switch {
-	case which == "", which == sdk.LabelCurrent, err == nil && number == 0:
+	case which == "", which == sdk.LabelCurrent:
 		number = s.current
 	case which == sdk.LabelPrevious:
 		number = s.previous
 	case which == sdk.LabelPending:
 		number = s.pending
-	case err != nil || number < 0:
+	case err != nil || number < 1:
 		return nil, problem(http.StatusUnprocessableEntity, sdk.CodeInvalid, "a version is a number from 1, or current, previous or pending")
 	}
 	if number < s.first || number == 0 || number > int64(len(s.versions)) || s.at(number) == nil || s.at(number).state != sdk.VersionLive {
@@ -259,7 +262,7 @@ func (s *secret) prune() {
 		if s.about.MaxVersions == 0 || kept <= s.about.MaxVersions {
 			return
 		}
-		v.value, v.state, v.ended = nil, sdk.VersionDestroyed, time.Now().UTC()
+		v.destroy()
 		kept--
 	}
 }
@@ -282,6 +285,9 @@ func (s *Server) undelete(path string) (any, *sdk.Problem) {
 	found := s.secrets[path]
 	if found == nil || s.denied[path] {
 		return nil, denied()
+	}
+	if found.destroyed {
+		return nil, problem(http.StatusNotFound, sdk.CodeVersionNotFound, "the path is destroyed, and its values gone for good")
 	}
 	if found.deleted {
 		found.deleted = false

@@ -95,7 +95,11 @@ func TestServerOutage(t *testing.T) {
 	config.Retries = -1
 	client, err := sdk.New(config)
 	must(t, err)
+	must(t, client.Ready(t.Context()))
 	server.Outage()
+	if err := client.Ready(t.Context()); sdk.CodeOf(err) != sdk.CodeUnavailable {
+		t.Errorf("ready in an outage: %v", err)
+	}
 	if _, err := client.Get(t.Context(), "a/b"); sdk.CodeOf(err) != sdk.CodeUnavailable {
 		t.Errorf("in an outage: %v", err)
 	}
@@ -104,6 +108,7 @@ func TestServerOutage(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 	server.SetToken("new")
+	must(t, client.Ready(t.Context())) // whatever the token
 	if _, err := client.Get(t.Context(), "a/b"); sdk.CodeOf(err) != sdk.CodeUnauthenticated {
 		t.Errorf("with the token of before: %v", err)
 	}

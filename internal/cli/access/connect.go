@@ -13,6 +13,14 @@ import (
 	"time"
 )
 
+// A connection on which nothing has come for pingAfter is asked for a sign of life, and given
+// up when none comes within pingPatience, as the sdk does: a device between may have
+// forgotten it.
+const (
+	pingAfter    = 10 * time.Second
+	pingPatience = 5 * time.Second
+)
+
 // directTimeout is how long the Service's own address is tried: in the cluster, and with
 // a route to it, it answers in milliseconds.
 const directTimeout = time.Second
@@ -48,8 +56,7 @@ func (i *Installation) Connect(ctx context.Context, route Route) (Connection, er
 	if err != nil {
 		return Connection{}, err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
+	transport := newTransport(roots)
 	c := Connection{
 		Address: route.Address, Token: token,
 		HTTP: &http.Client{Transport: &bearer{next: transport, installation: i}, CheckRedirect: refuseRedirect},
@@ -74,6 +81,13 @@ func (i *Installation) Connect(ctx context.Context, route Route) (Connection, er
 	transport.DialContext = through.dial
 	c.Forwarded = true
 	return c, nil
+}
+
+func newTransport(roots *x509.CertPool) *http.Transport {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingPatience}
+	return transport
 }
 
 func (i *Installation) roots(ctx context.Context, file string) (*x509.CertPool, error) {
