@@ -84,7 +84,8 @@ in the vault already and is the same is left alone, so that an import that broke
 finished by the same command. A value that differs is replaced only with --overwrite, or
 when you say so for its path. A path that is deleted in the vault is left, too: undelete it, or
 give --replace-deleted. Properties that a source does not have stay. What somebody
-else writes meanwhile is not lost: then the write is refused.
+else writes meanwhile is not lost: then the write is refused. --timeout is for each path, not for
+all.
 
 With --service-account it ends with a VaultSecret for each source, that keeps a Secret of
 the same name, type and keys so that pods need no change, and a VaultPolicy that lets the
@@ -153,7 +154,7 @@ func (s *session) runImport(cmd *cobra.Command, files []string, f *importFlags, 
 		return err
 	}
 	plan.into = fmt.Sprintf("the vault at %s as %s", client.Address(), nameOf(me))
-	if err := s.comparePlan(ctx, client, plan); err != nil {
+	if err := s.comparePlan(cmd.Context(), client, plan); err != nil {
 		return err
 	}
 	// The manifests are what other programs take from standard output; then the plan is not.
@@ -182,7 +183,7 @@ func (s *session) runImport(cmd *cobra.Command, files []string, f *importFlags, 
 func (s *session) comparePlan(ctx context.Context, client *sdk.Client, p *plan) error {
 	show := s.showProgress("comparing", "paths")
 	defer show.end()
-	return p.compare(ctx, client, show.at)
+	return p.compare(ctx, client, s.connection.timeout, show.at)
 }
 
 // sources reads everything that the command names, and says which cluster it read: none when empty.
@@ -232,7 +233,7 @@ func (s *session) readFile(file string, f *importFlags) (source.Parsed, error) {
 		defer func() { _ = opened.Close() }()
 		in = opened
 	}
-	content, err := io.ReadAll(io.LimitReader(in, maxSourceBytes+1))
+	content, err := awaited(s, func() ([]byte, error) { return io.ReadAll(io.LimitReader(in, maxSourceBytes+1)) })
 	if err != nil {
 		return source.Parsed{}, fmt.Errorf("read what to import: %w", err)
 	}
