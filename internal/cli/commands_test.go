@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/coffer-vault/coffer/sdk"
 )
@@ -121,6 +122,30 @@ func TestDryRuns(t *testing.T) {
 			t.Errorf("%s has no --dry-run", name)
 		}
 	}
+}
+
+// What rotate takes for a value, as put does, it refuses with --now, which makes one: none is ignored.
+func TestRotateNowTakesNoValue(t *testing.T) {
+	eachCommand(func(name string, put *cobra.Command) {
+		if name != "put" {
+			return
+		}
+		put.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Name == "output" || f.Name == "dry-run" || f.Name == "help" {
+				return
+			}
+			given := []string{"--" + f.Name + "=1"}
+			if strings.HasPrefix(f.Name, "allow-") { // of which one needs the other
+				given = []string{"--allow-service=a/b", "--allow-environment=production"}
+			}
+			var said bytes.Buffer
+			s := &session{in: strings.NewReader(""), out: &said, err: &said, now: time.Now}
+			code := s.run(t.Context(), append([]string{"coffer", "rotate", "a/b", "--now", "--token-file", os.DevNull}, given...))
+			if code != exitUsage || !strings.Contains(said.String(), "[now ") {
+				t.Errorf("rotate --now %s: exit code %d\n%s", given, code, said.String())
+			}
+		})
+	})
 }
 
 // There is no colour, so that none need be turned off: not on a terminal, and not with or without NO_COLOR.
