@@ -44,8 +44,9 @@ type target struct {
 	kept map[string]string
 	// plain says that the path holds a value without properties, where some are to be.
 	plain bool
-	// done says that the path holds all items now.
-	done bool
+	// done says that the path holds all items now, and written is the version that this import wrote for it; 0 for none.
+	done    bool
+	written int64
 }
 
 // item is one key of a source.

@@ -59,7 +59,7 @@ func (s *session) carryOut(cmd *cobra.Command, client *sdk.Client, p *plan, f *i
 			cmd.Annotations[explainedPath] = t.path
 			return fmt.Errorf("write %s: %w (%s; the same command goes on where this one ended)", t.path, withTimeoutHint(err), outcomeOf(chosen, n))
 		}
-		t.done = true
+		t.done, t.written = true, written.Version
 		if _, err := fmt.Fprintf(messages, "%s version %d written\n", written.Path, written.Version); err != nil {
 			return err
 		}
