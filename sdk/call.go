@@ -136,9 +136,13 @@ func noAnswer(base *url.URL, err error) attempt {
 	if errors.Is(err, errRedirect) {
 		return attempt{err: fmt.Errorf("call %s: %w", base, err)}
 	}
+	detail := fmt.Sprintf("the server at %s does not answer: %v", base, err)
+	if errors.Is(err, context.Canceled) {
+		detail = fmt.Sprintf("the call of the server at %s was given up before its answer: %v", base, err)
+	}
 	dial, ok := errors.AsType[*net.OpError](err)
 	return attempt{
-		err:               &Error{Code: CodeUnavailable, Detail: fmt.Sprintf("the server at %s does not answer: %v", base, err), cause: err},
+		err:               &Error{Code: CodeUnavailable, Detail: detail, cause: err},
 		retry:             ok && dial.Op == "dial" && !errors.Is(err, context.Canceled),
 		retryIfRepeatable: isTransport(err),
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/coffer-vault/coffer/sdk"
 )
@@ -69,8 +70,8 @@ func TestEveryCommandHasFormats(t *testing.T) {
 	})
 }
 
-// Every command has a line in the scripts for what it does, for a mistake, and where it asks the vault for an
-// unknown token and a vault that is away.
+// Every command has a line in the scripts for what it does, for a mistake, where it asks the vault for an
+// unknown token and a vault that is away, and where it needs a right for who has it not.
 func TestEveryCommandIsScripted(t *testing.T) {
 	asksNoVault := []string{
 		"completion", "completion bash", "completion fish", "completion powershell", "completion zsh", "context", "context list", "context show", "context use",
@@ -78,9 +79,8 @@ func TestEveryCommandIsScripted(t *testing.T) {
 	}
 	otherwise := map[string]string{
 		"completion bash 2": "cobra's own", "completion fish 2": "cobra's own", "completion powershell 2": "cobra's own", "completion zsh 2": "cobra's own", "help 2": "cobra's own",
-		"completion 0":       "with a shell",
-		"rotation approve 0": "no run comes to wait for somebody, since the script's vault has nobody who brings it on",
-		"keyring destroy 0":  "the key is not known to the script, which runs it by sh",
+		"completion 0":      "with a shell",
+		"keyring destroy 0": "the key is not known to the script, which runs it by sh",
 	}
 	scripted := map[string]bool{}
 	files, err := filepath.Glob(filepath.Join("testdata", "*", "*.txtar"))
@@ -97,8 +97,11 @@ func TestEveryCommandIsScripted(t *testing.T) {
 			}
 		}
 	}
-	eachCommand(func(name string, _ *cobra.Command) {
+	eachCommand(func(name string, cmd *cobra.Command) {
 		codes := []int{exitOK, exitUsage}
+		if cmd.Annotations[explainedBy] != "" {
+			codes = append(codes, exitNotFound)
+		}
 		if !slices.Contains(asksNoVault, name) {
 			codes = append(codes, exitUnauthenticated, exitUnavailable)
 		}
@@ -114,11 +117,35 @@ func TestEveryCommandIsScripted(t *testing.T) {
 func TestDryRuns(t *testing.T) {
 	has := map[string]bool{}
 	eachCommand(func(name string, cmd *cobra.Command) { has[name] = cmd.Flags().Lookup("dry-run") != nil })
-	for _, name := range []string{"delete", "destroy", "import", "leak", "patch", "promote", "put", "rotate", "update", "consumers forget", "keyring rotate", "keyring rewrap", "keyring destroy"} {
+	for _, name := range []string{"delete", "destroy", "import", "leak", "patch", "promote", "put", "rotate", "update", "consumers forget", "rotation approve", "rotation run", "keyring rotate", "keyring rewrap", "keyring destroy"} {
 		if !has[name] {
 			t.Errorf("%s has no --dry-run", name)
 		}
 	}
+}
+
+// What rotate takes for a value, as put does, it refuses with --now, which makes one: none is ignored.
+func TestRotateNowTakesNoValue(t *testing.T) {
+	eachCommand(func(name string, put *cobra.Command) {
+		if name != "put" {
+			return
+		}
+		put.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Name == "output" || f.Name == "dry-run" || f.Name == "help" {
+				return
+			}
+			given := []string{"--" + f.Name + "=1"}
+			if strings.HasPrefix(f.Name, "allow-") { // of which one needs the other
+				given = []string{"--allow-service=a/b", "--allow-environment=production"}
+			}
+			var said bytes.Buffer
+			s := &session{in: strings.NewReader(""), out: &said, err: &said, now: time.Now}
+			code := s.run(t.Context(), append([]string{"coffer", "rotate", "a/b", "--now", "--token-file", os.DevNull}, given...))
+			if code != exitUsage || !strings.Contains(said.String(), "[now ") {
+				t.Errorf("rotate --now %s: exit code %d\n%s", given, code, said.String())
+			}
+		})
+	})
 }
 
 // There is no colour, so that none need be turned off: not on a terminal, and not with or without NO_COLOR.

@@ -152,9 +152,9 @@ func (s *session) confirmChange(what, name string) error {
 		return usagef("this asks for confirmation, and standard input is not a terminal; give --yes")
 	}
 	_, _ = fmt.Fprintf(s.err, "This %s. Type %s to go on: ", what, name)
-	answer, err := bufio.NewReader(s.in).ReadString('\n')
+	answer, err := s.readLine(bufio.NewReader(s.in), "the confirmation")
 	if err != nil {
-		return fmt.Errorf("read the confirmation: %w", err)
+		return err
 	}
 	if strings.TrimSpace(answer) != name {
 		return errors.New("not confirmed; nothing was changed")

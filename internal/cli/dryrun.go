@@ -34,6 +34,15 @@ func mayDo(ctx context.Context, client *sdk.Client, path, capability, verb strin
 	return nil
 }
 
+func mayDoAll(ctx context.Context, client *sdk.Client, path string, capabilities []string, verb string) error {
+	for _, capability := range capabilities {
+		if err := mayDo(ctx, client, path, capability, verb); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // showRemoval shows which versions would be deleted or destroyed; all
 // when r names none. It fails where the removal would.
 func (s *session) showRemoval(ctx context.Context, client *sdk.Client, r removed, output string) error {
@@ -100,13 +109,20 @@ func (s *session) showPromotion(ctx context.Context, client *sdk.Client, path st
 	return s.wouldDo("version %d of %s would become current", pending[0].Version, path)
 }
 
-// showKeyDestruction says whether a key would be destroyed.
-func (s *session) showKeyDestruction(status sdk.KeyringStatus, id uint32, output string) error {
+// showKeyDestruction says whether a key would be destroyed. It fails where the destruction would.
+func (s *session) showKeyDestruction(ctx context.Context, client *sdk.Client, status sdk.KeyringStatus, id uint32, output string) error {
 	i := slices.IndexFunc(status.Keys, func(k sdk.KeyringKey) bool { return k.ID == id })
 	if i < 0 {
 		return fmt.Errorf("destroy key %d: %w", id, errNoSuchKey)
 	}
 	key := status.Keys[i]
+	needed := []string{"delete"}
+	if key.State == sdk.KeyEnabled && key.Versions == 0 {
+		needed = []string{"rotate", "delete"} // it is retired first
+	}
+	if err := mayDoAll(ctx, client, keyringPath, needed, "destroy a key of"); err != nil {
+		return err
+	}
 	if key.State == sdk.KeyPrimary || key.Versions > 0 {
 		return &sdk.Error{Code: sdk.CodeKeyState, Detail: fmt.Sprintf(
 			"key %d is %s and wraps %d versions, so it cannot be destroyed; coffer keyring rotate and rewrap take it out of use", id, key.State, key.Versions)}
@@ -152,10 +168,8 @@ func (s *session) showRewrap(ctx context.Context, client *sdk.Client, keepOld bo
 	if !keepOld {
 		needed = append(needed, "delete")
 	}
-	for _, capability := range needed {
-		if err := mayDo(ctx, client, keyringPath, capability, "rewrap"); err != nil {
-			return err
-		}
+	if err := mayDoAll(ctx, client, keyringPath, needed, "rewrap"); err != nil {
+		return err
 	}
 	status, err := client.KeyringStatus(ctx)
 	if err != nil {

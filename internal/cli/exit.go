@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ const (
 	exitUnavailable     = 6
 	exitFindings        = 7
 	exitCredentials     = 8
+	exitInterrupted     = 130 // as shells have it for SIGINT
 )
 
 // ExitCodes explains the exit codes, for help and reference.
@@ -35,17 +37,32 @@ const ExitCodes = `Exit codes:
      allow it now, or somebody is not on the new value after a leak
   6  the vault is not available
   7  the audit log is not as it was written
-  8  scan found likely credentials`
+  8  scan found likely credentials
+  130  interrupted: by Ctrl-C, or told to end by SIGTERM`
 
 // findingsError says what a verification of the audit log found.
 type findingsError struct{ message string }
 
 func (e *findingsError) Error() string { return e.message }
 
+// wasInterrupted reports whether err came of it that the program, whose context is ctx, was told to end. Of a call that was to be sent again
+// it is the last failure.
+func wasInterrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled) || sdk.CodeOf(err) == sdk.CodeUnavailable)
+}
+
 // report prints err, and what to do about it, and returns the exit code.
-func (s *session) report(cmd *cobra.Command, err error) int {
+func (s *session) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	if code, ok := processExitCode(err); ok {
 		return code
+	}
+	if errors.Is(err, errInterrupted) {
+		_, _ = fmt.Fprintln(s.err, "Interrupted; nothing was changed.")
+		return exitInterrupted
+	}
+	if wasInterrupted(ctx, err) {
+		_, _ = fmt.Fprintf(s.err, "Interrupted: %v\n", err)
+		return exitInterrupted
 	}
 	_, usage := errors.AsType[*usageError](err)
 	if usage || !s.started {

@@ -84,7 +84,7 @@ func versionOf(given string) (func(*sdk.Client, context.Context, string) (sdk.Se
 		}, nil
 	}
 	number, err := strconv.ParseInt(given, 10, 64)
-	if err != nil || number < 0 {
+	if err != nil || number < 1 {
 		return nil, usagef("--version %s: give a number from 1, or current, previous or pending", given)
 	}
 	return func(c *sdk.Client, ctx context.Context, path string) (sdk.Secret, error) {
@@ -103,11 +103,21 @@ func (s *session) printValue(value []byte) error {
 	return nil
 }
 
-// propertyOf reads one property. Its errors quote nothing of the value.
-func propertyOf(found sdk.Secret, name string) (string, error) {
+// propertiesOf reads the properties of a value; one that is null is nil. What does not survive as text, as bytes that are no UTF-8, is
+// refused. Its errors quote nothing of the value, and end with what to do instead.
+func propertiesOf(found sdk.Secret, instead string) (map[string]*string, error) {
 	var properties map[string]*string
 	if err := json.Unmarshal(found.Value, &properties); err != nil || properties == nil || !utf8.Valid(found.Value) {
-		return "", errors.New("the value of " + found.Path + " is not a JSON object of strings, so it has no properties; get it without --property")
+		return nil, errors.New("the value of " + found.Path + " is not a JSON object of strings, so it has no properties; " + instead)
+	}
+	return properties, nil
+}
+
+// propertyOf reads one property. Its errors quote nothing of the value.
+func propertyOf(found sdk.Secret, name string) (string, error) {
+	properties, err := propertiesOf(found, "get it without --property")
+	if err != nil {
+		return "", err
 	}
 	value := properties[name]
 	if value == nil {

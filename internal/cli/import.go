@@ -84,7 +84,11 @@ in the vault already and is the same is left alone, so that an import that broke
 finished by the same command. A value that differs is replaced only with --overwrite, or
 when you say so for its path. A path that is deleted in the vault is left, too: undelete it, or
 give --replace-deleted. Properties that a source does not have stay. What somebody
-else writes meanwhile is not lost: then the write is refused.
+else writes meanwhile is not lost: then the write is refused. --timeout is for each path, not for
+all.
+
+With -o json, yaml or name, what became of the paths is printed, and the rest is on standard error;
+with --dry-run it is the plan.
 
 With --service-account it ends with a VaultSecret for each source, that keeps a Secret of
 the same name, type and keys so that pods need no change, and a VaultPolicy that lets the
@@ -124,8 +128,8 @@ func (s *session) checkImport(f *importFlags, files []string, output string) err
 		return usagef("--format is %s, not %q", strings.Join(source.Formats(), ", "), f.format)
 	case f.manifests != "" && f.serviceAccount == "":
 		return usagef("--manifests needs --service-account: whose rights the VaultSecrets use")
-	case output != formatTable && !f.dryRun:
-		return usagef("-o %s prints the plan alone: give --dry-run with it", output)
+	case output != formatTable && !f.dryRun && f.serviceAccount != "" && f.manifests == "":
+		return usagef("-o %s tells of the import on standard output, where the manifests go, too: give --manifests", output)
 	case !f.yes && !f.dryRun && !s.onTerminal():
 		return usagef("this asks for confirmation, and standard input is not a terminal; give --yes, or --dry-run to see the plan")
 	}
@@ -153,15 +157,15 @@ func (s *session) runImport(cmd *cobra.Command, files []string, f *importFlags, 
 		return err
 	}
 	plan.into = fmt.Sprintf("the vault at %s as %s", client.Address(), nameOf(me))
-	if err := s.comparePlan(ctx, client, plan); err != nil {
+	if err := s.comparePlan(cmd.Context(), client, plan); err != nil {
 		return err
 	}
 	// The manifests are what other programs take from standard output; then the plan is not.
 	messages := s.out
-	if f.serviceAccount != "" && f.manifests == "" && !f.dryRun {
+	if !f.dryRun && (output != formatTable || f.serviceAccount != "" && f.manifests == "") {
 		messages = s.err
 	}
-	if output != formatTable {
+	if output != formatTable && f.dryRun {
 		_, _ = fmt.Fprintln(s.err, printable(plan.ways()))
 		return s.print(output, result{data: plan.rows(), names: namesOf(plan.targets, func(t *target) string { return t.path })})
 	}
@@ -169,6 +173,9 @@ func (s *session) runImport(cmd *cobra.Command, files []string, f *importFlags, 
 		return err
 	}
 	failed := s.carryOut(cmd, client, plan, f, messages)
+	if output != formatTable {
+		failed = s.printOutcome(plan, failed, output)
+	}
 	if f.serviceAccount == "" {
 		return failed
 	}
@@ -182,7 +189,7 @@ func (s *session) runImport(cmd *cobra.Command, files []string, f *importFlags, 
 func (s *session) comparePlan(ctx context.Context, client *sdk.Client, p *plan) error {
 	show := s.showProgress("comparing", "paths")
 	defer show.end()
-	return p.compare(ctx, client, show.at)
+	return p.compare(ctx, client, s.connection.timeout, show.at)
 }
 
 // sources reads everything that the command names, and says which cluster it read: none when empty.
@@ -232,7 +239,7 @@ func (s *session) readFile(file string, f *importFlags) (source.Parsed, error) {
 		defer func() { _ = opened.Close() }()
 		in = opened
 	}
-	content, err := io.ReadAll(io.LimitReader(in, maxSourceBytes+1))
+	content, err := awaited(s, func() ([]byte, error) { return io.ReadAll(io.LimitReader(in, maxSourceBytes+1)) })
 	if err != nil {
 		return source.Parsed{}, fmt.Errorf("read what to import: %w", err)
 	}

@@ -3,6 +3,9 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,7 +45,7 @@ func (i *installation) importing(t *testing.T, content, to string, split bool) (
 	must(t, err)
 	p, err := newPlan(parsed.Sources, to, split)
 	must(t, err)
-	must(t, p.compare(t.Context(), client, func(int64, int64) {}))
+	must(t, p.compare(t.Context(), client, defaultTimeout, func(int64, int64) {}))
 	return p, func() error {
 		var out bytes.Buffer
 		s := &session{in: strings.NewReader(""), out: &out, err: &out, now: time.Now}
@@ -170,6 +173,41 @@ func TestPlanTable(t *testing.T) {
 	compareGolden(t, filepath.Join("testdata", "golden", "import-plan.txt"), out.Bytes())
 }
 
+// An import of many paths has the time for each, not for all.
+func TestImportOfManyPathsHasTheTime(t *testing.T) {
+	const answer, keys = 20 * time.Millisecond, 50
+	const timeout = 2 * time.Second // less than 3 answers for each key
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/whoami" {
+			_, _ = fmt.Fprint(w, `{"kind":"ServiceAccount","cluster":"east","namespace":"operations","name":"api"}`)
+			return
+		}
+		time.Sleep(answer)
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = fmt.Fprint(w, `{"code":"not_found_or_denied","detail":"it is not there","status":404}`)
+	}))
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	caCert, token, env := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "token"), filepath.Join(dir, "many.env")
+	must(t, os.WriteFile(caCert, pemOf(server.Certificate().Raw), 0o600))
+	must(t, os.WriteFile(token, []byte("t"), 0o600))
+	var content strings.Builder
+	for n := range keys {
+		_, _ = fmt.Fprintf(&content, "KEY_%d=v\n", n)
+	}
+	must(t, os.WriteFile(env, []byte(content.String()), 0o600))
+	var said bytes.Buffer
+	s := &session{in: strings.NewReader(""), out: &said, err: &said, now: time.Now}
+	begun := time.Now()
+	code := s.run(t.Context(), []string{
+		"coffer", "import", env, "--to", "a", "--split", "--dry-run", "--timeout", timeout.String(), "--address", server.URL, "--ca-cert", caCert, "--token-file", token,
+	})
+	if took := time.Since(begun); code != exitOK || took < timeout || !strings.Contains(said.String(), "50 new, 0 unchanged") {
+		t.Errorf("exit code %d after %s:\n%s", code, took, said.String())
+	}
+}
+
 func TestCancelledImportSaysWhatIsWritten(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -178,6 +216,7 @@ func TestCancelledImportSaysWhatIsWritten(t *testing.T) {
 	p, err := newPlan([]source.Source{{Kind: source.KindFile, Name: ".env", Entries: []source.Entry{{Key: "A"}, {Key: "B"}}}}, "a", true)
 	must(t, err)
 	s := &session{in: strings.NewReader(""), out: &bytes.Buffer{}, err: &bytes.Buffer{}, now: time.Now}
+	s.connection.timeout = defaultTimeout
 	cmd := &cobra.Command{Annotations: map[string]string{}}
 	cmd.SetContext(ctx)
 	err = s.carryOut(cmd, client, p, &importFlags{yes: true}, s.out)

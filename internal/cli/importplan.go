@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/coffer-vault/coffer/internal/cli/manifest"
@@ -42,8 +44,9 @@ type target struct {
 	kept map[string]string
 	// plain says that the path holds a value without properties, where some are to be.
 	plain bool
-	// done says that the path holds all items now.
-	done bool
+	// done says that the path holds all items now, and written is the version that this import wrote for it; 0 for none.
+	done    bool
+	written int64
 }
 
 // item is one key of a source.
@@ -136,15 +139,29 @@ func (i item) text() string {
 	return string(i.value)
 }
 
-// compare reads what the vault has, and tells progress how far it is.
-func (p *plan) compare(ctx context.Context, client *sdk.Client, progress func(done, total int64)) error {
+// compare reads what the vault has, each path within limit, and tells progress how far it is.
+func (p *plan) compare(ctx context.Context, client *sdk.Client, limit time.Duration, progress func(done, total int64)) error {
 	for n, t := range p.targets {
 		progress(int64(n), int64(len(p.targets)))
-		if err := t.compare(ctx, client); err != nil {
+		if err := t.compareWithin(ctx, client, limit); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (t *target) compareWithin(ctx context.Context, client *sdk.Client, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return withTimeoutHint(t.compare(ctx, client))
+}
+
+// withTimeoutHint names the flag by which a call that was not answered in time gets more of it.
+func withTimeoutHint(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w; --timeout gives more time", err)
+	}
+	return err
 }
 
 func (t *target) compare(ctx context.Context, client *sdk.Client) error {

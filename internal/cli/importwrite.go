@@ -47,8 +47,6 @@ func (s *session) carryOut(cmd *cobra.Command, client *sdk.Client, p *plan, f *i
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.limit(cmd) // of its own: the person took time to answer
-	defer cancel()
 	show := quiet
 	if _, terminal := terminalOf(messages); !terminal { // where a line for each path is how far it is
 		show = s.showProgress("importing", "paths")
@@ -56,15 +54,12 @@ func (s *session) carryOut(cmd *cobra.Command, client *sdk.Client, p *plan, f *i
 	defer show.end()
 	for n, t := range chosen {
 		show.at(int64(n), int64(len(chosen)))
-		written, err := t.write(ctx, client)
+		written, err := within(cmd.Context(), s, func(ctx context.Context) (sdk.Metadata, error) { return t.write(ctx, client) })
 		if err != nil {
 			cmd.Annotations[explainedPath] = t.path
-			if errors.Is(err, context.DeadlineExceeded) {
-				err = fmt.Errorf("%w; --timeout gives more time", err)
-			}
-			return fmt.Errorf("write %s: %w (%s; the same command goes on where this one ended)", t.path, err, outcomeOf(chosen, n))
+			return fmt.Errorf("write %s: %w (%s; the same command goes on where this one ended)", t.path, withTimeoutHint(err), outcomeOf(chosen, n))
 		}
-		t.done = true
+		t.done, t.written = true, written.Version
 		if _, err := fmt.Fprintf(messages, "%s version %d written\n", written.Path, written.Version); err != nil {
 			return err
 		}
@@ -121,9 +116,9 @@ func (s *session) choose(p *plan, f *importFlags) (chosen []*target, left *leftE
 // askYes asks for y or yes; all else is no.
 func (s *session) askYes(answers *bufio.Reader, question string) (bool, error) {
 	_, _ = fmt.Fprintf(s.err, "%s [y/N] ", question)
-	answer, err := answers.ReadString('\n')
+	answer, err := s.readLine(answers, "the confirmation")
 	if err != nil {
-		return false, fmt.Errorf("read the confirmation: %w", err)
+		return false, err
 	}
 	answer = strings.ToLower(strings.TrimSpace(answer))
 	return answer == "y" || answer == "yes", nil

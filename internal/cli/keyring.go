@@ -230,7 +230,7 @@ func (s *session) waitForReplicas(ctx context.Context, client *sdk.Client, messa
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s did not load the key in time; the key stays, and the next rotate goes on with it", strings.Join(behind, ", "))
+			return fmt.Errorf("%s did not load the key in time; the key stays, and the next rotate goes on with it: %w", strings.Join(behind, ", "), ctx.Err())
 		case <-ticker.C:
 		}
 	}
@@ -243,8 +243,8 @@ func (s *session) keyringDestroy() *cobra.Command {
 		Long: `Remove a key-encryption key for ever: an older one that wraps no version any more, or one
 that was added and never used. coffer keyring rewrap does so by itself.
 
-You are asked to confirm by typing the key, unless --yes is given. Needs the read, rotate and delete
-capabilities on sys/keyring.`,
+You are asked to confirm by typing the key, unless --yes is given. Needs the read and delete
+capabilities on sys/keyring, and rotate for a key that is still enabled.`,
 		Args: oneKey, Annotations: map[string]string{explainedBy: "delete", explainedPath: keyringPath},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
@@ -271,7 +271,7 @@ capabilities on sys/keyring.`,
 			return err
 		}
 		if dryRun {
-			return s.showKeyDestruction(status, id, output.value)
+			return s.showKeyDestruction(ctx, client, status, id, output.value)
 		}
 		if err := destroyKey(ctx, client, status, id); err != nil {
 			return err

@@ -96,9 +96,9 @@ func (s *session) newLogin(audience string) (login, error) {
 			return login{}, usagef("say which service account to be: --as-service-account NAMESPACE/NAME")
 		}
 		_, _ = fmt.Fprint(s.err, "Service account to be, as NAMESPACE/NAME: ")
-		answer, err := bufio.NewReader(s.in).ReadString('\n')
+		answer, err := s.readLine(bufio.NewReader(s.in), "the service account")
 		if err != nil {
-			return login{}, fmt.Errorf("read the service account: %w", err)
+			return login{}, err
 		}
 		account = strings.TrimSpace(answer)
 	}

@@ -18,6 +18,7 @@ import (
 func Main(args []string, restore Restorer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // who asks twice waits for nothing: the second signal ends the program
 	s := &session{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now, restore: restore}
 	return s.run(ctx, args)
 }
@@ -34,6 +35,8 @@ type session struct {
 	closers []func()
 	// started is set when a command's own work begins: what fails before is usage.
 	started bool
+	// interrupted is closed when the program is to end, as by Ctrl-C; nil when it never is.
+	interrupted <-chan struct{}
 }
 
 func (s *session) run(ctx context.Context, args []string) int {
@@ -43,11 +46,12 @@ func (s *session) run(ctx context.Context, args []string) int {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	defer s.close()
+	s.interrupted = ctx.Done()
 	failed, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
-	return s.report(failed, err)
+	return s.report(ctx, failed, err)
 }
 
 func (s *session) close() {

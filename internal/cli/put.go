@@ -162,14 +162,15 @@ The value comes as with put, or is made with --generate. With --pending, nothing
 and get prints what it did, until coffer promote. --dry-run shows the versions that would be
 destroyed because of --max-versions, as with put. Needs the rotate capability.
 
-With --now, the value is made and set as the secret's rotation is defined, as by coffer rotation run.`,
+With --now, the value is made and set as the secret's rotation is defined, as by coffer rotation run: with --revoke-old
+you are asked to confirm, unless --yes is given, and --dry-run shows who has the secret.`,
 		Example: `  coffer rotate production/payments/session-key --generate
   coffer rotate production/payments/database --now --revoke-old
   coffer rotate production/payments/database --file database.json`,
 		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "rotate"},
 	}
 	flags.bind(cmd)
-	now, request := s.bindNow(cmd)
+	now, asDefinedFlags := bindNow(cmd)
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
 	byHand := s.ask(func(cmd *cobra.Command, args []string) error {
 		if flags.dryRun {
@@ -177,14 +178,15 @@ With --now, the value is made and set as the secret's rotation is defined, as by
 		}
 		return s.write(cmd, args[0], &flags, output.value, (*sdk.Client).Rotate)
 	})
-	asDefined := s.do(func(cmd *cobra.Command, args []string) error {
-		return s.runRotation(cmd, args[0], output.value, *request)
+	asDefined := s.ask(func(cmd *cobra.Command, args []string) error {
+		asDefinedFlags.dryRun = flags.dryRun
+		return s.runRotation(cmd, args[0], output.value, *asDefinedFlags)
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case *now:
 			return asDefined(cmd, args)
-		case request.RevokeOld:
+		case asDefinedFlags.revokeOld:
 			return usagef("--revoke-old goes with --now; a value that you give revokes nothing")
 		}
 		return byHand(cmd, args)

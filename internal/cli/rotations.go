@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/coffer-vault/coffer/sdk"
 )
@@ -113,31 +114,31 @@ func (s *session) printTrouble(run sdk.RotationRun) error {
 	return lines(s.out, said)
 }
 
+// runRotationFlags are those of rotation run, and of rotate --now.
+type runRotationFlags struct{ revokeOld, yes, dryRun bool }
+
 func (s *session) rotationRun() *cobra.Command {
-	var request sdk.RunRotationRequest
+	var flags runRotationFlags
 	cmd := &cobra.Command{
 		Use:   "run PATH",
 		Short: "Rotate a secret now, as its rotation is defined",
 		Long: `Rotate a secret now, as its rotation is defined, whatever its schedule says. It goes on by itself; coffer rotation
 show says how far it is. With --revoke-old, for a credential that is leaked, the former one is retired as soon as
-the new one is current, and consumers that have not moved break; a run that is under way already is hurried so.
-Needs the rotate capability.`,
+the new one is current, and consumers that have not moved break, also of a run that is under way already: you are asked
+to confirm that by typing the path, unless --yes is given. --dry-run shows who has the secret, for which it needs the
+list or the read capability besides. Needs the rotate capability.`,
 		Example: `  coffer rotation run production/payments/database
   coffer rotation run production/payments/database --revoke-old`,
 		Args: onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "rotate"},
 	}
-	cmd.Flags().BoolVar(&request.RevokeOld, "revoke-old", false, "retire the former credential without waiting for consumers")
+	cmd.Flags().BoolVar(&flags.revokeOld, "revoke-old", false, "retire the former credential without waiting for consumers")
+	cmd.Flags().BoolVarP(&flags.yes, "yes", "y", false, "do not ask")
+	addDryRun(cmd, &flags.dryRun, "be done")
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
-	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
-		return s.runRotation(cmd, args[0], output.value, request)
+	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
+		return s.runRotation(cmd, args[0], output.value, flags)
 	})
 	return cmd
-}
-
-func (s *session) runRotation(cmd *cobra.Command, path, output string, request sdk.RunRotationRequest) error {
-	return s.changeRotation(cmd, path, output, saidOfRun, func(ctx context.Context, client *sdk.Client) (sdk.RotationRun, error) {
-		return client.RunRotation(ctx, path, request)
-	})
 }
 
 // saidOfRun is what a run that was asked for is: another than a planned one was under way.
@@ -148,28 +149,64 @@ func saidOfRun(run sdk.RotationRun) string {
 	return fmt.Sprintf("was under way, and waits for no consumer any more: version %d is revoked as soon as version %d is current", run.From, run.To)
 }
 
-// bindNow adds the flags by which rotate does what rotation run does. They leave nothing to say about a value.
-func (s *session) bindNow(cmd *cobra.Command) (now *bool, request *sdk.RunRotationRequest) {
-	now, request = new(bool), &sdk.RunRotationRequest{}
+func (s *session) runRotation(cmd *cobra.Command, path, output string, flags runRotationFlags) error {
+	if flags.dryRun {
+		return s.showRotationRun(cmd, path, flags.revokeOld, output)
+	}
+	if flags.revokeOld && !flags.yes {
+		if err := s.confirmChange("rotates "+path+", and revokes its former credential without waiting for consumers", path); err != nil {
+			return err
+		}
+	}
+	return s.changeRotation(cmd, path, output, saidOfRun, func(ctx context.Context, client *sdk.Client) (sdk.RotationRun, error) {
+		return client.RunRotation(ctx, path, sdk.RunRotationRequest{RevokeOld: flags.revokeOld})
+	})
+}
+
+// bindNow adds the flags by which rotate does what rotation run does. They leave nothing to say about a value: the flags that cmd has so
+// far, which are about one, do not go with --now, but for --dry-run.
+func bindNow(cmd *cobra.Command) (now *bool, flags *runRotationFlags) {
+	var ofValue []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "dry-run" {
+			ofValue = append(ofValue, f.Name)
+		}
+	})
+	now, flags = new(bool), &runRotationFlags{}
 	cmd.Flags().BoolVar(now, "now", false, "rotate as the secret's rotation is defined, whatever its schedule says")
-	cmd.Flags().BoolVar(&request.RevokeOld, "revoke-old", false, "with --now: retire the former credential without waiting for consumers")
-	for _, flag := range []string{"file", "generate", "property", "property-literal", "pending", "expect-version", "idempotency-key", "dry-run"} {
+	cmd.Flags().BoolVar(&flags.revokeOld, "revoke-old", false, "with --now: retire the former credential without waiting for consumers")
+	cmd.Flags().BoolVarP(&flags.yes, "yes", "y", false, "with --revoke-old: do not ask")
+	for _, flag := range ofValue {
 		cmd.MarkFlagsMutuallyExclusive("now", flag)
 	}
-	return now, request
+	return now, flags
 }
 
 func (s *session) rotationApprove() *cobra.Command {
+	var yes, dryRun bool
 	cmd := &cobra.Command{
 		Use:   "approve PATH",
 		Short: "Let a rotation that waits for somebody go on",
 		Long: `Let a rotation that waits for somebody go on: without the consumers that have not moved, which break, or, when it
-failed and is held, with what failed. Needs the rotate capability.`,
+failed and is held, with what failed.
+
+You are asked to confirm by typing the path, unless --yes is given. --dry-run shows who has the secret, for which it needs
+the list or the read capability besides. Needs the rotate capability.`,
 		Example: "  coffer rotation approve production/payments/database",
 		Args:    onePath, ValidArgsFunction: s.completePath, Annotations: map[string]string{explainedBy: "rotate"},
 	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	addDryRun(cmd, &dryRun, "be done")
 	output := addFormat(cmd, formatTable, formatJSON, formatYAML, formatName)
-	cmd.RunE = s.do(func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = s.ask(func(cmd *cobra.Command, args []string) error {
+		if dryRun {
+			return s.showApproval(cmd, args[0], output.value)
+		}
+		if !yes {
+			if err := s.confirmChange("lets the rotation of "+args[0]+" go on without those that have not moved, which break", args[0]); err != nil {
+				return err
+			}
+		}
 		return s.changeRotation(cmd, args[0], output.value, always("goes on"), func(ctx context.Context, client *sdk.Client) (sdk.RotationRun, error) {
 			return client.ApproveRotation(ctx, args[0])
 		})
@@ -208,7 +245,9 @@ func (s *session) changeRotation(
 	if err != nil {
 		return err
 	}
-	run, err := call(cmd.Context(), client)
+	ctx, cancel := s.limit(cmd)
+	defer cancel()
+	run, err := call(ctx, client)
 	if err != nil {
 		return err
 	}

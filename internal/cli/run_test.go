@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/coffer-vault/coffer/internal/testkit"
 	"github.com/coffer-vault/coffer/sdk"
 )
 
@@ -82,6 +85,8 @@ func TestRunSources(t *testing.T) {
 		"a/bytes":      "\xffhidden",
 		"a/db":         `{"user":"u","pass-word":"p"}`,
 		"a/loader":     `{"ld-preload":"hidden"}`,
+		"a/null":       `{"user":"hidden","host":null}`,
+		"a/latin":      "{\"user\":\"hidden\xe4\"}",
 	}
 	get := func(_ context.Context, path string) (sdk.Secret, error) {
 		return sdk.Secret{Metadata: sdk.Metadata{Path: path}, Value: []byte(stored[path])}, nil
@@ -111,6 +116,8 @@ func TestRunSources(t *testing.T) {
 		"no file":               {flags: runFlags{files: []string{"a/db"}}, err: "is not PATH=FILE"},
 		"a file twice":          {flags: runFlags{files: []string{"a/db=x", "a/plain=./x"}}, err: "the file x is given twice"},
 		"no properties":         {flags: runFlags{env: []string{"a/plain"}}, err: "--env NAME=a/plain"},
+		"bytes in properties":   {flags: runFlags{env: []string{"a/latin"}}, err: "--env NAME=a/latin"},
+		"a property of null":    {flags: runFlags{env: []string{"a/null"}}, err: `the property "host" of a/null is null`},
 		"a missing property":    {flags: runFlags{env: []string{"X=a/db#host"}}, err: `has no property "host"`},
 		"names with digits":     {flags: runFlags{env: []string{"a/digits"}}, err: `--env NAME=a/digits#1st`},
 		"what the loader reads": {flags: runFlags{env: []string{"a/loader"}}, err: "by which whoever may write the secret decides what runs here; give --prefix, or name it: --env LD_PRELOAD=a/loader#ld-preload"},
@@ -176,6 +183,67 @@ func TestRunChanged(t *testing.T) {
 	}
 	if r.changed(values{env: map[string]string{"A": "3"}}) || r.next != nil {
 		t.Error("a process that is to end would be started anew for a change that comes while it does")
+	}
+}
+
+// A process that goes on after a signal which asks for its end, as psql does after Ctrl-C, gets the changes that come meanwhile and
+// afterwards.
+func TestRunSurvivesAnInterrupt(t *testing.T) {
+	var out testkit.Output
+	signals, changes := make(chan os.Signal), make(chan struct{})
+	var current atomic.Int64
+	valuesNow := func() values { return values{env: map[string]string{"KEY": fmt.Sprint(current.Load())}} }
+	first := valuesNow()
+	r := &supervisor{
+		args: []string{"sh", "-c", `trap "echo survives" INT; echo start $KEY; while :; do sleep 0.02; done`},
+		out:  &out, err: t.Output(), change: reaction{restart: true}, stopTimeout: 2 * time.Second, signals: signals, changes: changes, digest: first.digest(),
+		read: func(context.Context) (values, error) { return valuesNow(), nil },
+	}
+	ended := make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { ended <- r.run(ctx, first) }()
+	shows := func(line string) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), line); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("there is no %q in:\n%s", line, out.String())
+			}
+		}
+	}
+	interrupt := func() {
+		signals <- os.Interrupt
+		if inForeground() { // where the terminal would have sent it
+			_ = r.child.Process.Signal(os.Interrupt)
+		}
+	}
+	shows("start 0")
+	interrupt()
+	shows("survives")
+	current.Store(1)
+	changes <- struct{}{} // while it may be about to end
+	shows("start 1")
+	current.Store(2)
+	changes <- struct{}{}
+	shows("start 2")
+	signals <- syscall.SIGTERM
+	if code, ok := processExitCode(<-ended); !ok || code != 128+15 {
+		t.Errorf("the process ended with %d", code)
+	}
+}
+
+// Whoever asks for an end of a process that is about to be restarted takes the restart back, but a process that survives gets its values.
+func TestRunRestartTakenBack(t *testing.T) {
+	had, news := values{env: map[string]string{"A": "1"}}, values{env: map[string]string{"A": "2"}}
+	r := &supervisor{args: []string{"sleep", "60"}, err: t.Output(), change: reaction{restart: true}, digest: had.digest()}
+	must(t, r.start(had))
+	t.Cleanup(func() { _ = r.child.Process.Kill() })
+	if !r.changed(news) || !r.forward(syscall.SIGTERM) || r.next != nil {
+		t.Fatal("the restart is not taken back")
+	}
+	r.ending = false // it survived
+	if !r.changed(news) {
+		t.Error("the values that it did not get count as those that it has")
 	}
 }
 

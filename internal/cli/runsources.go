@@ -178,9 +178,9 @@ func (v values) add(src runSource, found sdk.Secret) error {
 	case src.variable != "":
 		return v.set(src.path, src.variable, value)
 	}
-	var properties map[string]string
-	if err := json.Unmarshal(found.Value, &properties); err != nil || properties == nil {
-		return fmt.Errorf("the value of %s is not a JSON object of strings, so it has no properties; name a variable for the whole value: --env NAME=%s", src.path, src.path)
+	properties, err := propertiesOf(found, "name a variable for the whole value: --env NAME="+src.path)
+	if err != nil {
+		return err
 	}
 	for _, property := range slices.Sorted(maps.Keys(properties)) {
 		name := src.prefix + notInVariables.ReplaceAllString(strings.ToUpper(property), "_")
@@ -191,7 +191,10 @@ func (v values) add(src runSource, found sdk.Secret) error {
 			return fmt.Errorf("the property %q of %s would set %s, by which whoever may write the secret decides what runs here; give --prefix, or name it: --env %s=%s#%s",
 				property, src.path, name, name, src.path, property)
 		}
-		if err := v.set(src.path, name, properties[property]); err != nil {
+		if properties[property] == nil {
+			return fmt.Errorf("the property %q of %s is null, which no variable can be; name the properties that are to be set: --env NAME=%s#PROPERTY", property, src.path, src.path)
+		}
+		if err := v.set(src.path, name, *properties[property]); err != nil {
 			return err
 		}
 	}

@@ -45,7 +45,7 @@ type supervisor struct {
 	done  chan struct{}
 	// next are the values to start with when the process that is being stopped has ended.
 	next *values
-	// ending says that somebody asked for the end.
+	// ending says that somebody asked for the end less than stopTimeout ago: a process that has not ended by then goes on.
 	ending bool
 }
 
@@ -66,7 +66,7 @@ func (r *supervisor) run(ctx context.Context, first values) error {
 		return err
 	}
 	readings := make(chan reading, 1)
-	var settled, kill <-chan time.Time
+	var settled, kill, survived <-chan time.Time
 	busy, failed := false, false
 	for {
 		select {
@@ -80,7 +80,14 @@ func (r *supervisor) run(ctx context.Context, first values) error {
 				return err
 			}
 		case s := <-r.signals:
-			r.forward(s)
+			if r.forward(s) {
+				kill, survived = nil, time.After(r.stopTimeout)
+			}
+		case <-survived:
+			survived, r.ending = nil, false
+			if r.change.follows() {
+				settled = time.After(settle) // for the changes that it was not to see
+			}
 		case <-r.changes:
 			settled = time.After(settle)
 		case <-settled:
@@ -108,6 +115,7 @@ func (r *supervisor) run(ctx context.Context, first values) error {
 				kill = time.After(r.stopTimeout)
 			}
 		case <-kill:
+			kill = nil
 			if r.next != nil {
 				_ = r.child.Process.Kill()
 			}
@@ -137,15 +145,20 @@ func (r *supervisor) changed(v values) bool {
 	return true
 }
 
-// forward sends the process a signal that came to coffer.
-func (r *supervisor) forward(s os.Signal) {
-	if s == syscall.SIGTERM || s == os.Interrupt {
+// forward sends the process a signal that came to coffer, and reports whether that asks for its end.
+func (r *supervisor) forward(s os.Signal) (asked bool) {
+	asked = s == syscall.SIGTERM || s == os.Interrupt
+	if asked {
+		if r.next != nil {
+			r.digest = [sha256.Size]byte{} // it does not get the new values now, and has others
+		}
 		r.next, r.ending = nil, true // whoever wants an end wants no restart, also of a change that comes while the process ends
 	}
 	if fromTerminal(s) && inForeground() {
-		return
+		return asked
 	}
 	_ = r.child.Process.Signal(s)
+	return asked
 }
 
 // The exit codes of shells for a command that cannot be run, and for one that is not

@@ -149,7 +149,7 @@ func (s *session) scanClusterShown(ctx context.Context, scanner *credscan.Scanne
 }
 
 func (s *session) scanFolder(ctx context.Context, scanner *credscan.Scanner, folder string, history bool) ([]credential, error) {
-	files, err := scanner.Folder(ctx, folder)
+	files, err := s.scanFiles(ctx, scanner, folder)
 	if err != nil {
 		return nil, err
 	}
@@ -173,6 +173,13 @@ func (s *session) scanFolder(ctx context.Context, scanner *credscan.Scanner, fol
 		found = append(found, credentialIn(f))
 	}
 	return found, nil
+}
+
+// scanFiles is Folder of scanner, and shows how far it is.
+func (s *session) scanFiles(ctx context.Context, scanner *credscan.Scanner, folder string) ([]credscan.Finding, error) {
+	show := s.showProgress("scanning", "files")
+	defer show.end()
+	return scanner.Folder(ctx, folder, show.at)
 }
 
 // credentialIn is a finding in a file, or in a commit.

@@ -165,6 +165,8 @@ func TestScripts(t *testing.T) {
 	i.vault.Allow(t, auditor, "**", policy.Audit)
 	i.vault.Allow(t, auditor, "sys/**", policy.Audit)
 	i.vault.AllowAll(t, keeper, "backup/**")
+	reader := secret.Caller{Kind: secret.KindServiceAccount, Cluster: "default", Namespace: "readers", Name: "api"}
+	i.vault.Allow(t, reader, "sys/keyring", policy.Read)
 	i.allowImports(t)
 	i.prepareLogins(t)
 	dir := t.TempDir()
@@ -175,6 +177,7 @@ func TestScripts(t *testing.T) {
 		"payments": i.account(t, "payments", "coffer"),
 		"intruder": i.account(t, "intruder", "coffer"),
 		"writer":   i.account(t, "writers", "coffer"),
+		"reader":   i.account(t, "readers", "coffer"),
 		"stranger": i.account(t, "payments", "vault"),
 	} {
 		must(t, os.WriteFile(filepath.Join(dir, file), []byte(token+"\n"), 0o600))
@@ -206,6 +209,8 @@ func TestScripts(t *testing.T) {
 			"runsnext":     runsNext,
 			"contains":     contains,
 			"interrupted":  interrupted,
+			"stopped":      stopped,
+			"propagates":   i.propagates(t),
 			"acknowledged": i.acknowledged(t),
 			"rotates":      i.rotates,
 			"unrotates":    i.unrotates,
@@ -239,6 +244,36 @@ func (i *installation) unrotates(ts *testscript.TestScript, neg bool, args []str
 	i.rotations = slices.DeleteFunc(i.rotations, func(d rotation.Definition) bool { return d.Path == args[0] })
 	_, err := i.vault.Engine.ReplaceRotations(context.Background(), "default", i.rotations)
 	ts.Check(err)
+}
+
+// propagates has the run of a path wait for consumers, one of which does not move: propagates PATH.
+func (i *installation) propagates(t *testing.T) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 {
+			ts.Fatalf("usage: propagates PATH")
+		}
+		var claim *vault.RotationClaim
+		for claim == nil {
+			c, err := i.vault.Engine.ClaimRotation(t.Context(), time.Minute)
+			ts.Check(err)
+			if c == nil {
+				ts.Fatalf("no run of %s is under way", args[0])
+			}
+			if c.Run.Definition.Spec.Path == args[0] {
+				claim = c
+				continue
+			}
+			defer func() { ts.Check(i.vault.Engine.ReleaseRotation(t.Context(), c, 0)) }() // one of another script
+		}
+		for _, outcome := range []rotation.Outcome{{From: 1}, {}, {}, {}, {Total: 2, Moved: 1}} {
+			p := vault.RotationProgress{Outcome: outcome, Pace: rotation.UsualPace(), Lease: time.Minute}
+			if claim.Run.Next() == rotation.Create {
+				p.Value = vaulttest.Value(t, "next")
+			}
+			_, err := i.vault.Engine.AdvanceRotation(t.Context(), claim, p)
+			ts.Check(err)
+		}
+	}
 }
 
 // ageKeys makes an age identity as age-keygen does: agekeys FILE VARIABLE puts it into the

@@ -62,7 +62,7 @@ func (s *session) readSource(path, file string) (value []byte, typed bool, err e
 		value, err := s.prompt(path, terminal)
 		return value, true, err
 	}
-	value, err = io.ReadAll(io.LimitReader(source, maxValueBytes+2))
+	value, err = awaited(s, func() ([]byte, error) { return io.ReadAll(io.LimitReader(source, maxValueBytes+2)) })
 	if err != nil {
 		return nil, false, fmt.Errorf("read the value: %w", err)
 	}
@@ -73,7 +73,7 @@ func (s *session) readSource(path, file string) (value []byte, typed bool, err e
 func (s *session) prompt(path string, terminal int) ([]byte, error) {
 	ask := func(text string) ([]byte, error) {
 		_, _ = fmt.Fprint(s.err, text)
-		value, err := term.ReadPassword(terminal)
+		value, err := s.readHidden(terminal)
 		_, _ = fmt.Fprintln(s.err)
 		if err != nil {
 			return nil, fmt.Errorf("read the value: %w", err)

@@ -32,9 +32,22 @@ var errClosed = errors.New("the connection to the installation is closed")
 func (t *tunnel) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	f, err := t.forward(ctx)
 	if err != nil {
-		return nil, err
+		return nil, asDial(err)
 	}
-	return f.connect(ctx)
+	conn, err := f.connect(ctx)
+	if err != nil {
+		return nil, asDial(err)
+	}
+	return conn, nil
+}
+
+// asDial has an error that may pass be one of dialling, as those of package net are, after which clients try again.
+func asDial(err error) error {
+	failed, known := errors.AsType[*Error](err)
+	if known && failed.Kind != Unreachable || errors.Is(err, errClosed) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &net.OpError{Op: "dial", Net: "port-forward", Err: err}
 }
 
 // forward returns a port-forward that stands, as far as is known.

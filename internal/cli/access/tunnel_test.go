@@ -139,6 +139,16 @@ func TestTunnel(t *testing.T) {
 	if err := dial(); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
+	// What may pass is an error of dialling, which clients try again; the rest is not.
+	failure = &Error{Kind: Unreachable, Message: "no pod is ready"}
+	if failed, ok := errors.AsType[*net.OpError](dial()); !ok || failed.Op != "dial" || !errors.Is(failed, failure) {
+		t.Errorf("got %v", failed)
+	}
+	for _, failure = range []error{&Error{Kind: Credentials, Message: "no token"}, context.Canceled} {
+		if failed, ok := errors.AsType[*net.OpError](dial()); ok {
+			t.Errorf("got %v", failed)
+		}
+	}
 	failure = nil
 	must(t, dial())
 	if len(started) != 2 {

@@ -121,13 +121,16 @@ func (s *Scanner) detector(ctx context.Context) *detect.Detector {
 }
 
 // Folder looks through the files of a folder, or one file. Archives and symbolic links are
-// not opened.
-func (s *Scanner) Folder(ctx context.Context, folder string) ([]Finding, error) {
+// not opened. progress is told how many of the files were begun with.
+func (s *Scanner) Folder(ctx context.Context, folder string, progress func(done, total int64)) ([]Finding, error) {
 	if _, err := os.Stat(folder); err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
 	d := s.detector(ctx)
-	found, err := d.DetectSource(ctx, &sources.Files{Config: &d.Config, Path: filepath.Clean(folder), Sema: d.Sema, MaxFileSize: maxFileBytes})
+	tree := &sources.Files{Config: &d.Config, Path: filepath.Clean(folder), Sema: d.Sema, MaxFileSize: maxFileBytes}
+	found, err := d.DetectSource(ctx, &counted{
+		Source: tree, of: func(f *sources.Fragment) string { return f.FilePath }, total: files(folder), seen: map[string]bool{}, progress: progress,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", folder, err)
 	}
@@ -150,7 +153,9 @@ func (s *Scanner) History(ctx context.Context, folder string, progress func(done
 	}
 	d := s.detector(ctx)
 	git := &sources.Git{Cmd: log, Config: &d.Config, Sema: d.Sema, Remote: &sources.RemoteInfo{}}
-	found, err := d.DetectSource(ctx, &counted{Source: git, total: commits(ctx, folder), seen: map[string]bool{}, progress: progress})
+	found, err := d.DetectSource(ctx, &counted{
+		Source: git, of: func(f *sources.Fragment) string { return f.CommitSHA }, total: commits(ctx, folder), seen: map[string]bool{}, progress: progress,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read the history of %s: %w", folder, err)
 	}

@@ -98,7 +98,8 @@ func TestFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := scanner(t)
-	found, err := s.Folder(t.Context(), dir)
+	var done, total int64
+	found, err := s.Folder(t.Context(), dir, func(d, of int64) { done, total = d, of })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,11 +107,14 @@ func TestFolder(t *testing.T) {
 	if diff := cmp.Diff(want, places(found)); diff != "" {
 		t.Error(diff)
 	}
-	one, err := s.Folder(t.Context(), filepath.Join(dir, "deploy/.env"))
+	if done != 2 || total != 2 {
+		t.Errorf("%d of %d files are told", done, total)
+	}
+	one, err := s.Folder(t.Context(), filepath.Join(dir, "deploy/.env"), func(int64, int64) {})
 	if err != nil || len(one) != 1 {
 		t.Errorf("a file alone: %v, %v", one, err)
 	}
-	if _, err := s.Folder(t.Context(), filepath.Join(dir, "none")); err == nil {
+	if _, err := s.Folder(t.Context(), filepath.Join(dir, "none"), func(int64, int64) {}); err == nil {
 		t.Error("a folder that is not there has no error")
 	}
 }
