@@ -276,6 +276,7 @@ func TestExportIsAudited(t *testing.T) {
 
 // TestExportFromNowGoesOn with what is written later.
 func TestExportFromNowGoesOn(t *testing.T) {
+	t.Parallel() // it mostly waits
 	env := chained(t)
 	rows, page := export(t, env.Engine, env.Admin, audit.ExportQuery{FromNow: true})
 	if len(rows) != 0 {

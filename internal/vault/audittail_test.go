@@ -157,6 +157,7 @@ func TestTailPrintsEveryRowOnce(t *testing.T) {
 
 // TestTailOfASlowOutput holds nobody up, and prints everything when the output takes it.
 func TestTailOfASlowOutput(t *testing.T) {
+	t.Parallel() // it mostly waits
 	env, after := quiet(t)
 	stuck := make(chan struct{})
 	out := &output{check: func(p []byte) (int, error) { <-stuck; return len(p), nil }}
@@ -204,6 +205,7 @@ func TestTailOfAFailingOutput(t *testing.T) {
 
 // TestTailSaysWhatIsLost when rows are gone before they could be printed.
 func TestTailSaysWhatIsLost(t *testing.T) {
+	t.Parallel() // it mostly waits
 	env, _ := quiet(t)
 	stuck := make(chan struct{})
 	out := &output{check: func(p []byte) (int, error) { <-stuck; return len(p), nil }}

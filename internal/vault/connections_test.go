@@ -69,6 +69,7 @@ func openFiles(t *testing.T, env *vaulttest.Env, database, redis address.Files) 
 // TestDatabasePasswordAndHostChange: the role's password changes, then the database
 // moves, while the engine works.
 func TestDatabasePasswordAndHostChange(t *testing.T) {
+	t.Parallel() // it mostly waits
 	first := testkit.PostgresServer(t)
 	env := vaulttest.StartWith(t, vaulttest.Config{DSN: first.DSN(), NoRedis: true})
 	env.Put(t, "a/b", "v")
@@ -118,6 +119,7 @@ func TestDatabasePasswordAndHostChange(t *testing.T) {
 // TestPostgresFailover: acknowledged writes are on the replica that is promoted, and
 // the engine finds it.
 func TestPostgresFailover(t *testing.T) {
+	t.Parallel() // it mostly waits
 	primary := testkit.PostgresServer(t)
 	standby := testkit.PostgresReplica(t, primary)
 	for _, sql := range []string{`ALTER SYSTEM SET synchronous_standby_names = '*'`, `SELECT pg_reload_conf()`} {
@@ -222,6 +224,7 @@ func arrives(t *testing.T, env *vaulttest.Env) func() error {
 }
 
 func TestRedisSentinelFailover(t *testing.T) {
+	t.Parallel() // it mostly waits
 	s := testkit.RedisSentinel(t)
 	env := vaulttest.StartWith(t, vaulttest.Config{RedisURL: s.URL()})
 	settles(t, "announcements", announces(t, env, s.Master.URL()))
@@ -275,6 +278,7 @@ func TestRedisCluster(t *testing.T) {
 }
 
 func TestRedisPasswordAndHostChange(t *testing.T) {
+	t.Parallel() // it mostly waits
 	first, second := testkit.RedisServer(t), testkit.RedisServer(t)
 	env := vaulttest.StartWith(t, vaulttest.Config{NoRedis: true})
 	files := address.Files{URL: filepath.Join(t.TempDir(), "url"), Password: filepath.Join(t.TempDir(), "password")}

@@ -174,6 +174,7 @@ func TestNothingLeavesUnaudited(t *testing.T) {
 }
 
 func TestPostgresDown(t *testing.T) {
+	t.Parallel() // it mostly waits
 	server := testkit.PostgresServer(t)
 	env := vaulttest.StartWith(t, vaulttest.Config{DSN: server.DSN()})
 	env.Put(t, "a/b", "v")

@@ -158,6 +158,7 @@ func TestFollowSkipsNoLateCommit(t *testing.T) {
 }
 
 func TestFollowSurvivesRedis(t *testing.T) {
+	t.Parallel() // it mostly waits
 	server := testkit.RedisServer(t)
 	env := vaulttest.StartWith(t, vaulttest.Config{RedisURL: server.URL()})
 	f := follow(t, env, env.Open(t), nil)
@@ -189,6 +190,7 @@ func TestFollowSurvivesRedis(t *testing.T) {
 
 // TestFollowNeedsNoAnnouncement loses every event, and has some forged.
 func TestFollowNeedsNoAnnouncement(t *testing.T) {
+	t.Parallel() // it mostly waits
 	env := vaulttest.Start(t)
 	f := follow(t, env, env.Open(t), nil)
 	client := redisClient(t, env)

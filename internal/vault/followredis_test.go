@@ -38,6 +38,7 @@ func command(args ...any) func(*testing.T, *redis.Client) {
 // change is delivered within a poll, a writer waits for nothing, and once Redis is well
 // a change arrives at once again.
 func TestFollowThroughFaultsOfRedis(t *testing.T) {
+	t.Parallel() // it mostly waits
 	for name, fault := range map[string]redisFault{
 		"emptied":           {strike: command("FLUSHALL")},
 		"trimmed":           {strike: command("XTRIM", changes.Stream, "MAXLEN", 0)},
@@ -174,6 +175,7 @@ func highestID(t *testing.T, client *redis.Client) {
 // TestFollowThroughARedisPartition: connections stand, and no byte passes; for the
 // writer's, the follower's or both.
 func TestFollowThroughARedisPartition(t *testing.T) {
+	t.Parallel() // it mostly waits
 	env := vaulttest.Start(t)
 	writers, throughWriters := testkit.Proxy(t, env.RedisURL)
 	followers, throughFollowers := testkit.Proxy(t, env.RedisURL)
@@ -198,6 +200,7 @@ func TestFollowThroughARedisPartition(t *testing.T) {
 // TestFollowThroughARedisFailover: the master dies, and the replica that is promoted
 // lacks what was written last.
 func TestFollowThroughARedisFailover(t *testing.T) {
+	t.Parallel() // it mostly waits
 	s := testkit.RedisSentinel(t)
 	env := vaulttest.StartWith(t, vaulttest.Config{RedisURL: s.URL()})
 	f, quick := followed(t, env)

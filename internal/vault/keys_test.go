@@ -282,6 +282,7 @@ func TestRotationUnderLoad(t *testing.T) {
 // TestSleepingReplica: a replica that sleeps through a rotation serves reads and
 // writes when it wakes up, also when the key that it has is destroyed.
 func TestSleepingReplica(t *testing.T) {
+	t.Parallel() // it mostly waits
 	env := vaulttest.Start(t)
 	sleeper := openReplica(t, env, "sleeper", never)
 	env.Put(t, "a/b", "one")

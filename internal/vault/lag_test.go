@@ -82,6 +82,7 @@ func TestFeedMetrics(t *testing.T) {
 // TestFeedMetricsWhileRedisIsDown: the lag stays within the poll, and what the poll
 // finds is counted with the time that it took.
 func TestFeedMetricsWhileRedisIsDown(t *testing.T) {
+	t.Parallel() // it mostly waits
 	server := testkit.RedisServer(t)
 	env := vaulttest.StartWith(t, vaulttest.Config{RedisURL: server.URL()})
 	registry := prometheus.NewRegistry()

@@ -84,6 +84,7 @@ func (c *consumer) at() changes.Position {
 // transaction that was open all the time, each change comes; and once, as nothing
 // fails.
 func TestFollowFromGoesOnWhereItWas(t *testing.T) {
+	t.Parallel() // it mostly waits
 	env := vaulttest.Start(t)
 	env.Put(t, "before/one", "v")
 	position := present(t, env.Engine)
@@ -201,6 +202,7 @@ func TestPositionsThatAreLost(t *testing.T) {
 // newest changes is promoted, and gives their transaction ids out again. Who follows
 // with a position is told, and who follows without one looks at everything.
 func TestFollowThroughAPostgresFailoverThatLosesCommits(t *testing.T) {
+	t.Parallel() // it mostly waits
 	primary := testkit.PostgresServer(t)
 	env := vaulttest.StartWith(t, vaulttest.Config{DSN: primary.DSN(), NoRedis: true})
 	env.Put(t, "kept/one", "v")
