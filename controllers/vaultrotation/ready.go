@@ -35,7 +35,7 @@ func ready(it *item, now time.Time) metav1.Condition {
 	case it.definition.Suspended:
 		return isReady(vaultv1alpha1.ReasonSuspended, "spec.suspend is true: nothing is due by time")
 	case s.Busy:
-		return isReady(vaultv1alpha1.ReasonRotating, "another rotation of the path is under way, such as one of another cluster: coffer rotation show "+string(it.definition.Path))
+		return isReady(vaultv1alpha1.ReasonRotating, "another rotation of the path is under way, such as one of another cluster: coffer rotation show "+it.definition.Path)
 	case s.Next.IsZero():
 		return isReady(vaultv1alpha1.ReasonScheduled, "it is rotated when somebody asks for it")
 	}

@@ -182,7 +182,10 @@ func TestImportOfManyPathsHasTheTime(t *testing.T) {
 			_, _ = fmt.Fprint(w, `{"kind":"ServiceAccount","cluster":"east","namespace":"operations","name":"api"}`)
 			return
 		}
-		time.Sleep(answer)
+		select {
+		case <-time.After(answer):
+		case <-r.Context().Done():
+		}
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = fmt.Fprint(w, `{"code":"not_found_or_denied","detail":"it is not there","status":404}`)

@@ -68,11 +68,13 @@ func (s *session) readHidden(terminal int) ([]byte, error) {
 // showAgain turns the echo of a terminal on again, which a read that is given up turned off. It gives that read a moment to begin: it
 // would turn the echo off later otherwise.
 func showAgain(terminal int, before *term.State) {
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
 	for range 100 {
 		if now, err := term.GetState(terminal); err != nil || *now != *before {
 			break
 		}
-		time.Sleep(time.Millisecond)
+		<-look.C
 	}
 	_ = term.Restore(terminal, before)
 }

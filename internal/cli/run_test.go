@@ -205,8 +205,12 @@ func TestRunSurvivesAnInterrupt(t *testing.T) {
 	go func() { ended <- r.run(ctx, first) }()
 	shows := func(line string) {
 		t.Helper()
-		for deadline := time.Now().Add(time.Minute); !strings.Contains(out.String(), line); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
+		look, deadline := time.NewTicker(10*time.Millisecond), time.After(time.Minute)
+		defer look.Stop()
+		for !strings.Contains(out.String(), line) {
+			select {
+			case <-look.C:
+			case <-deadline:
 				t.Fatalf("there is no %q in:\n%s", line, out.String())
 			}
 		}

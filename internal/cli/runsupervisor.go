@@ -84,10 +84,7 @@ func (r *supervisor) run(ctx context.Context, first values) error {
 				kill, survived = nil, time.After(r.stopTimeout)
 			}
 		case <-survived:
-			survived, r.ending = nil, false
-			if r.change.follows() {
-				settled = time.After(settle) // for the changes that it was not to see
-			}
+			survived, r.ending, settled = nil, false, r.missed(settled)
 		case <-r.changes:
 			settled = time.After(settle)
 		case <-settled:
@@ -121,6 +118,14 @@ func (r *supervisor) run(ctx context.Context, first values) error {
 			}
 		}
 	}
+}
+
+// missed is when to look for the changes that the process was not to see while it was about to end; otherwise is for one that follows none.
+func (r *supervisor) missed(otherwise <-chan time.Time) <-chan time.Time {
+	if r.change.follows() {
+		return time.After(settle)
+	}
+	return otherwise
 }
 
 // changed gives the process new values, when they are new.

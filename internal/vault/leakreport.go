@@ -319,8 +319,7 @@ func (e *Engine) addRotation(ctx context.Context, caller secret.Caller, report *
 	if ran := all.ran(report.Path); len(ran) > 0 && ran[0].underWay() {
 		found = ran[0]
 	} else if found, err = all.of(caller, report.Path); err != nil {
-		var several severalRotations
-		if errors.As(err, &several) {
+		if several, ok := errors.AsType[severalRotations](err); ok {
 			report.RotationProblem = several.Error()
 		}
 		return nil
