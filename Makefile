@@ -158,7 +158,7 @@ faults: ## Kill the engine and the operator at each failpoint, take the servers 
 	rm -f dist/faults.txt
 	@# In its folder, and without a package named, go test prints each line when its fault is over.
 	assets="$${KUBEBUILDER_ASSETS:-$$($(LOCAL) assets)}" && export KUBEBUILDER_ASSETS="$$assets" && \
-	( cd test/faults && FAULTS_TABLE=$(CURDIR)/dist/faults.txt $(GO) test -count=1 -timeout 15m -parallel 4 -tags failpoints ) && \
+	( cd test/faults && FAULTS_TABLE=$(CURDIR)/dist/faults.txt $(GO) test -count=1 -timeout 25m -parallel 4 -tags failpoints ) && \
 	{ [ -n "$${FAULTS_RUN:-}" ] || $(GO) test -count=1 -timeout 10m -tags failpoints -run '^TestKilled' ./controllers/vaultsecret; }
 
 .PHONY: soak
