@@ -52,12 +52,9 @@ func alike(a, b sdk.Metadata) bool {
 // destroySecret leaves nothing of a path but its numbers.
 func (s *Server) destroySecret(_ *http.Request, q url.Values) (any, *sdk.Problem) {
 	path := q.Get("path")
-	if p := checkPath(path); p != nil {
+	found, p := s.known(path)
+	if p != nil {
 		return nil, p
-	}
-	found := s.secrets[path]
-	if found == nil || s.denied[path] {
-		return nil, denied()
 	}
 	if found.destroyed {
 		return nil, nil

@@ -99,29 +99,35 @@ func denied() *sdk.Problem {
 	return problem(http.StatusNotFound, sdk.CodeNotFoundOrDenied, "the path does not exist, or you may not do this")
 }
 
-// live finds a path that exists and is not denied. This and what follows is called with
-// s.mu held.
-func (s *Server) live(path string) (*secret, *sdk.Problem) {
+// known finds a path that is not denied, also one that is deleted or destroyed. This and
+// what follows is called with s.mu held.
+func (s *Server) known(path string) (*secret, *sdk.Problem) {
 	if p := checkPath(path); p != nil {
 		return nil, p
 	}
 	found := s.secrets[path]
-	if found == nil || found.deleted || s.denied[path] {
+	if found == nil || s.denied[path] {
 		return nil, denied()
 	}
 	return found, nil
 }
 
-// gone finds a path that is deleted and not denied.
-func (s *Server) gone(path string) (*secret, *sdk.Problem) {
-	if p := checkPath(path); p != nil {
-		return nil, p
-	}
-	found := s.secrets[path]
-	if found == nil || !found.deleted || s.denied[path] {
+// live finds a path that exists and is not denied.
+func (s *Server) live(path string) (*secret, *sdk.Problem) {
+	found, p := s.known(path)
+	if p == nil && found.deleted {
 		return nil, denied()
 	}
-	return found, nil
+	return found, p
+}
+
+// gone finds a path that is deleted and not denied.
+func (s *Server) gone(path string) (*secret, *sdk.Problem) {
+	found, p := s.known(path)
+	if p == nil && !found.deleted {
+		return nil, denied()
+	}
+	return found, p
 }
 
 func expect(expected *int64, current int64) *sdk.Problem {
@@ -279,12 +285,9 @@ func (s *Server) remove(path string) *sdk.Problem {
 }
 
 func (s *Server) undelete(path string) (any, *sdk.Problem) {
-	if p := checkPath(path); p != nil {
+	found, p := s.known(path)
+	if p != nil {
 		return nil, p
-	}
-	found := s.secrets[path]
-	if found == nil || s.denied[path] {
-		return nil, denied()
 	}
 	if found.destroyed {
 		return nil, problem(http.StatusNotFound, sdk.CodeVersionNotFound, "the path is destroyed, and its values gone for good")
